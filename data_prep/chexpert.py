@@ -1,0 +1,199 @@
+"""CheXpert-v1.0-small: two tables and their JPEGs. train.csv gives training and validation, valid.csv the test split."""
+
+import io
+import shutil
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import typer
+from PIL import Image, UnidentifiedImageError
+
+from data_prep import options, sample
+from data_prep.run import VALIDATION_FRACTION
+from data_prep.work import Done, Rejected, Source, Work
+from medtl.cards import CHEXPERT as CARD
+from medtl.cards import CHEXPERT_FINDINGS
+from medtl.datalist import file_hash
+from medtl.errors import BadFileError, MedtlError, UsageError
+from medtl.writers.atomic import replacing
+
+FINDINGS = list(CHEXPERT_FINDINGS)
+ROWS_A_PIECE = 256
+TABLES = {"train.csv": None, "valid.csv": "test"}
+
+
+class Rule(StrEnum):
+    """How a row's findings (1.0 positive, 0.0 negative, -1.0 uncertain, blank unmentioned) become labels."""
+
+    PAPER = "paper"  # one entry for each positive finding: CPMID's counts
+    MULTILABEL = "multilabel"  # one entry an image, multi-hot
+    EXACTLY_ONE = "exactly-one"  # only images with a single positive finding
+
+
+def command(
+    raw: options.Raw,
+    out: options.Out,
+    rule: Annotated[Rule, typer.Option(help="How several findings of one image become labels.")] = Rule.PAPER,
+    workers: options.Workers = options.CPUS,
+    dry_run: options.DryRun = False,
+    seed: options.Seed = 0,
+    validation_fraction: options.Validation = VALIDATION_FRACTION,
+    debug: options.Debug = False,
+) -> None:
+    folder = options.raw_folder(raw, "--raw", CARD.name)
+    options.finish(
+        CARD,
+        [find(folder, rule, tables_only=dry_run)],
+        out,
+        choices={"rule": rule.value},
+        is_sample=raw == sample.WORD,
+        workers=workers,
+        seed=seed,
+        validation_fraction=validation_fraction,
+        dry_run=dry_run,
+    )
+
+
+def find(raw: Path, rule: Rule = Rule.PAPER, tables_only: bool = False) -> Source:
+    """The work of a CheXpert download: chunks of its tables' rows.
+
+    Args:
+        raw: the folder with train.csv, or one above it.
+        rule: labels of images with several findings.
+        tables_only: the images are not looked for; for --dry-run.
+
+    Raises:
+        UsageError: no train.csv. MedtlError: a table without the columns it should have.
+    """
+    folder = _locate(raw)
+    works: list[Work] = []
+    found = dict.fromkeys(FINDINGS, 0)
+    for table_name, split in TABLES.items():
+        if not (folder / table_name).is_file():
+            continue
+        table = read_table(folder / table_name)
+        if split is None:
+            found = count(table, rule)
+        if not tables_only:
+            works += _pieces(folder, table, table_name, split, rule)
+    return Source(
+        name=CARD.name,
+        raw=raw,
+        works=tuple(works),
+        process=process,
+        options={"rule": rule.value},
+        found=found,
+        unit="images",
+    )
+
+
+def _locate(raw: Path) -> Path:
+    for folder in (raw, raw / "CheXpert-v1.0-small", *sorted(p for p in raw.iterdir() if p.is_dir())):
+        if (folder / "train.csv").is_file():
+            return folder
+    raise UsageError(f"{raw} holds no CheXpert download: expected {CARD.layout}, in it or one folder below")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A CheXpert table: column ``Path`` as text, one small float column (1, 0, -1 or NaN) a finding.
+
+    Raises:
+        MedtlError: it is no such table; names the missing column or the odd value.
+    """
+    try:
+        types: dict[str, Any] = {"Path": "str", **dict.fromkeys(FINDINGS, "float32")}
+        table = pd.read_csv(path, usecols=["Path", *FINDINGS], dtype=types)
+    except (ValueError, pd.errors.ParserError) as error:
+        raise MedtlError(f"{path.name} is not CheXpert's table: {' '.join(str(error).split())}") from None
+    values = table[FINDINGS].to_numpy()
+    odd = ~(np.isnan(values) | np.isin(values, (-1, 0, 1)))
+    if odd.any():
+        row, column = np.argwhere(odd)[0]
+        raise MedtlError(
+            f"{path.name} line {row + 2}: {FINDINGS[column]} is {values[row, column]}; expected 1, 0, -1 or blank"
+        )
+    return table
+
+
+def positives(table: pd.DataFrame, rule: Rule) -> np.ndarray:
+    """(rows, 14) bool: what each row is filed under by ``rule``; only 1.0 counts, for frontal and lateral views alike."""
+    positive: np.ndarray = table[FINDINGS].to_numpy() == 1
+    if rule is Rule.EXACTLY_ONE:
+        positive = positive & (positive.sum(axis=1, keepdims=True) == 1)
+    return positive
+
+
+def count(table: pd.DataFrame, rule: Rule) -> dict[str, int]:
+    """Images filed under each finding."""
+    return {name: int(n) for name, n in zip(FINDINGS, positives(table, rule).sum(axis=0), strict=True)}
+
+
+def _pieces(folder: Path, table: pd.DataFrame, table_name: str, split: str | None, rule: Rule) -> list[Work]:
+    positive = positives(table, rule)
+    kept = np.arange(len(table)) if rule is Rule.MULTILABEL else np.flatnonzero(positive.any(axis=1))
+    paths = table["Path"].to_numpy()
+    pieces = []
+    for number, start in enumerate(range(0, len(kept), ROWS_A_PIECE)):
+        rows = []
+        for row in kept[start : start + ROWS_A_PIECE]:
+            # the first part of Path is the name of the download's own folder, whatever the user calls it
+            relative = str(paths[row]).split("/", 1)[-1]
+            rows.append((relative, [FINDINGS[c] for c in np.flatnonzero(positive[row])]))
+        files = tuple(folder / relative for relative, _ in rows)
+        stem = Path(table_name).stem
+        pieces.append(Work(f"{stem}-{number:05d}", files, (folder, stem, split, rule.value, rows)))
+    return pieces
+
+
+def process(work: Work, raw: Path, out: Path) -> Done:
+    """Check, copy and file one chunk of rows. Images are copied byte for byte: grey JPEG needs no second compression."""
+    folder, table, split, rule, rows = work.payload
+    done = Done()
+    for relative, findings in rows:
+        path = folder / relative
+        shown = path.relative_to(raw).as_posix()
+        try:
+            patient, target = _names(relative, table)
+            _check_image(path)
+        except BadFileError as error:
+            done.rejected.append(Rejected(shown, str(error)))
+            continue
+        with replacing(out / target) as part:
+            shutil.copyfile(path, part)
+        entry = {
+            "image": target,
+            "label": findings,
+            "patient": f"{CARD.name}/{patient}",
+            "source": CARD.name,
+            "sha256": file_hash(out / target),
+        }
+        if split:
+            entry["split"] = split
+        labels = [findings] if rule == Rule.MULTILABEL else findings
+        done.entries += [{**entry, "label": label} for label in labels]
+    return done
+
+
+def _names(relative: str, table: str) -> tuple[str, str]:
+    """Patient and output name of ``train/patient00001/study1/view1_frontal.jpg``."""
+    parts = Path(relative).parts
+    if len(parts) != 4 or not parts[1].startswith("patient") or ".." in parts:
+        raise BadFileError(f"the path in {table}.csv is not <split>/patientNNNNN/studyN/viewN_<view>.jpg")
+    return parts[1], f"images/{CARD.name}/{'/'.join((table, parts[1], f'{parts[2]}_{parts[3]}'))}"
+
+
+def _check_image(path: Path) -> None:
+    """Decode it to the last byte: a picture that cannot be decoded must not stop a training run in the night."""
+    if not path.is_file():
+        raise BadFileError("is missing")
+    content = path.read_bytes()
+    if not content:
+        raise BadFileError("is empty (0 bytes)")
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        raise BadFileError("is not a readable image, or is cut short") from None

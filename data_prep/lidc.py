@@ -1,0 +1,227 @@
+"""LIDC-IDRI: 224 × 224 crops around the nodules of 3 mm and more, without resampling, in a lung window."""
+
+import functools
+import hashlib
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from data_prep import options, sample
+from data_prep.run import VALIDATION_FRACTION
+from data_prep.work import Done, Rejected, Source, Work
+from medtl.cards import LIDC as CARD
+from medtl.cards import LUNG_WINDOW, NODULE
+from medtl.datalist import Entry, file_hash
+from medtl.errors import BadFileError, UsageError
+from medtl.readers.dicom import Series, read_slices, scan
+from medtl.readers.lidc import Annotation, Nodule, crop, join_marks, missing_slices, read_xml, slices
+from medtl.transforms import intensity
+from medtl.writers.images import write_png
+
+CROP = 224
+AIR = -1000  # HU, beyond the border of the slice
+PATIENT = re.compile(r"LIDC-IDRI-\d{4}$")
+SERIES_UID = re.compile(rb"<SeriesInstanceUid>\s*([0-9.]+)\s*</SeriesInstanceUid>")
+LARGEST_MATRIX = (512, 512)  # of the collection's CT; joining marks needs no more than room for their coordinates
+
+
+class Slices(StrEnum):
+    """Which slices of a nodule become crops."""
+
+    LARGEST = "largest"
+    ALL = "all"
+
+
+NoduleSlices = Annotated[Slices, typer.Option(help="The slice with the nodule's largest area, or all its slices.")]
+MinReaders = Annotated[int, typer.Option(min=1, max=4, help="Readers (of four) that must have marked a nodule.")]
+
+
+def command(
+    raw: options.Raw,
+    out: options.Out,
+    nodule_slices: NoduleSlices = Slices.LARGEST,
+    min_readers: MinReaders = 1,
+    workers: options.Workers = options.CPUS,
+    dry_run: options.DryRun = False,
+    seed: options.Seed = 0,
+    validation_fraction: options.Validation = VALIDATION_FRACTION,
+    debug: options.Debug = False,
+) -> None:
+    folder = options.raw_folder(raw, "--raw", CARD.name)
+    options.finish(
+        CARD,
+        [find(folder, nodule_slices, min_readers, read_annotations=dry_run)],
+        out,
+        choices={"nodule-slices": nodule_slices.value, "min-readers": min_readers},
+        is_sample=raw == sample.WORD,
+        workers=workers,
+        seed=seed,
+        validation_fraction=validation_fraction,
+        dry_run=dry_run,
+    )
+
+
+def find(
+    raw: Path, nodule_slices: Slices = Slices.LARGEST, min_readers: int = 1, read_annotations: bool = False
+) -> Source:
+    """The work of a LIDC-IDRI download: its patients. Annotations may lie with the images or anywhere else below ``raw``.
+
+    Args:
+        raw: a folder of LIDC-IDRI-NNNN folders, one above it, or a single patient's.
+        nodule_slices: which slices of a nodule become crops.
+        min_readers: readers that must have marked a nodule.
+        read_annotations: count the nodules from the XML already, for --dry-run.
+
+    Raises:
+        UsageError: no patient folder.
+    """
+    patients = _patients(raw)
+    loose = _loose_annotations(raw)
+    works, rejected, nodules = [], [], 0
+    for name, folder in patients.items():
+        files = tuple(sorted(path for path in folder.rglob("*") if path.is_file() and path.name[0] not in "._"))
+        works.append(Work(name, files, (name, folder, nodule_slices.value, min_readers)))
+        if read_annotations:
+            for xml in _annotations_of(files, raw):
+                try:
+                    annotation = read_xml(xml)
+                except BadFileError as error:
+                    rejected.append(Rejected(xml.relative_to(raw).as_posix(), str(error)))
+                    continue
+                for nodule in _nodules(annotation, LARGEST_MATRIX, min_readers) if annotation else []:
+                    nodules += len(slices(nodule, nodule_slices.value))
+    stamp = hashlib.sha256(repr([(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in loose]).encode())
+    return Source(
+        name=CARD.name,
+        raw=raw,
+        works=tuple(works),
+        process=process,
+        options={"slices": nodule_slices.value, "min_readers": min_readers, "loose": stamp.hexdigest()},
+        found={NODULE: nodules},
+        unit="crops",
+        rejected=tuple(rejected),
+    )
+
+
+def _patients(raw: Path) -> dict[str, Path]:
+    folders = {}
+    for folder in (raw, *sorted(raw.glob("*")), *sorted(raw.glob("*/*"))):
+        if folder.is_dir() and PATIENT.search(folder.resolve().name):
+            folders.setdefault(folder.resolve().name, folder)
+    if not folders:
+        raise UsageError(f"{raw} holds no LIDC-IDRI patient: expected {CARD.layout}, in it or up to two folders below")
+    return dict(sorted(folders.items()))
+
+
+def _loose_annotations(raw: Path) -> list[Path]:
+    """XML files outside the patients' folders: the collection's archive offers them as a download of their own."""
+    return sorted(p for p in raw.rglob("*.xml") if not any(PATIENT.search(part) for part in p.resolve().parts))
+
+
+@functools.cache
+def _loose_by_series(raw: Path) -> dict[str, list[Path]]:
+    """Loose annotations by the series they name, from the first few kB of each; once a process."""
+    found: dict[str, list[Path]] = {}
+    for path in _loose_annotations(raw):
+        with open(path, "rb") as file:
+            match = SERIES_UID.search(file.read(8192))
+        if match:
+            found.setdefault(match[1].decode(), []).append(path)
+    return found
+
+
+def _annotations_of(files: tuple[Path, ...], raw: Path, series: tuple[Series, ...] = ()) -> list[Path]:
+    """A patient's own XML files, then the loose ones that name one of its series."""
+    own = [path for path in files if path.suffix.lower() == ".xml"]
+    if own:
+        return own
+    by_series = _loose_by_series(raw)
+    found = series or scan([p for p in files if p.suffix.lower() != ".xml"], modality="CT").series
+    return [path for uid in dict.fromkeys(one.uid for one in found) for path in by_series.get(uid, [])]
+
+
+def _nodules(annotation: Annotation, shape: tuple[int, int], min_readers: int) -> list[Nodule]:
+    return [nodule for nodule in join_marks(annotation.marks, shape) if nodule.readers >= min_readers]
+
+
+def process(work: Work, raw: Path, out: Path) -> Done:
+    """One patient: headers, annotations, then only the pixels of the slices that are cut."""
+    patient, folder, rule, min_readers = work.payload
+    done = Done()
+    if not work.files:
+        return Done(rejected=[Rejected(folder.relative_to(raw).as_posix(), "the patient's folder is empty")])
+
+    def reject(path: Path, reason: str) -> None:
+        done.rejected.append(Rejected(path.relative_to(raw).as_posix(), reason))
+
+    scanned = scan([path for path in work.files if path.suffix.lower() != ".xml"], modality="CT")
+    for path, reason in scanned.rejected:
+        reject(path, reason)
+    annotations = _annotations_of(work.files, raw, scanned.series)
+    if not annotations:
+        reject(folder, "no annotation: no LidcReadMessage XML names one of its CT series")
+    for xml in annotations:
+        try:
+            annotation = read_xml(xml)
+            if annotation is None:
+                continue
+            number, series = _series_of(annotation, scanned.series)
+        except BadFileError as error:
+            reject(xml, str(error))
+            continue
+        shape = (series.headers[0].rows, series.headers[0].columns)
+        for count, nodule in enumerate(_nodules(annotation, shape, min_readers)):
+            try:
+                done.entries += _crops(nodule, series, rule, f"{patient}_s{number}_n{count:02d}", patient, out)
+            except BadFileError as error:
+                reject(xml, str(error))
+    return done
+
+
+def _series_of(annotation: Annotation, found: tuple[Series, ...]) -> tuple[int, Series]:
+    for number, series in enumerate(found):
+        if series.uid == annotation.series_uid:
+            return number, series
+    raise BadFileError("annotates a CT series that is not among the patient's files")
+
+
+def _crops(nodule: Nodule, series: Series, rule: str, name: str, patient: str, out: Path) -> list[Entry]:
+    absent = missing_slices(nodule, series)
+    if absent:
+        places = ", ".join(f"{z:g}" for z in absent)
+        raise BadFileError(f"names slices that are absent from the series (z = {places} mm); that nodule is left out")
+    place = {header.sop_uid: index for index, header in enumerate(series.headers)}
+    uids = slices(nodule, Slices(rule).value)
+    pictures = read_slices(series, [place[uid] for uid in uids])
+    entries = []
+    for uid, picture in zip(uids, pictures, strict=True):
+        box = nodule.box(uid)
+        target = f"images/{CARD.name}/{patient}/{name}_z{place[uid]:03d}.png"
+        cut = crop(picture.astype(np.float32), box, CROP, AIR)
+        write_png(out / target, intensity.ct_window(cut, *LUNG_WINDOW))
+        entries.append(
+            {
+                "image": target,
+                "label": NODULE,
+                "patient": f"{CARD.name}/{patient}",
+                "source": CARD.name,
+                "sha256": file_hash(out / target),
+                "case": patient,
+                "slice": place[uid],
+                "spacing": [round(mm, 4) for mm in _spacing(series)],
+                "sequence": "CT",
+                "box": list(box),
+                "readers": nodule.readers,
+            }
+        )
+    return entries
+
+
+def _spacing(series: Series) -> tuple[float, ...]:
+    """(x, y, z) mm; (x, y) alone where a single slice leaves z open."""
+    rows, columns = series.headers[0].pixel_spacing or (0.0, 0.0)
+    return series.spacing if len(series.headers) > 1 else (columns, rows)

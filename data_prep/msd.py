@@ -1,0 +1,196 @@
+"""Medical Segmentation Decathlon: transverse key slices chosen by the segmentation mask, at native size."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from data_prep import options, sample
+from data_prep.run import VALIDATION_FRACTION
+from data_prep.work import Done, Rejected, Source, Work
+from medtl.cards import MSD as CARD
+from medtl.cards import MSD_TASKS, MsdTask
+from medtl.datalist import file_hash
+from medtl.errors import BadFileError, UsageError
+from medtl.readers.nifti import read_header, read_image_and_mask
+from medtl.readers.volume import Volume, display
+from medtl.transforms import intensity, key_slice
+from medtl.writers.images import write_png
+
+
+class Channels(StrEnum):
+    """Which channels of a multi-channel image become pictures."""
+
+    FIRST = "first"  # FLAIR of the brain, T2 of the prostate: one picture a key slice, as the paper's counts say
+    ALL = "all"  # one picture a key slice and channel
+
+
+KeySlices = Annotated[
+    str, typer.Option(help=f"Rule of the key slices: {key_slice.RULES}. 'card' takes each task's own.")
+]
+WhichChannels = Annotated[Channels, typer.Option(help="Channels of a multi-channel image that become pictures.")]
+
+
+def command(
+    raw: options.Raw,
+    out: options.Out,
+    key_slices: KeySlices = "card",
+    channels: WhichChannels = Channels.FIRST,
+    workers: options.Workers = options.CPUS,
+    dry_run: options.DryRun = False,
+    seed: options.Seed = 0,
+    validation_fraction: options.Validation = VALIDATION_FRACTION,
+    debug: options.Debug = False,
+) -> None:
+    folder = options.raw_folder(raw, "--raw", CARD.name)
+    options.finish(
+        CARD,
+        [find(folder, key_slices, channels, read_headers=dry_run)],
+        out,
+        choices={"key-slices": key_slices, "channels": channels.value},
+        is_sample=raw == sample.WORD,
+        workers=workers,
+        seed=seed,
+        validation_fraction=validation_fraction,
+        dry_run=dry_run,
+    )
+
+
+def find(
+    raw: Path,
+    key_slices: str = "card",
+    channels: Channels = Channels.FIRST,
+    tasks: tuple[int, ...] = tuple(MSD_TASKS),
+    read_headers: bool = False,
+) -> Source:
+    """The work of a folder of ``TaskNN_*`` folders (or of one of them): its training cases.
+
+    Args:
+        raw: the folder.
+        key_slices: a rule for all tasks, or ``card`` for each task's own.
+        channels: of multi-channel images.
+        tasks: numbers of the tasks to take.
+        read_headers: look into each image's header already, for --dry-run.
+
+    Raises:
+        UsageError: no task folder, or a rule that is none.
+    """
+    if key_slices != "card":
+        key_slice.select([1], key_slices)  # a wrong rule is told before hours of work
+    works: list[Work] = []
+    rejected: list[Rejected] = []
+    found: dict[str, int] = {}
+    folders = _task_folders(raw)
+    for number, folder in folders.items():
+        if number not in tasks:
+            continue
+        task = MSD_TASKS[number]
+        rule = task.key_slices if key_slices == "card" else key_slices
+        try:
+            pairs = _pairs(folder)
+        except BadFileError as error:
+            rejected.append(Rejected((folder / "dataset.json").relative_to(raw).as_posix(), str(error)))
+            continue
+        for image, label in pairs:
+            case = image.name.removesuffix(".gz").removesuffix(".nii")
+            if read_headers:
+                try:
+                    read_header(image)
+                except BadFileError as error:
+                    rejected.append(Rejected(image.relative_to(raw).as_posix(), str(error)))
+                    continue
+            found[task.organ] = found.get(task.organ, 0) + 1
+            works.append(Work(f"{number:02d}-{case}", (image, label), (number, case, rule, channels.value)))
+    return Source(
+        name=CARD.name,
+        raw=raw,
+        works=tuple(works),
+        process=process,
+        options={"key_slices": key_slices, "channels": channels.value},
+        found=found,
+        unit="cases",
+        rejected=tuple(rejected),
+    )
+
+
+def _task_folders(raw: Path) -> dict[int, Path]:
+    folders = {}
+    for folder in (raw, *sorted(p for p in raw.iterdir() if p.is_dir())):
+        number = folder.resolve().name[4:6] if folder.resolve().name.startswith("Task") else ""
+        if number.isdigit() and int(number) in MSD_TASKS:
+            folders[int(number)] = folder
+    if not folders:
+        raise UsageError(f"{raw} holds no MSD task: expected {CARD.layout}, in it or one folder below")
+    return dict(sorted(folders.items()))
+
+
+def _pairs(folder: Path) -> list[tuple[Path, Path]]:
+    """(image, label) of the training cases that dataset.json names and of any other in imagesTr; hidden files are not cases."""
+    table = folder / "dataset.json"
+    names: set[str] = set()
+    if table.is_file():
+        try:
+            names = {Path(item["image"]).name for item in json.loads(table.read_text(encoding="utf-8"))["training"]}
+        except (ValueError, KeyError, TypeError):
+            raise BadFileError("is not MSD's table of training images and labels") from None
+    if (folder / "imagesTr").is_dir():
+        names |= {path.name for path in (folder / "imagesTr").glob("*.nii*")}
+    return [(folder / "imagesTr" / name, folder / "labelsTr" / name) for name in sorted(names) if name[0] not in "._"]
+
+
+def process(work: Work, raw: Path, out: Path) -> Done:
+    """One case: read mask and image once, choose the slices, write each as an 8-bit PNG."""
+    number, case, rule, channels = work.payload
+    image, label = work.files
+    task = MSD_TASKS[number]
+    try:
+        volume, mask = read_image_and_mask(image, label)
+        entries = _key_slices(task, case, rule, channels, volume, mask, out)
+    except BadFileError as error:
+        return Done(rejected=[Rejected(image.relative_to(raw).as_posix(), str(error))])
+    return Done(entries)
+
+
+def _key_slices(
+    task: MsdTask, case: str, rule: str, channels: str, volume: Volume, mask: Volume, out: Path
+) -> list[dict[str, Any]]:
+    array = volume.array if volume.array.ndim == 4 else volume.array[..., np.newaxis]
+    if array.shape[3] < len(task.channels):
+        raise BadFileError(
+            f"has {array.shape[3]} channel(s); {task.organ} has {len(task.channels)}: {', '.join(task.channels)}"
+        )
+    chosen = key_slice.select(key_slice.slice_areas(mask.array), rule)
+    names = task.channels if channels == Channels.ALL else task.channels[:1]
+    entries = []
+    for channel, sequence in enumerate(names):
+        low, high = _grey_range(task, array[..., channel])
+        for index in chosen:
+            pixels = intensity.scale(display(array[:, :, index, channel]), low, high)
+            suffix = f"_{sequence}" if channels == Channels.ALL else ""
+            target = f"images/{CARD.name}/{task.organ.replace(' ', '')}/{case}{suffix}_z{index:03d}.png"
+            write_png(out / target, pixels)
+            entries.append(
+                {
+                    "image": target,
+                    "label": task.organ,
+                    "patient": f"{CARD.name}/{case}",
+                    "source": CARD.name,
+                    "sha256": file_hash(out / target),
+                    "case": case,
+                    "slice": int(index),
+                    "spacing": [round(mm, 4) for mm in volume.spacing],
+                    "sequence": sequence,
+                }
+            )
+    return entries
+
+
+def _grey_range(task: MsdTask, channel: np.ndarray) -> tuple[float, float]:
+    """CT by its organ's window, MR by the percentiles of the whole case, so that a case's slices are comparable."""
+    if task.window:
+        centre, width = task.window
+        return centre - width / 2, centre + width / 2
+    return intensity.mr_range(channel)

@@ -1,0 +1,117 @@
+"""The options that every data set's command shares, and the two ways in which a command ends."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from data_prep import run, sample
+from data_prep.work import EXIT_PARTLY_REJECTED, Source
+from medtl import datalist
+from medtl.cards import DatasetCard
+from medtl.errors import UsageError
+
+CPUS = os.cpu_count() or 1
+
+Raw = Annotated[
+    str, typer.Option(help="The official download, or a folder above it; 'sample' for the built-in phantoms.")
+]
+Out = Annotated[Path, typer.Option(help="Folder to write images/, datalist.json and rejected.csv into.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Read tables and headers only, print the counts, write nothing.")
+]
+Seed = Annotated[int, typer.Option(help="Of the training/validation split.")]
+Validation = Annotated[float, typer.Option(min=0.0, max=0.9, help="Share of the images, by patient, for validation.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def raw_folder(raw: str, option: str, name: str) -> Path:
+    """The folder that an option names; ``sample`` stands for the built-in phantom download of data set ``name``.
+
+    Raises:
+        UsageError: it does not exist or is no folder.
+    """
+    if raw == sample.WORD:
+        return sample.download(name)
+    folder = Path(raw)
+    if not folder.exists():
+        raise UsageError(f"{option} {raw}: no such folder")
+    if not folder.is_dir():
+        raise UsageError(f"{option} {raw} is a file; expected the folder of the unpacked download")
+    return folder
+
+
+def finish(
+    card: DatasetCard,
+    sources: Sequence[Source],
+    out: Path,
+    *,
+    choices: dict[str, Any],
+    is_sample: bool,
+    workers: int,
+    seed: int,
+    validation_fraction: float,
+    dry_run: bool,
+) -> None:
+    """Prepare and print what was found beside the paper's counts; with ``dry_run`` only print what tables promise.
+
+    Raises:
+        typer.Exit: with status 3 when something was rejected.
+    """
+    if dry_run:
+        _print_dry_run(card, sources)
+        return
+    named = {"seed": seed, "validation-fraction": validation_fraction, **choices}
+    options = " ".join(f"--{key} {value}" for key, value in named.items())
+    made, rejected = run.prepare(
+        card,
+        sources,
+        out,
+        created_by=f"python -m data_prep {card.name} {options}",
+        sample=is_sample,
+        workers=workers,
+        seed=seed,
+        validation_fraction=validation_fraction,
+    )
+    counts = {split: datalist.class_counts(made, split) for split in datalist.SPLITS}
+    table = _table(card, "training", "validation", "test")
+    for name in made.classes:
+        table.add_row(name, *(f"{counts[split][name]:,}" for split in datalist.SPLITS), _paper(card, name))
+    console = Console()
+    console.print(table)
+    sizes = ", ".join(f"{len(made.split(split)):,} {split}" for split in datalist.SPLITS)
+    console.print(f"{card.name}: {sizes} entries in {out}", soft_wrap=True, highlight=False)
+    if rejected:
+        where = out / "rejected.csv"
+        console.print(f"{len(rejected):,} rejected, each with its reason in {where}", soft_wrap=True, highlight=False)
+        raise typer.Exit(EXIT_PARTLY_REJECTED)
+
+
+def _print_dry_run(card: DatasetCard, sources: Sequence[Source]) -> None:
+    table = _table(card, "found", "counted in")
+    units = {name: source.unit for source in sources for name in source.found}
+    found = run.promised(sources)
+    for name in card.classes:
+        table.add_row(name, f"{found[name]:,}", units.get(name, ""), _paper(card, name))
+    console = Console()
+    console.print(table)
+    for row in (row for source in sources for row in source.rejected):
+        console.print(f"would reject {row.file}: {row.reason}", soft_wrap=True, highlight=False)
+    console.print(f"{card.name}: dry run, nothing was written", highlight=False)
+
+
+def _table(card: DatasetCard, *columns: str) -> Table:
+    table = Table(title=card.title, title_justify="left")
+    table.add_column("class")
+    for column in (*columns, "paper"):
+        table.add_column(column, justify="right")
+    return table
+
+
+def _paper(card: DatasetCard, name: str) -> str:
+    return f"{card.published[name]:,}" if name in card.published else "–"

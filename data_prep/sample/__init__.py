@@ -1,0 +1,123 @@
+"""The built-in sample: phantom downloads in the official layouts, and what data preparation makes of them.
+
+Both are made when first asked for and kept in the cache ($XDG_CACHE_HOME/medtl). The cache's name carries a hash of the code that
+makes it, so a changed phantom or reader never meets an old sample. Phantoms are drawings: no figure measured on them says
+anything about patients.
+"""
+
+import contextlib
+import functools
+import hashlib
+import importlib
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock
+
+from data_prep import run
+from medtl.console import tell
+from medtl.errors import UsageError
+
+WORD = "sample"
+DOWNLOADS = ("chexpert", "msd", "lidc")
+PREPARED = (*DOWNLOADS, "cpmid")
+SAMPLE_VALIDATION_FRACTION = 0.25  # a tenth of so few patients would leave some classes with a handful of images
+
+
+def download(name: str) -> Path:
+    """The folder of the phantom download of one data set, made if it is not there.
+
+    Raises:
+        UsageError: there is no such phantom, or the cache cannot be written.
+    """
+    if name not in DOWNLOADS:
+        raise UsageError(f"there is no phantom download of {name!r}; there are {', '.join(DOWNLOADS)}")
+    with _made_once(_cache() / "downloads" / name) as folder:
+        if folder:
+            importlib.import_module(f"data_prep.sample.{name}").make(folder)
+    return _cache() / "downloads" / name
+
+
+def prepared(name: str) -> Path:
+    """The folder with the data list that ``python -m data_prep NAME --raw sample`` writes, made if it is not there.
+
+    Raises:
+        UsageError: there is no such sample, or the cache cannot be written.
+    """
+    if name not in PREPARED:
+        raise UsageError(f"there is no built-in sample of {name!r}; there are {', '.join(PREPARED)}")
+    with _made_once(_cache() / "prepared" / name) as folder:
+        if folder:
+            tell(f"making the built-in sample of {name} (once, kept in the cache)")
+            _make_downloads(DOWNLOADS if name == "cpmid" else (name,))
+            _prepare(name, folder)
+    return _cache() / "prepared" / name
+
+
+def _prepare(name: str, out: Path) -> None:
+    """What the command does with its defaults, without its table."""
+    module = importlib.import_module(f"data_prep.{name}")
+    folders = {part: download(part) for part in (DOWNLOADS if name == "cpmid" else (name,))}
+    run.prepare(
+        module.CARD,
+        module.find(folders) if name == "cpmid" else [module.find(folders[name])],
+        out,
+        created_by=f"python -m data_prep {name}, built-in sample",
+        sample=True,
+        workers=min(2, os.cpu_count() or 1),
+        seed=0,
+        validation_fraction=SAMPLE_VALIDATION_FRACTION,
+    )
+
+
+def _make_downloads(names: tuple[str, ...]) -> None:
+    """Make the absent downloads side by side, each in a process of its own: drawing is all Python and numpy."""
+    absent = [name for name in names if not (_cache() / "downloads" / name).exists()]
+    script = "import sys; from data_prep import sample; sample.download(sys.argv[1])"
+    running = [subprocess.Popen([sys.executable, "-c", script, name]) for name in absent[1:]]
+    if absent:
+        download(absent[0])
+    for process in running:
+        process.wait()
+    for name in absent:
+        download(name)  # made by now; in case a process failed, here its error is seen
+
+
+@contextlib.contextmanager
+def _made_once(final: Path) -> Iterator[Path | None]:
+    """Yield a temporary folder to fill if ``final`` is absent, None if it is there; only one process fills it."""
+    if final.exists():
+        yield None
+        return
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(final.with_name(f".{final.name}.lock")):
+            if final.exists():
+                yield None
+                return
+            part = final.with_name(f".{final.name}.{secrets.token_hex(4)}")
+            try:
+                part.mkdir()
+                yield part
+                os.replace(part, final)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+    except PermissionError:
+        raise UsageError(f"cannot write the cache {final.parent}; set XDG_CACHE_HOME to a folder of yours") from None
+
+
+@functools.cache
+def _cache() -> Path:
+    """The sample's folder in the cache, named by a hash of all code that decides its content."""
+    root = Path(__file__).resolve().parents[2]
+    code = sorted([*(root / "data_prep").rglob("*.py"), *(root / "medtl" / "readers").glob("*.py")])
+    code += sorted((root / "medtl" / "transforms").glob("*.py"))
+    code += [root / "medtl" / name for name in ("cards.py", "datalist.py", "writers/images.py")]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in code)).hexdigest()[:12]
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "medtl" / f"sample-{digest}"

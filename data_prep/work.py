@@ -1,0 +1,68 @@
+"""The unit of data preparation: one piece of work that can be done, recorded, skipped and repeated alike."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+EXIT_PARTLY_REJECTED = 3
+
+
+@dataclass(frozen=True)
+class Work:
+    """One case, patient or chunk of table rows.
+
+    Attributes:
+        id: a file name, unique within the data set.
+        files: the raw files it reads; when one of them changes, the work is done again.
+        payload: whatever its ``process`` function needs; picklable.
+    """
+
+    id: str
+    files: tuple[Path, ...]
+    payload: Any
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A raw file that could not be used: its path relative to the raw folder, and why."""
+
+    file: str
+    reason: str
+
+
+@dataclass
+class Done:
+    """What one piece of work gave.
+
+    ``entries`` are data-list entries whose ``label`` is still a class name or a list of class names; ``split`` may name a
+    split that the publisher fixed ("test").
+    """
+
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One raw download and how its pieces become entries.
+
+    Attributes:
+        name: written as each entry's ``source``.
+        raw: the folder that rejected files are named relative to.
+        works: all pieces of work, in a repeatable order.
+        process: (work, raw, out) to Done; a module-level function, called in worker processes.
+        options: everything beside the files that decides the result.
+        rejected: files that finding the work already ruled out.
+        found: class to number of ``unit`` that tables and headers promise, for --dry-run.
+        unit: what ``found`` counts: images, cases or nodules.
+    """
+
+    name: str
+    raw: Path
+    works: tuple[Work, ...]
+    process: Callable[[Work, Path, Path], Done]
+    options: Mapping[str, Any]
+    found: Mapping[str, int]
+    unit: str
+    rejected: tuple[Rejected, ...] = ()

@@ -1,0 +1,162 @@
+"""What is known about each data set before a file of it is read: pure data, no torch, so listing is instant.
+
+Counts are asserted against by data preparation, which prints them beside what it found.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class DatasetCard:
+    """One public data set.
+
+    Attributes:
+        name: the word used in commands.
+        title: the name people know it by.
+        task: "classification" or "segmentation".
+        classes: class names in index order.
+        published: images a class in the publication; empty where none were published.
+        licence: as its distributor states it.
+        citation: one line.
+        url: where it is described and asked for.
+        how_to_get: one or two sentences.
+        disk_gb: size of the download.
+        layout: what data preparation looks for in the download.
+    """
+
+    name: str
+    title: str
+    task: str
+    classes: tuple[str, ...]
+    licence: str
+    citation: str
+    url: str
+    how_to_get: str
+    disk_gb: float
+    layout: str
+    published: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MsdTask:
+    """One task of the Medical Segmentation Decathlon as key slices: any foreground label counts as the organ.
+
+    Attributes:
+        number: the NN of the official folder ``TaskNN_*``.
+        organ: class name of its key slices.
+        modality: "CT" or "MR"; decides the scaling to 8 bit.
+        channels: channel names of the 4-D image, in file order; one name for a 3-D image.
+        window: (centre, width) in HU for CT, None for MR.
+        key_slices: default rule; the area fractions of brain and prostate give the paper's slices a case, the others are not calibrated.
+        published_cases: training cases in the paper's table, 0 where the paper does not use the task.
+        published_slices: key slices in the paper's table.
+    """
+
+    number: int
+    organ: str
+    modality: str
+    channels: tuple[str, ...]
+    window: tuple[float, float] | None = None
+    key_slices: str = "area:0.90"
+    published_cases: int = 0
+    published_slices: int = 0
+
+
+SOFT_TISSUE = (40.0, 400.0)
+LUNG_WINDOW = (-600.0, 1500.0)
+
+MSD_TASKS: Mapping[int, MsdTask] = MappingProxyType(
+    {
+        task.number: task
+        for task in (
+            MsdTask(1, "Brain", "MR", ("FLAIR", "T1w", "T1gd", "T2w"), None, "area:0.93", 484, 4788),
+            MsdTask(2, "Heart", "MR", ("MR",), None, "area:0.90", 20, 372),
+            MsdTask(3, "Liver", "CT", ("CT",), SOFT_TISSUE, "area:0.90", 131, 2143),
+            MsdTask(4, "Hippocampus", "MR", ("T1w",)),
+            MsdTask(5, "Prostate", "MR", ("T2", "ADC"), None, "area:0.77", 32, 216),
+            MsdTask(6, "Lung", "CT", ("CT",), LUNG_WINDOW, "area:0.90", 63, 465),
+            MsdTask(7, "Pancreas", "CT", ("CT",), SOFT_TISSUE),
+            MsdTask(8, "Hepatic Vessel", "CT", ("CT",), SOFT_TISSUE),
+            MsdTask(9, "Spleen", "CT", ("CT",), SOFT_TISSUE),
+            MsdTask(10, "Colon", "CT", ("CT",), SOFT_TISSUE),
+        )
+    }
+)
+
+CHEXPERT_FINDINGS: Mapping[str, int] = MappingProxyType(
+    {  # in the order of CheXpert's own columns, with the counts of the CPMID paper's table 1
+        "No Finding": 22381,
+        "Enlarged Cardiomediastinum": 10798,
+        "Cardiomegaly": 27000,
+        "Lung Opacity": 105581,
+        "Lung Lesion": 9186,
+        "Edema": 52246,
+        "Consolidation": 14783,
+        "Pneumonia": 6039,
+        "Atelectasis": 33376,
+        "Pneumothorax": 19448,
+        "Pleural Effusion": 86187,
+        "Pleural Other": 3523,
+        "Fracture": 9040,
+        "Support Devices": 116001,
+    }
+)
+NODULE = "Nodule"
+CPMID_ORGANS: Mapping[int, str] = MappingProxyType({n: t.organ for n, t in MSD_TASKS.items() if t.published_slices})
+
+CHEXPERT = DatasetCard(
+    name="chexpert",
+    title="CheXpert-v1.0-small",
+    task="classification",
+    classes=tuple(CHEXPERT_FINDINGS),
+    published=CHEXPERT_FINDINGS,
+    licence="Stanford University Dataset Research Use Agreement (no redistribution)",
+    citation="Irvin et al., CheXpert: a large chest radiograph dataset with uncertainty labels, AAAI 2019",
+    url="https://stanfordmlgroup.github.io/competitions/chexpert/",
+    how_to_get="Register and accept the agreement; download CheXpert-v1.0-small.zip and unzip it.",
+    disk_gb=11.0,
+    layout="CheXpert-v1.0-small/train.csv, valid.csv, train/, valid/",
+)
+MSD = DatasetCard(
+    name="msd",
+    title="Medical Segmentation Decathlon, key slices",
+    task="classification",
+    classes=tuple(task.organ for task in MSD_TASKS.values()),
+    published={task.organ: task.published_slices for task in MSD_TASKS.values() if task.published_slices},
+    licence="CC BY-SA 4.0",
+    citation="Antonelli et al., The Medical Segmentation Decathlon, Nature Communications 2022",
+    url="http://medicaldecathlon.com/",
+    how_to_get="Download the task archives (CPMID needs 01, 02, 03, 05 and 06) and untar them side by side.",
+    disk_gb=45.0,
+    layout="TaskNN_*/dataset.json, imagesTr/, labelsTr/",
+)
+LIDC = DatasetCard(
+    name="lidc",
+    title="LIDC-IDRI, nodule crops",
+    task="classification",
+    classes=(NODULE,),
+    published={NODULE: 4708},
+    licence="CC BY 3.0",
+    citation="Armato et al., The Lung Image Database Consortium and Image Database Resource Initiative, Medical Physics 2011",
+    url="https://www.cancerimagingarchive.net/collection/lidc-idri/",
+    how_to_get="Download the CT images with the NBIA Data Retriever and the radiologists' annotations (XML); keep both under one folder.",
+    disk_gb=125.0,
+    layout="LIDC-IDRI-NNNN/ patient folders of DICOM series, LidcReadMessage XML anywhere below the same folder",
+)
+CPMID = DatasetCard(
+    name="cpmid",
+    title="CPMID, a general medical image collection for pretraining",
+    task="classification",
+    classes=(*CHEXPERT_FINDINGS, *(CPMID_ORGANS[n] for n in (1, 2, 3, 6, 5)), NODULE),
+    published={**CHEXPERT_FINDINGS, **MSD.published, NODULE: 4708},
+    licence="those of CheXpert, MSD (CC BY-SA 4.0) and LIDC-IDRI (CC BY 3.0)",
+    citation="Zhang, Pei, Shi, Wang, Construction and Validation of a General Medical Image Dataset for Pretraining, 2024",
+    url="https://stanfordmlgroup.github.io/competitions/chexpert/, http://medicaldecathlon.com/, https://www.cancerimagingarchive.net/",
+    how_to_get="Get CheXpert-v1.0-small, MSD tasks 01, 02, 03, 05, 06 and LIDC-IDRI; medtl builds the collection from them.",
+    disk_gb=160.0,
+    layout="the three downloads, named by --chexpert, --msd and --lidc",
+)
+
+DATASETS: Mapping[str, DatasetCard] = MappingProxyType({card.name: card for card in (CHEXPERT, MSD, LIDC, CPMID)})

@@ -1,0 +1,238 @@
+"""datalist.json: MONAI's decathlon format with patients and hashes, so that a split can be checked for leaks.
+
+Reading is strict (a data list that cannot be what it says is refused), writing is atomic and byte-for-byte repeatable.
+"""
+
+import hashlib
+import json
+import math
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medtl.errors import MedtlError, UsageError
+from medtl.writers.atomic import write_text
+
+FILE_NAME = "datalist.json"
+SPLITS = ("training", "validation", "test")
+SHORT_NAMES = {"training": "train", "validation": "val", "test": "test"}
+REQUIRED = ("image", "label", "patient", "source", "sha256")
+
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class DataList:
+    """A data set that data preparation wrote.
+
+    Attributes:
+        name: the data set's name.
+        classes: class names in index order; for segmentation, organ names from index 1 of the masks.
+        channels: image channels, 1 (grey) or 3 (RGB).
+        licence: of the images.
+        created_by: the command, without paths.
+        sample: made from the built-in phantoms.
+        training, validation, test: entries ``{image, label, patient, source, sha256, …}``; paths relative to the file.
+        folder: where the file lies.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    channels: int
+    licence: str
+    created_by: str
+    sample: bool
+    training: list[Entry]
+    validation: list[Entry]
+    test: list[Entry]
+    folder: Path = field(default=Path(), compare=False)
+
+    def split(self, name: str) -> list[Entry]:
+        """The entries of a split by either of its names: training/train, validation/val, test."""
+        for long, short in SHORT_NAMES.items():
+            if name in (long, short):
+                return getattr(self, long)
+        raise UsageError(f"split {name!r} is not one of train, val, test")
+
+    def absolute(self, name: str) -> list[Entry]:
+        """The entries of a split with ``image`` (and a mask's ``label``) as absolute paths and their ``index`` within the split."""
+        entries = []
+        for index, entry in enumerate(self.split(name)):
+            paths = {k: str(self.folder / entry[k]) for k in ("image", "label") if isinstance(entry[k], str)}
+            entries.append({**entry, **paths, "index": index})
+        return entries
+
+    @property
+    def task(self) -> str:
+        """ "segmentation" (labels are paths), "multilabel" (multi-hot lists) or "classification" (class indices)."""
+        for _, entry in self:
+            if isinstance(entry["label"], str):
+                return "segmentation"
+            return "multilabel" if isinstance(entry["label"], list) else "classification"
+        return "classification"
+
+    def __iter__(self) -> Iterator[tuple[str, Entry]]:
+        """Every (split, entry)."""
+        for split in SPLITS:
+            for entry in getattr(self, split):
+                yield split, entry
+
+
+def locate(path: Path) -> Path:
+    """The data list's file for a folder or the file itself.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if path.is_file():
+        return path
+    if not path.exists():
+        raise UsageError(f"{path}: no such folder; expected a data_prep output that holds {FILE_NAME}")
+    if not (path / FILE_NAME).is_file():
+        raise UsageError(f"{path} holds no {FILE_NAME}; make one with: python -m data_prep NAME --raw DIR --out {path}")
+    return path / FILE_NAME
+
+
+def read(path: Path) -> DataList:
+    """Read a data list (a folder that holds one, or the file).
+
+    Raises:
+        UsageError: there is none.
+        MedtlError: it is not valid; the message names the file, the entry and what was expected.
+    """
+    file = locate(Path(path))
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise MedtlError(f"{file} is not valid JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise MedtlError(f"{file} holds no data list: expected an object with {', '.join(SPLITS)}")
+    for key in ("name", "classes", *SPLITS):
+        if key not in content:
+            raise MedtlError(f"{file} has no {key!r}; expected a data list that data_prep wrote")
+    for split in SPLITS:
+        if not isinstance(content[split], list):
+            raise MedtlError(f"{file}: {split!r} is not a list")
+        for number, entry in enumerate(content[split]):
+            _check_entry(entry, f"{file}: {split}[{number}]", content["classes"])
+    return DataList(
+        name=content["name"],
+        classes=tuple(content["classes"]),
+        channels=content.get("channels", 1),
+        licence=content.get("licence", ""),
+        created_by=content.get("created_by", ""),
+        sample=bool(content.get("sample", False)),
+        training=content["training"],
+        validation=content["validation"],
+        test=content["test"],
+        folder=file.parent.resolve(),
+    )
+
+
+def _check_entry(entry: Any, where: str, classes: Sequence[str]) -> None:
+    if not isinstance(entry, dict):
+        raise MedtlError(f"{where} is not an object")
+    missing = [key for key in REQUIRED if key not in entry]
+    if missing:
+        raise MedtlError(f"{where} has no {missing[0]!r}; expected {', '.join(REQUIRED)}")
+    label = entry["label"]
+    if isinstance(label, bool) or not isinstance(label, int | list | str):
+        raise MedtlError(f"{where} has label {label!r}; expected a class index, a multi-hot list or a mask's path")
+    if isinstance(label, int) and not 0 <= label < len(classes):
+        raise MedtlError(f"{where} has label {label}, outside the {len(classes)} classes 0..{len(classes) - 1}")
+    if isinstance(label, list) and (len(label) != len(classes) or set(label) - {0, 1}):
+        raise MedtlError(f"{where} has a multi-hot label that is not {len(classes)} zeros and ones")
+
+
+def write(datalist: DataList, folder: Path) -> Path:
+    """Write ``folder/datalist.json`` atomically, one entry a line; the same data list gives the same bytes."""
+    head = {key: getattr(datalist, key) for key in ("name", "classes", "channels", "licence", "created_by", "sample")}
+    lines = [f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items()]
+    for split in SPLITS:
+        entries = ",\n".join("  " + json.dumps(entry, ensure_ascii=False) for entry in getattr(datalist, split))
+        lines.append(f' "{split}": [\n{entries}\n ]' if entries else f' "{split}": []')
+    path = folder / FILE_NAME
+    write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
+    return path
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def class_counts(datalist: DataList, split: str | None = None) -> dict[str, int]:
+    """Entries a class, over all splits or one; a multi-hot entry counts under each of its classes."""
+    counts: Counter[str] = Counter()
+    for name, entry in datalist:
+        if split is None or datalist.split(split) is getattr(datalist, name):
+            counts.update(datalist.classes[c] for c in label_classes(entry["label"]))
+    return {name: counts[name] for name in datalist.classes}
+
+
+def label_classes(label: int | list[int] | str) -> list[int]:
+    """Class indices that a label names: one for an index, the ones of a multi-hot list, none for a mask."""
+    if isinstance(label, list):
+        return [index for index, positive in enumerate(label) if positive]
+    return [] if isinstance(label, str) else [label]
+
+
+def assign_patients(labels: Mapping[str, Sequence[int]], fractions: Sequence[float], seed: int) -> dict[str, int]:
+    """Deal patients into parts so that each class is spread by ``fractions``: iterative stratification (Sechidis,
+    Tsoumakas, Vlahavas 2011) with whole patients as the units.
+
+    The rarest class is dealt first. Every part gets at least one patient of a class as long as there are enough
+    patients for that; a class that only one patient has goes to the part with the largest share.
+
+    Args:
+        labels: patient to the class indices of all its entries, with repetition.
+        fractions: share of each part, adding up to 1.
+        seed: of the shuffle that breaks ties.
+
+    Returns:
+        patient to the number of its part.
+    """
+    if not math.isclose(sum(fractions), 1) or min(fractions) < 0:
+        raise UsageError(f"split fractions {tuple(fractions)} must be shares that add up to 1")
+    patients = sorted(labels)
+    random.Random(seed).shuffle(patients)
+    parts = [p for p, share in enumerate(fractions) if share > 0]
+    unlabelled = Counter([-1])  # patients without a positive label are dealt like a class of their own
+    amounts = {patient: Counter(labels[patient]) or unlabelled for patient in patients}
+    members: dict[int, list[str]] = defaultdict(list)
+    totals: Counter[int] = Counter()
+    for patient in patients:
+        totals.update(amounts[patient])
+        for label in amounts[patient]:
+            members[label].append(patient)
+    wanted = {(part, label): fractions[part] * totals[label] for part in parts for label in totals}
+    present: set[tuple[int, int]] = set()
+    dealt: dict[str, int] = {}
+    for label in sorted(totals, key=lambda c: (len(members[c]), c)):
+        for patient in members[label]:
+            if patient in dealt:
+                continue
+            part = max(parts, key=lambda p: ((p, label) not in present, wanted[p, label], fractions[p], -p))
+            dealt[patient] = part
+            for other, amount in amounts[patient].items():
+                wanted[part, other] -= amount
+                present.add((part, other))
+    return dealt
+
+
+def overlaps(datalist: DataList) -> list[str]:
+    """What two splits of one data list share: patients and identical files. Empty when the splits are clean."""
+    found = []
+    for key, what in (("patient", "patient"), ("sha256", "identical image")):
+        where: dict[str, set[str]] = defaultdict(set)
+        for split, entry in datalist:
+            where[entry[key]].add(split)
+        shared = sorted(value for value, splits in where.items() if len(splits) > 1)
+        if shared:
+            named = shared[0] if key == "patient" else f"sha256 {shared[0][:12]}…"
+            found.append(f"{len(shared)} {what}(s) in more than one split, the first {named}")
+    return found

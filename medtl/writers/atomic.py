@@ -1,0 +1,45 @@
+"""Files that are either whole or absent: written under a temporary name beside the target, then renamed."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+TEMPORARY_SUFFIX = ".medtl-part"
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it to ``path`` on success, remove it on any error.
+
+    A killed process never leaves half a file under ``path``. With ``durable`` not even a power cut does: the content
+    reaches the disk before the name does, which costs milliseconds a file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+    try:
+        yield part
+        if durable:
+            with open(part, "rb") as file:
+                os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path`` atomically."""
+    with replacing(path) as part:
+        part.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write UTF-8 text with Unix line ends to ``path`` atomically."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what a killed process left half-written below ``folder``."""
+    for part in folder.rglob(f".*{TEMPORARY_SUFFIX}"):
+        part.unlink(missing_ok=True)

@@ -1,0 +1,51 @@
+"""predictions.csv and metrics.json, whole or absent."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medtl.datalist import Entry
+from medtl.writers.atomic import write_text
+
+
+def write_predictions(
+    path: Path,
+    entries: Sequence[Entry],
+    split: str,
+    classes: Sequence[str],
+    probabilities: NDArray[np.floating],
+) -> None:
+    """One row a data-list entry: ``image,patient,split,label,prob_<class>…``; a multi-hot label as class indices joined by ``;``.
+
+    Args:
+        path: the CSV.
+        entries: of the split, in the order of the rows; without ``label`` there is no such column.
+        split: short name.
+        classes: class names, used as they are.
+        probabilities: (n_entries, n_classes).
+    """
+    labelled = all("label" in entry for entry in entries)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = [f"prob_{name}" for name in classes]
+    writer.writerow(["image", "patient", "split", *(["label"] if labelled else []), *names])
+    for entry, row in zip(entries, probabilities, strict=True):
+        label = [_label(entry["label"])] if labelled else []
+        writer.writerow([entry["image"], entry["patient"], split, *label, *(f"{value:.7g}" for value in row)])
+    write_text(path, text.getvalue())
+
+
+def _label(label: int | list[int]) -> str:
+    return ";".join(str(c) for c, positive in enumerate(label) if positive) if isinstance(label, list) else str(label)
+
+
+def write_metrics(path: Path, metrics: Mapping[str, float]) -> None:
+    """Flat JSON of numbers; what is not defined (NaN, such as the AUC of one class) is null, since JSON knows no NaN."""
+    finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+    write_text(path, json.dumps(finite, indent=1) + "\n")
