@@ -1,0 +1,182 @@
+"""The first seconds of a run: every mistake a user can make is found here, before anything is loaded or written."""
+
+import datetime
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+
+from medtl import datalist
+from medtl.bundle.boundary import one_line
+from medtl.console import tell
+from medtl.datalist import DataList
+from medtl.errors import UsageError
+
+WHOLE_NUMBERS = {"epochs": 1, "batch_size": 1, "image_size": 32, "num_workers": 0, "seed": 0}
+SAMPLE_PRESET = ("epochs", "batch_size", "image_size")
+
+
+@one_line
+def processes(distributed: bool) -> int:
+    """Join the processes that torchrun started, if any; called on every rank before anything rank-dependent is built.
+
+    Returns:
+        This process's rank. The call itself matters: Ignite's first look at the rank is collective, and a rank-gated
+        handler that makes it later would wait for ever.
+    """
+    if distributed and not torch.distributed.is_initialized():
+        try:
+            idist.initialize("nccl" if torch.cuda.is_available() else "gloo")
+        except (ValueError, RuntimeError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise UsageError(
+                f"multi_gpu_train.json needs torchrun --nproc_per_node N -m monai.bundle run …: {first}"
+            ) from None
+    return idist.get_rank()
+
+
+@one_line
+def data(dataset_dir: str, classes: Sequence[str], tasks: Sequence[str]) -> DataList:
+    """The data list of ``dataset_dir``, if it suits the bundle.
+
+    Args:
+        dataset_dir: a data_prep output.
+        classes: the bundle's class names in index order.
+        tasks: which of classification, multilabel and segmentation the bundle trains.
+    """
+    listed = datalist.read(Path(str(dataset_dir)))
+    where = f"--dataset_dir {dataset_dir} (data set {listed.name!r})"
+    if listed.task not in tasks:
+        raise UsageError(f"{where} is for {listed.task}; this bundle does {' or '.join(tasks)}")
+    if listed.classes != tuple(classes):
+        raise UsageError(
+            f"{where} has {len(listed.classes)} classes ({_shorten(listed.classes)}); this bundle has {len(classes)} ({_shorten(classes)})"
+        )
+    return listed
+
+
+def _shorten(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 4 else ", ".join((*names[:3], "…"))
+
+
+@one_line
+def check(listed: DataList, recipe: Mapping[str, Any], splits: Sequence[str]) -> None:
+    """Refuse numbers that cannot be, a device that is not there and splits without entries.
+
+    Args:
+        listed: the data list.
+        recipe: the hyperparameters by id.
+        splits: those that this run reads.
+    """
+    check_numbers(recipe)
+    for split in splits:
+        if not listed.split(split):
+            raise UsageError(f"{listed.folder / datalist.FILE_NAME} has no entries in its {split} split")
+
+
+@one_line
+def check_numbers(recipe: Mapping[str, Any]) -> None:
+    """Refuse hyperparameters that cannot be, and a device that is not there."""
+    for name, least in WHOLE_NUMBERS.items():
+        value = recipe.get(name, least)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise UsageError(f"--{name} {value}: expected a whole number of at least {least}")
+    rate = recipe.get("learning_rate", 1.0)
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < float("inf"):
+        raise UsageError(f"--learning_rate {rate}: expected a number above 0")
+    world = idist.get_world_size()
+    if recipe.get("batch_size", world) % world:
+        raise UsageError(
+            f"--batch_size {recipe['batch_size']} is shared by {world} processes and must be a multiple of that"
+        )
+    check_device(recipe["device"])
+
+
+def check_device(device: str) -> None:
+    """Raise UsageError for a device that this machine lacks."""
+    try:
+        torch.empty(1, device=str(device))
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise UsageError(f"--device {device} cannot be used: {first}") from None
+
+
+def announce_data(listed: DataList) -> None:
+    """Say on the first rank which data are used, and whether they are phantoms."""
+    if idist.get_rank():
+        return
+    sizes = ", ".join(f"{len(getattr(listed, split)):,} {split}" for split in datalist.SPLITS)
+    if listed.sample:
+        tell(f"data: the BUILT-IN SAMPLE of {listed.name}: phantoms, not patients (real data: --dataset_dir DIR); {sizes}")
+    else:
+        tell(f"data: {listed.name} in {listed.folder}; {sizes}")
+
+
+def announce_recipe(listed: DataList, recipe: Mapping[str, Any], published: Mapping[str, Any]) -> None:
+    """Say on the first rank which recipe is used; on the sample, which values its preset shortens.
+
+    Args:
+        listed: the data list.
+        recipe: the hyperparameters of this run.
+        published: the recipe for real data, for those that the sample's preset changes.
+    """
+    if idist.get_rank():
+        return
+    if listed.sample:
+        shortened = [f"{name} {recipe[name]} (recipe: {published[name]})" for name in SAMPLE_PRESET]
+        tell(f"recipe: shortened for the sample: {', '.join(shortened)}; all else as for real data")
+    else:
+        tell("recipe: " + ", ".join(f"{name} {recipe[name]}" for name in (*SAMPLE_PRESET, "learning_rate")))
+
+
+def share_cores(device: str, num_workers: int) -> None:
+    """Leave the loading processes cores of their own when training on the CPU, unless OMP_NUM_THREADS says otherwise.
+
+    Torch's threads wait for each other busily: with more threads than free cores a step can take ten times as long.
+    """
+    if str(device) == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // idist.get_world_size() - num_workers))
+
+
+def new_output_dir(bundle: str) -> str:
+    """``runs/<bundle>/<date-time>`` in the working directory; of several processes all get the first one's."""
+    folder = f"runs/{bundle}/{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}"
+    return str(idist.broadcast(folder)) if idist.get_world_size() > 1 else folder
+
+
+@one_line
+def open_output_dir(output_dir: str) -> None:
+    """Make the run's folder, on the first rank.
+
+    Raises:
+        UsageError: it holds another run, or cannot be made or written.
+    """
+    if idist.get_rank():
+        return
+    folder = Path(str(output_dir))
+    if (folder / "run.json").exists():
+        raise UsageError(f"--output_dir {folder} holds another run; choose another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(f"--output_dir {folder} cannot be written: {error.strerror}") from None
+
+
+@one_line
+def required(value: str, option: str, what: str) -> str:
+    """``value`` unless it is empty: then one line that says what ``option`` should name."""
+    if not value:
+        raise UsageError(f"{option} is missing: expected {what}")
+    return value
+
+
+def shipped_weights(bundle_root: str) -> str:
+    """The bundle's own weights; empty where it ships none."""
+    path = Path(bundle_root) / "models" / "model.pt"
+    return str(path) if path.is_file() else ""

@@ -1,0 +1,100 @@
+"""Overrides that cannot be misspelt. MONAI adds any ``--word value`` to the config, so ``--lrr 0.5`` would train with the old rate.
+
+A config's expressions see neither the parser nor its overrides; the command line does, and so it is read once more here.
+"""
+
+import ast
+import difflib
+import inspect
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser, run
+
+from medtl.bundle.boundary import one_line
+from medtl.errors import UsageError
+
+RUN_ARGUMENTS = frozenset(inspect.signature(run).parameters) - {"override"}
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """A ``monai.bundle run`` command line: its config files, its overrides by id, and their values as text."""
+
+    config_files: tuple[Path, ...]
+    overrides: dict[str, str]
+
+
+def command_line(argv: Sequence[str] | None = None) -> CommandLine | None:
+    """Read a command line as MONAI's own (python-fire) does; None when it is not a run of config files.
+
+    Args:
+        argv: arguments without the program; the process's own by default.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    found: dict[str, str] = {}
+    for number, word in enumerate(words):
+        match = re.match(r"--?([A-Za-z_][^=]*)(?:=(.*))?$", word, re.DOTALL)
+        if match:
+            following = words[number + 1] if number + 1 < len(words) else ""
+            value = match[2] if match[2] is not None else following
+            found[match[1].replace("-", "_")] = value
+    if "config_file" not in found:
+        return None
+    overrides = {name: value for name, value in found.items() if name not in RUN_ARGUMENTS}
+    return CommandLine(_paths(found["config_file"]), overrides)
+
+
+def _paths(value: str) -> tuple[Path, ...]:
+    """One path, or a list of them as python-fire reads it: ``['a.json','b.json']`` or ``a.json,b.json``."""
+    try:
+        listed: Any = ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        listed = value.strip("[]()").split(",")
+    names = listed if isinstance(listed, list | tuple) else [listed]
+    return tuple(Path(str(name).strip(" '\"")) for name in names)
+
+
+@one_line
+def refuse_unknown(argv: Sequence[str] | None = None) -> None:
+    """Leave with status 2 and a suggestion when an override names no id of the config; do nothing outside a run of config files.
+
+    Nested ids (``train#trainer#max_epochs``, or with ``::``) are looked up as MONAI does.
+    """
+    line = command_line(argv)
+    if line is None:
+        return
+    parser = ConfigParser()
+    parser.read_config([str(path) for path in line.config_files])
+    meta = line.config_files[0].parent / "metadata.json"
+    if meta.is_file():
+        parser.read_meta(str(meta))
+    ids = [name for name in parser.config if not name.startswith("_")]
+    for name, value in line.overrides.items():
+        if name.replace("::", "#") in parser:
+            continue
+        close = difflib.get_close_matches(name, ids, n=1, cutoff=0.5)
+        hint = f"; did you mean --{close[0]}?" if close else ""
+        raise UsageError(f"--{name} {value} is no id of {line.config_files[-1].name}{hint} Ids: {', '.join(ids)}")
+
+
+def bundle_root() -> str:
+    """The folder above ``configs/`` of the config that is being run; the working directory outside a run of config files."""
+    line = command_line()
+    return str(line.config_files[0].resolve().parent.parent) if line else str(Path.cwd())
+
+
+def effective_config() -> dict[str, Any]:
+    """The merged config files with the overrides of the command line, unevaluated; empty outside a run of config files."""
+    line = command_line()
+    if line is None:
+        return {}
+    parser = ConfigParser()
+    parser.read_config([str(path) for path in line.config_files])
+    config = dict(parser.config)
+    config.pop("_meta_", None)
+    return {**config, **line.overrides}

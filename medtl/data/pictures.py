@@ -1,0 +1,67 @@
+"""Data sets of pictures that name the file which cannot be read."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.data import Dataset
+
+from medtl.bundle.boundary import one_line
+from medtl.datalist import DataList
+from medtl.errors import MedtlError
+from medtl.readers.picture import find_pictures
+
+
+def items(listed: DataList, split: str) -> list[dict[str, Any]]:
+    """``{image, label, index}`` for each entry of a split: all that a trainer sees.
+
+    ``image`` is an absolute path, ``label`` a class index, a float32 multi-hot vector (n_classes,) or a mask's path,
+    ``index`` the entry's place in the split.
+    """
+    entries = []
+    for entry in listed.absolute(split):
+        label = entry["label"]
+        if isinstance(label, list):
+            label = np.asarray(label, dtype=np.float32)
+        entries.append({"image": entry["image"], "label": label, "index": entry["index"]})
+    return entries
+
+
+@one_line
+def found(source: str) -> list[dict[str, Any]]:
+    """``{image, name, label, index}`` (and ``slice`` for a volume's slice) for every picture of a file or folder, for inference.
+
+    The label that MONAI's evaluator asks for is always 0 and read by nobody.
+    """
+    pictures = find_pictures(Path(str(source)))
+    volumes = any(picture.index is not None for picture in pictures)
+    entries: list[dict[str, Any]] = []
+    for number, picture in enumerate(pictures):
+        entry = {"image": str(picture.path), "name": picture.name, "label": 0, "index": number}
+        entries.append({**entry, "slice": picture.index or 0} if volumes else entry)
+    return entries
+
+
+class PictureDataset(Dataset):
+    """MONAI's Dataset, whose error names the picture.
+
+    Args:
+        data: dictionaries with at least ``image``, a path.
+        transform: of one dictionary.
+    """
+
+    def __init__(self, data: Sequence[dict[str, Any]], transform: Callable[[dict[str, Any]], Any]) -> None:
+        super().__init__(data=data, transform=transform)
+
+    def _transform(self, index: int) -> Any:
+        try:
+            return super()._transform(index)
+        except Exception as error:
+            cause: BaseException = error
+            while cause.__cause__ is not None and not isinstance(cause, MedtlError):
+                cause = cause.__cause__
+            if isinstance(cause, MedtlError):
+                raise MedtlError(str(cause)) from error
+            reason = " ".join(str(cause).split()) or type(cause).__name__
+            raise MedtlError(f"{self.data[index]['image']} cannot be used: {reason}") from error

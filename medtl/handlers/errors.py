@@ -1,0 +1,24 @@
+"""A picture that cannot be read in the middle of an epoch ends the run in one line that names it."""
+
+import sys
+
+from ignite.engine import Engine, Events
+
+from medtl.console import debugging, tell
+from medtl.errors import MedtlError
+
+
+class OneLineErrors:
+    """Engine handler: a MedtlError, also one from a data-loading process, becomes one line and exit status 1."""
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to a trainer or evaluator; attach it last, so that others may clean up before."""
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._end)
+
+    def _end(self, engine: Engine, error: BaseException) -> None:
+        if isinstance(error, MedtlError) and not debugging():
+            # from a worker process the message comes with that process's traceback in front of it
+            last = str(error).strip().splitlines()[-1]
+            tell(f"error: {last.removeprefix(f'{MedtlError.__module__}.{type(error).__name__}: ')}")
+            sys.exit(error.exit_status)
+        raise error

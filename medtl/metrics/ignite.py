@@ -1,0 +1,84 @@
+"""Joins the metrics to engines: collects every prediction by its place in the data list, then scores the whole split at once.
+
+Scores of batches cannot be averaged (a mean of AUCs is no AUC), and padded samplers count some images twice; so predictions are
+gathered from all processes by sample index and scored once. One process or several give the same numbers.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import ignite.distributed as idist
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from numpy.typing import NDArray
+
+from medtl.metrics import classification
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """All predictions of a split, in the order of the data list.
+
+    Attributes:
+        index: (n,) place of each image in its split.
+        labels: (n,) class indices or (n, n_classes) multi-hot.
+        probabilities: (n, n_classes) float32.
+    """
+
+    index: NDArray[np.int64]
+    labels: NDArray
+    probabilities: NDArray[np.float32]
+
+
+def class_probabilities(logits: torch.Tensor, multilabel: bool) -> torch.Tensor:
+    """Logits (n, n_classes) to probabilities: softmax, or sigmoid where the classes are independent."""
+    return torch.sigmoid(logits) if multilabel else torch.softmax(logits, dim=1)
+
+
+class ClassificationScores:
+    """Evaluator handler: ``engine.state.predictions`` and, as ``<prefix>_<metric>``, ``engine.state.metrics`` after each epoch.
+
+    Args:
+        prefix: short name of the split, such as "val".
+        multilabel: logits are independent yes-or-no answers (sigmoid) instead of one choice (softmax).
+    """
+
+    def __init__(self, prefix: str, multilabel: bool = False) -> None:
+        self.prefix = prefix
+        self.multilabel = multilabel
+        self._batches: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to an evaluator. Attach it before handlers that read the scores."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._clear)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._score)
+
+    def _clear(self, engine: Engine) -> None:
+        self._batches = []
+
+    def _collect(self, engine: Engine) -> None:
+        # stays on the device until the epoch's end: no synchronisation a batch
+        output: dict[str, Any] = engine.state.output
+        self._batches.append((engine.state.batch["index"], output["label"].detach(), output["pred"].detach().float()))
+
+    def _score(self, engine: Engine) -> None:
+        index, labels, logits = (torch.cat(parts).cpu() for parts in zip(*self._batches, strict=True))
+        probabilities = class_probabilities(logits, self.multilabel)
+        predictions = gather(index.numpy(), labels.numpy(), probabilities.numpy())
+        score = classification.multi_label if self.multilabel else classification.single_label
+        scores = score(predictions.labels, predictions.probabilities)
+        engine.state.predictions = predictions
+        engine.state.metrics.update({f"{self.prefix}_{name}": value for name, value in scores.items()})
+
+
+def gather(index: NDArray, labels: NDArray, probabilities: NDArray) -> Predictions:
+    """Join what all processes predicted, each image once, in the order of the data list."""
+    parts = [(index, labels, probabilities)]
+    if idist.get_world_size() > 1:
+        parts = [None] * idist.get_world_size()  # type: ignore[list-item]
+        torch.distributed.all_gather_object(parts, (index, labels, probabilities))
+    indices, all_labels, all_probabilities = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    unique, first = np.unique(indices, return_index=True)
+    return Predictions(unique, all_labels[first], all_probabilities[first])
