@@ -47,7 +47,10 @@ def data(dataset_dir: str, classes: Sequence[str], tasks: Sequence[str]) -> Data
         classes: the bundle's class names in index order.
         tasks: which of classification, multilabel and segmentation the bundle trains.
     """
-    listed = datalist.read(Path(str(dataset_dir)))
+    try:
+        listed = datalist.read(Path(str(dataset_dir)))
+    except UsageError as error:
+        raise UsageError(f"--dataset_dir {error}") from None
     where = f"--dataset_dir {dataset_dir} (data set {listed.name!r})"
     if listed.task not in tasks:
         raise UsageError(f"{where} is for {listed.task}; this bundle does {' or '.join(tasks)}")

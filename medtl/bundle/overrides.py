@@ -73,13 +73,30 @@ def refuse_unknown(argv: Sequence[str] | None = None) -> None:
     meta = line.config_files[0].parent / "metadata.json"
     if meta.is_file():
         parser.read_meta(str(meta))
-    ids = [name for name in parser.config if not name.startswith("_")]
     for name, value in line.overrides.items():
-        if name.replace("::", "#") in parser:
-            continue
-        close = difflib.get_close_matches(name, ids, n=1, cutoff=0.5)
-        hint = f"; did you mean --{close[0]}?" if close else ""
-        raise UsageError(f"--{name} {value} is no id of {line.config_files[-1].name}{hint} Ids: {', '.join(ids)}")
+        if name.replace("::", "#") not in parser:
+            nested = "#" in name or "::" in name
+            ids = [id_ for id_ in known_ids(parser.config) if ("#" in id_) == nested]
+            close = closest(name.replace("::", "#"), ids)
+            hint = f"did you mean --{close}?" if close else "its ids stand at the top of the file"
+            raise UsageError(f"--{name} {value}: {line.config_files[-1].name} has no id of that name; {hint}")
+
+
+def known_ids(config: Any, prefix: str = "") -> list[str]:
+    """Every id of a config, nested ones joined by ``#``; list positions are left out."""
+    if not isinstance(config, dict):
+        return []
+    own = [f"{prefix}{key}" for key in config if not key.startswith("_")]
+    return own + [inner for name in own for inner in known_ids(config[name.removeprefix(prefix)], f"{name}#")]
+
+
+def closest(name: str, ids: Sequence[str]) -> str | None:
+    """The id that was probably meant: the most alike, initials counting too (``lr`` for ``learning_rate``)."""
+    shown = {id_: id_ for id_ in ids}
+    for id_ in ids:
+        shown.setdefault("".join(word[0] for word in id_.split("_")), id_)
+    close = difflib.get_close_matches(name, shown, n=1, cutoff=0.6)
+    return shown[close[0]] if close else None
 
 
 def bundle_root() -> str:

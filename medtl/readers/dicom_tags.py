@@ -1,0 +1,124 @@
+"""The few DICOM elements that are ever read, and how one of them becomes a checked number.
+
+Nothing that identifies a person is read, and no message here repeats a value from a header.
+"""
+
+import logging
+import math
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from medtl.errors import BadFileError
+
+# The only elements ever looked at; the rest of a header is passed over unread.
+TAGS = (
+    *("TransferSyntaxUID", "MediaStorageSOPClassUID"),
+    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "InstanceNumber", "BurnedInAnnotation"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "EchoTime", "EffectiveEchoTime"),
+    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
+    *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PlanePositionSequence"),
+    *("PlaneOrientationSequence", "PixelMeasuresSequence", "PixelValueTransformationSequence", "FrameVOILUTSequence"),
+    *("MREchoSequence", "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData"),
+)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep pydicom from warning and logging (its messages quote header values) while inside; not thread-safe."""
+    logger = logging.getLogger("pydicom")
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        with warnings.catch_warnings(), pydicom.config.disable_value_validation():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = before
+
+
+def is_dicom(file: BinaryIO) -> bool:
+    """Whether the file starts as PS3.10 demands; leaves the file at its start."""
+    file.seek(0)
+    head = file.read(132)
+    file.seek(0)
+    return head[128:] == b"DICM"
+
+
+def open_dataset(path: Path, *, pixels: bool) -> tuple[Dataset, int] | None:
+    """Read the allowed tags of one file, with pixel data only where asked. Call it inside ``quiet``.
+
+    Returns:
+        The data set, and how many bytes of the file lie behind what was read; None for what does not start as DICOM.
+
+    Raises:
+        BadFileError: the file cannot be read or is not well formed.
+    """
+    try:
+        with open(path, "rb") as file:
+            if not is_dicom(file):
+                return None
+            # A deflated file is inflated whole before any header can be checked, so a few kB could fill the memory.
+            if DeflatedExplicitVRLittleEndian.encode() in file.read(4096):
+                raise BadFileError("deflated DICOM is not supported: store it uncompressed or with image compression")
+            file.seek(0)
+            dataset = pydicom.dcmread(file, stop_before_pixels=not pixels, specific_tags=list(TAGS))
+            return dataset, path.stat().st_size - file.tell()
+    except BadFileError:
+        raise
+    except OSError:
+        raise BadFileError("the file cannot be read") from None
+    except Exception:  # pydicom raises a dozen types on damaged files, some with header values in the message
+        raise BadFileError("not a well-formed DICOM file") from None
+
+
+def value(dataset: Dataset, keyword: str) -> Any:
+    """One allowed element's value; None where absent or empty; BadFileError where damaged. Call it inside ``quiet``."""
+    assert keyword in TAGS, keyword
+    try:
+        found = dataset.get(keyword)
+        return None if found is None or (hasattr(found, "__len__") and len(found) == 0) else found
+    except Exception:  # the element is decoded here, and damaged values raise many types
+        raise BadFileError(f"the header's {words(keyword)} cannot be decoded") from None
+
+
+def number_list(found: Any, keyword: str, count: int | None = None) -> tuple[float, ...] | None:
+    """Finite numbers from an element of any value representation; None where absent."""
+    if found is None:
+        return None
+    try:
+        items = [found] if isinstance(found, (str, bytes, int, float)) or not hasattr(found, "__iter__") else found
+        numbers = tuple(float(item) for item in items)
+    except (TypeError, ValueError, OverflowError):
+        raise BadFileError(f"the header's {words(keyword)} is not a number") from None
+    if not all(math.isfinite(number) for number in numbers):
+        raise BadFileError(f"the header's {words(keyword)} is not a finite number")
+    if count is not None and len(numbers) != count:
+        raise BadFileError(f"the header's {words(keyword)} has {len(numbers)} numbers instead of {count}")
+    return numbers
+
+
+def words(keyword: str) -> str:
+    """``PixelSpacing`` as "pixel spacing"."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", keyword).lower()
+
+
+def whole_number(dataset: Dataset, keyword: str, low: int, high: int, default: int | None = None) -> int:
+    """A whole number between low and high; ``default`` where absent, BadFileError without one."""
+    numbers = number_list(value(dataset, keyword), keyword, 1)
+    if numbers is None:
+        if default is None:
+            raise BadFileError(f"the header's {words(keyword)} is missing")
+        return default
+    if not numbers[0].is_integer() or not low <= numbers[0] <= high:
+        raise BadFileError(f"the header's {words(keyword)} is not a whole number between {low} and {high}")
+    return int(numbers[0])
