@@ -49,7 +49,8 @@ class MsdTask:
         modality: "CT" or "MR"; decides the scaling to 8 bit.
         channels: channel names of the 4-D image, in file order; one name for a 3-D image.
         window: (centre, width) in HU for CT, None for MR.
-        key_slices: default rule; the area fractions of brain and prostate give the paper's slices a case, the others are not calibrated.
+        key_slices: default rule; the area fractions of brain and prostate give the paper's slices a case, the others
+        are not calibrated.
         published_cases: training cases in the paper's table, 0 where the paper does not use the task.
         published_slices: key slices in the paper's table.
     """
@@ -139,9 +140,9 @@ LIDC = DatasetCard(
     classes=(NODULE,),
     published={NODULE: 4708},
     licence="CC BY 3.0",
-    citation="Armato et al., The Lung Image Database Consortium and Image Database Resource Initiative, Medical Physics 2011",
+    citation="Armato et al., The Lung Image Database Consortium (LIDC) and IDRI, Medical Physics 2011",
     url="https://www.cancerimagingarchive.net/collection/lidc-idri/",
-    how_to_get="Download the CT images with the NBIA Data Retriever and the radiologists' annotations (XML); keep both under one folder.",
+    how_to_get="Download the CT images with the NBIA Data Retriever and the readers' XML; keep both under one folder.",
     disk_gb=125.0,
     layout="LIDC-IDRI-NNNN/ patient folders of DICOM series, LidcReadMessage XML anywhere below the same folder",
 )
@@ -152,9 +153,9 @@ CPMID = DatasetCard(
     classes=(*CHEXPERT_FINDINGS, *(CPMID_ORGANS[n] for n in (1, 2, 3, 6, 5)), NODULE),
     published={**CHEXPERT_FINDINGS, **MSD.published, NODULE: 4708},
     licence="those of CheXpert, MSD (CC BY-SA 4.0) and LIDC-IDRI (CC BY 3.0)",
-    citation="Zhang, Pei, Shi, Wang, Construction and Validation of a General Medical Image Dataset for Pretraining, 2024",
-    url="https://stanfordmlgroup.github.io/competitions/chexpert/, http://medicaldecathlon.com/, https://www.cancerimagingarchive.net/",
-    how_to_get="Get CheXpert-v1.0-small, MSD tasks 01, 02, 03, 05, 06 and LIDC-IDRI; medtl builds the collection from them.",
+    citation="Zhang et al., Construction and Validation of a General Medical Image Dataset for Pretraining, 2024",
+    url="those of chexpert, msd and lidc",
+    how_to_get="Get CheXpert-v1.0-small, MSD tasks 01, 02, 03, 05, 06 and LIDC-IDRI; medtl builds it from them.",
     disk_gb=160.0,
     layout="the three downloads, named by --chexpert, --msd and --lidc",
 )

@@ -58,7 +58,8 @@ class DataList:
         raise UsageError(f"split {name!r} is not one of train, val, test")
 
     def absolute(self, name: str) -> list[Entry]:
-        """The entries of a split with ``image`` (and a mask's ``label``) as absolute paths and their ``index`` within the split."""
+        """The entries of a split with ``image`` (and a mask's ``label``) as absolute paths and their ``index`` within
+        the split."""
         entries = []
         for index, entry in enumerate(self.split(name)):
             paths = {k: str(self.folder / entry[k]) for k in ("image", "label") if isinstance(entry[k], str)}

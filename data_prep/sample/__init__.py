@@ -1,8 +1,8 @@
 """The built-in sample: phantom downloads in the official layouts, and what data preparation makes of them.
 
-Both are made when first asked for and kept in the cache ($XDG_CACHE_HOME/medtl). The cache's name carries a hash of the code that
-makes it, so a changed phantom or reader never meets an old sample. Phantoms are drawings: no figure measured on them says
-anything about patients.
+Both are made when first asked for and kept in the cache ($XDG_CACHE_HOME/medtl). The cache's name carries a hash of
+the code that makes it, so a changed phantom or reader never meets an old sample. Phantoms are drawings: no figure
+measured on them says anything about patients.
 """
 
 import contextlib

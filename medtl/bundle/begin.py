@@ -56,7 +56,8 @@ def data(dataset_dir: str, classes: Sequence[str], tasks: Sequence[str]) -> Data
         raise UsageError(f"{where} is for {listed.task}; this bundle does {' or '.join(tasks)}")
     if listed.classes != tuple(classes):
         raise UsageError(
-            f"{where} has {len(listed.classes)} classes ({_shorten(listed.classes)}); this bundle has {len(classes)} ({_shorten(classes)})"
+            f"{where} has {len(listed.classes)} classes ({_shorten(listed.classes)}); "
+            f"this bundle has {len(classes)} ({_shorten(classes)})"
         )
     return listed
 
@@ -113,7 +114,7 @@ def announce_data(listed: DataList) -> None:
         return
     sizes = ", ".join(f"{len(getattr(listed, split)):,} {split}" for split in datalist.SPLITS)
     if listed.sample:
-        tell(f"data: the BUILT-IN SAMPLE of {listed.name}: phantoms, not patients (real data: --dataset_dir DIR); {sizes}")
+        tell(f"data: the BUILT-IN SAMPLE of {listed.name}: phantoms, not patients (yours: --dataset_dir DIR); {sizes}")
     else:
         tell(f"data: {listed.name} in {listed.folder}; {sizes}")
 

@@ -13,7 +13,8 @@ R = TypeVar("R")
 
 
 def one_line(function: Callable[P, R]) -> Callable[P, R]:
-    """Print a MedtlError as one line and leave with its exit status; SystemExit passes through MONAI's config parser untouched."""
+    """Print a MedtlError as one line and leave with its exit status; SystemExit passes through MONAI's config parser
+    untouched."""
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:

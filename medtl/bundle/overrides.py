@@ -1,6 +1,8 @@
-"""Overrides that cannot be misspelt. MONAI adds any ``--word value`` to the config, so ``--lrr 0.5`` would train with the old rate.
+"""Overrides that cannot be misspelt. MONAI adds any ``--word value`` to the config, so ``--lrr 0.5`` would train with
+the old rate.
 
-A config's expressions see neither the parser nor its overrides; the command line does, and so it is read once more here.
+A config's expressions see neither the parser nor its overrides; the command line does, and so it is read once more
+here.
 """
 
 import ast
@@ -61,7 +63,8 @@ def _paths(value: str) -> tuple[Path, ...]:
 
 @one_line
 def refuse_unknown(argv: Sequence[str] | None = None) -> None:
-    """Leave with status 2 and a suggestion when an override names no id of the config; do nothing outside a run of config files.
+    """Leave with status 2 and a suggestion when an override names no id of the config; do nothing outside a run of
+    config files.
 
     Nested ids (``train#trainer#max_epochs``, or with ``::``) are looked up as MONAI does.
     """
@@ -100,18 +103,20 @@ def closest(name: str, ids: Sequence[str]) -> str | None:
 
 
 def bundle_root() -> str:
-    """The folder above ``configs/`` of the config that is being run; the working directory outside a run of config files."""
+    """The folder above ``configs/`` of the config that is being run; the working directory outside a run of config
+    files."""
     line = command_line()
     return str(line.config_files[0].resolve().parent.parent) if line else str(Path.cwd())
 
 
 def effective_config() -> dict[str, Any]:
-    """The merged config files with the overrides of the command line, unevaluated; empty outside a run of config files."""
+    """The merged config files with the overrides of the command line, unevaluated; empty outside a run of config
+    files."""
     line = command_line()
     if line is None:
         return {}
     parser = ConfigParser()
     parser.read_config([str(path) for path in line.config_files])
-    config = dict(parser.config)
+    config: dict[str, Any] = dict(parser.config)
     config.pop("_meta_", None)
     return {**config, **line.overrides}

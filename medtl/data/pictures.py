@@ -30,7 +30,8 @@ def items(listed: DataList, split: str) -> list[dict[str, Any]]:
 
 @one_line
 def found(source: str) -> list[dict[str, Any]]:
-    """``{image, name, label, index}`` (and ``slice`` for a volume's slice) for every picture of a file or folder, for inference.
+    """``{image, name, label, index}`` (and ``slice`` for a volume's slice) for every picture of a file or folder, for
+    inference.
 
     The label that MONAI's evaluator asks for is always 0 and read by nobody.
     """

@@ -41,8 +41,8 @@ class KeepCheckpoints:
     def _save(self, engine: Engine) -> None:
         if idist.get_rank():
             return
-        state = {name: part.state_dict() for name, part in self.parts.items()}
-        state["epoch"] = engine.state.epoch  # type: ignore[assignment]
+        state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
+        state["epoch"] = engine.state.epoch
         with replacing(self.folder / f"epoch_{engine.state.epoch:04d}.pt", durable=True) as part:
             torch.save(state, part)
         old = sorted(path for path in self.folder.iterdir() if re.fullmatch(r"epoch_\d+\.pt", path.name))

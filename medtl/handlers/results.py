@@ -20,10 +20,11 @@ from medtl.writers.tables import write_metrics, write_predictions
 
 
 class KeepBest:
-    """Evaluator handler of a training run: whenever the key metric improves, ``model.pt``, ``predictions.csv`` and ``metrics.json``.
+    """Evaluator handler of a training run: whenever the key metric improves, ``model.pt``, ``predictions.csv`` and
+    ``metrics.json``.
 
-    The three are always of the same epoch. A metric that is not a number never counts as an improvement over one that is,
-    but the first epoch is kept whatever its metric, so that a run always leaves weights.
+    The three are always of the same epoch. A metric that is not a number never counts as an improvement over one that
+    is, but the first epoch is kept whatever its metric, so that a run always leaves weights.
 
     Args:
         network: whose state is saved; not wrapped by DDP.
@@ -91,7 +92,8 @@ class SaveScores:
         save_scores(engine, self.folder, self.listed, self.split)
         self.record.close(self.folder, evaluated_split=self.split, metrics=finite(engine.state.metrics))
         name = f"{self.split}_{self.key_metric}"
-        tell(f"{name} {engine.state.metrics[name]:.3f} on {len(self.listed.split(self.split)):,} entries; in {self.folder}")
+        count = len(self.listed.split(self.split))
+        tell(f"{name} {engine.state.metrics[name]:.3f} on {count:,} entries; in {self.folder}")
 
 
 class SavePredictions:
@@ -104,7 +106,9 @@ class SavePredictions:
         multilabel: sigmoid instead of softmax.
     """
 
-    def __init__(self, output_dir: str, data: Sequence[Mapping[str, Any]], classes: Sequence[str], multilabel: bool) -> None:
+    def __init__(
+        self, output_dir: str, data: Sequence[Mapping[str, Any]], classes: Sequence[str], multilabel: bool
+    ) -> None:
         self.folder = Path(output_dir)
         self.data = data
         self.classes = classes

@@ -1,4 +1,5 @@
-"""Metrics of a classifier from arrays. scikit-learn does the arithmetic; what is decided here is what an absent class means."""
+"""Metrics of a classifier from arrays. scikit-learn does the arithmetic; what is decided here is what an absent class
+means."""
 
 import math
 
@@ -16,8 +17,8 @@ def single_label(labels: NDArray[np.int64], probabilities: NDArray[np.floating])
 
     Returns:
         ``accuracy``; ``class_weighted_accuracy`` (the papers' name for the mean recall, over the classes that occur);
-        ``f1_macro`` (over the classes that occur) and ``f1_weighted`` (by support); ``auc`` (one class against the rest, mean over the
-        classes that occur; NaN where fewer than two do).
+        ``f1_macro`` (over the classes that occur) and ``f1_weighted`` (by support); ``auc`` (one class against the
+        rest, mean over the classes that occur; NaN where fewer than two do).
     """
     predicted = probabilities.argmax(axis=1)
     occurring = np.unique(labels)
@@ -39,8 +40,8 @@ def multi_label(labels: NDArray[np.floating], probabilities: NDArray[np.floating
         probabilities: (n, n_classes), each 0..1.
 
     Returns:
-        ``auc`` (mean over the classes with both a positive and a negative image; NaN without one) and ``accuracy`` (share of
-        right yes-or-no answers at 0.5).
+        ``auc`` (mean over the classes with both a positive and a negative image; NaN without one) and ``accuracy``
+        (share of right yes-or-no answers at 0.5).
     """
     positive = labels > 0.5
     return {

@@ -1,7 +1,9 @@
-"""Joins the metrics to engines: collects every prediction by its place in the data list, then scores the whole split at once.
+"""Joins the metrics to engines: collects every prediction by its place in the data list, then scores the whole split
+at once.
 
-Scores of batches cannot be averaged (a mean of AUCs is no AUC), and padded samplers count some images twice; so predictions are
-gathered from all processes by sample index and scored once. One process or several give the same numbers.
+Scores of batches cannot be averaged (a mean of AUCs is no AUC), and padded samplers count some images twice; so
+predictions are gathered from all processes by sample index and scored once. One process or several give the same
+numbers.
 """
 
 from dataclasses import dataclass
@@ -37,7 +39,8 @@ def class_probabilities(logits: torch.Tensor, multilabel: bool) -> torch.Tensor:
 
 
 class ClassificationScores:
-    """Evaluator handler: ``engine.state.predictions`` and, as ``<prefix>_<metric>``, ``engine.state.metrics`` after each epoch.
+    """Evaluator handler: ``engine.state.predictions`` and, as ``<prefix>_<metric>``, ``engine.state.metrics`` after
+    each epoch.
 
     Args:
         prefix: short name of the split, such as "val".

@@ -1,4 +1,5 @@
-"""Weights into networks. Nothing is ever skipped silently: what does not fit is an error that says what and how much."""
+"""Weights into networks. Nothing is ever skipped silently: what does not fit is an error that says what and how
+much."""
 
 from collections.abc import Mapping
 from pathlib import Path

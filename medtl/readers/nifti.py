@@ -4,9 +4,11 @@ import gzip
 import math
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -17,15 +19,13 @@ from numpy.typing import NDArray
 from medtl.errors import BadFileError
 from medtl.readers.volume import Volume
 
-DECOMPRESSION_ERRORS: tuple[type[Exception], ...]
-try:  # twice as fast as zlib, and optional
-    from isal import igzip as gzip_reader
-    from isal import isal_zlib
+gzip_reader: ModuleType = gzip
+decompression_errors: list[Any] = [EOFError, zlib.error, gzip.BadGzipFile]
+with suppress(ImportError):  # twice as fast as zlib, and optional
+    from isal import igzip, isal_zlib
 
-    DECOMPRESSION_ERRORS = (isal_zlib.error,)
-except ImportError:
-    gzip_reader = gzip
-    DECOMPRESSION_ERRORS = ()
+    gzip_reader = igzip
+    decompression_errors.append(isal_zlib.error)
 
 HEADER_BYTES = 540  # the larger of the NIfTI-1 (348) and NIfTI-2 headers
 
@@ -45,8 +45,7 @@ def read_header(path: Path) -> NiftiHeader:
         BadFileError: the file is missing, empty, cut or no NIfTI.
     """
     with _reasons():
-        opened = gzip_reader.open(path) if path.suffix == ".gz" else open(path, "rb")
-        with opened as file:
+        with gzip_reader.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             head = file.read(HEADER_BYTES)
         header_class = nib.Nifti2Header if _is_nifti2(head) else nib.Nifti1Header
         header = header_class(head[: header_class.sizeof_hdr])
@@ -61,7 +60,8 @@ def read_nifti(path: Path, channel: int | None = None) -> Volume:
         channel: which of the last axis of a 4-D file; None keeps the array as stored.
 
     Returns:
-        Volume with array (x, y, z) or (x, y, z, channel); a view of the stored type where the header asks for no scaling.
+        Volume with array (x, y, z) or (x, y, z, channel); a view of the stored type where the header asks for no
+        scaling.
 
     Raises:
         BadFileError: missing, empty, cut or damaged file, an unusable header, a channel that is not there, voxels that
@@ -99,7 +99,8 @@ def read_image_and_mask(image: Path, mask: Path, channel: int | None = None) -> 
     """An image and its label volume on one grid; the mask is read first, so a bad one costs little.
 
     Raises:
-        BadFileError: either is unusable, the label is missing, is not whole numbers, or has another shape or orientation.
+        BadFileError: either is unusable, the label is missing, is not whole numbers, or has another shape or
+        orientation.
     """
     if not mask.is_file():
         raise BadFileError(f"its label {mask.name} is missing")
@@ -142,7 +143,7 @@ def _reasons() -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise BadFileError("is missing") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile, *DECOMPRESSION_ERRORS):
+    except tuple(decompression_errors):
         raise BadFileError("is cut short or damaged: it does not decompress to its end") from None
     except OSError as error:
         raise BadFileError(f"cannot be read: {error.strerror or 'not a readable NIfTI file'}") from None

@@ -1,4 +1,5 @@
-"""Pictures for a 2-D network from whatever holds them: PNG, JPEG, one DICOM image, or the transverse slices of a NIfTI volume.
+"""Pictures for a 2-D network from whatever holds them: PNG, JPEG, one DICOM image, or the transverse slices of a
+NIfTI volume.
 
 All come out as 8-bit grey or RGB, rows first, as a radiologist looks at them.
 """
@@ -70,7 +71,7 @@ def find_pictures(source: Path) -> list[Picture]:
 
 
 def kind(path: Path) -> str | None:
-    """"raster", "nifti", "dicom", or None for anything else, by name alone except for DICOM's own mark."""
+    """ "raster", "nifti", "dicom", or None for anything else, by name alone except for DICOM's own mark."""
     name = path.name.lower()
     if name.endswith(RASTER):
         return "raster"
@@ -89,7 +90,8 @@ def read_picture(
         path: the file.
         index: slice of a NIfTI volume.
         channels: 1 or 3.
-        ct_window: (centre, width) in HU for CT; other DICOM and NIfTI images are scaled between percentiles 0.5 and 99.5.
+        ct_window: (centre, width) in HU for CT; other DICOM and NIfTI images are scaled between percentiles 0.5 and
+        99.5.
 
     Raises:
         BadFileError: the file cannot be read; the text is the reason alone.
@@ -102,13 +104,14 @@ def read_picture(
 
 
 def _raster(path: Path, channels: int) -> NDArray[np.uint8]:
+    mode = "RGB" if channels == 3 else "L"
     try:
         with Image.open(path) as image:
             if image.mode.startswith("I") or image.mode == "F":
                 # Pillow would clip 16-bit grey at 255 instead of scaling it
                 values = np.asarray(image, dtype=np.float32)
-                image = Image.fromarray(intensity.scale(values, 0, 65535))
-            return np.asarray(image.convert("RGB" if channels == 3 else "L"))
+                return np.asarray(Image.fromarray(intensity.scale(values, 0, 65535)).convert(mode))
+            return np.asarray(image.convert(mode))
     except FileNotFoundError:
         raise BadFileError("is missing") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):

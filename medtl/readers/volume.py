@@ -12,7 +12,8 @@ class Volume:
     """A 3-D image in patient space.
 
     Attributes:
-        array: voxels, axes (x, y, z) or (x, y, z, channel), any numeric type; for DICOM x is the column, y the row, z the slice.
+        array: voxels, axes (x, y, z) or (x, y, z, channel), any numeric type; for DICOM x is the column, y the row, z
+        the slice.
         affine: (4, 4) float64, voxel index to millimetres in RAS+ (nibabel's convention).
     """
 
@@ -34,7 +35,8 @@ class Volume:
 
 
 def display(slice_xy: NDArray) -> NDArray:
-    """A transverse slice of a canonical (RAS+) volume as radiologists look at it: rows front to back, columns right to left.
+    """A transverse slice of a canonical (RAS+) volume as radiologists look at it: rows front to back, columns right
+    to left.
 
     Args:
         slice_xy: (x, y) or (x, y, channel), x growing to the patient's left-to-right R, y towards A.

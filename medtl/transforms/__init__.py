@@ -1,4 +1,5 @@
-"""Rules and scalings as pure functions; the MONAI transforms on top are imported when first asked for (MONAI takes seconds)."""
+"""Rules and scalings as pure functions; the MONAI transforms on top are imported when first asked for (MONAI takes
+seconds)."""
 
 from typing import TYPE_CHECKING, Any
 

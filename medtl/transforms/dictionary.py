@@ -10,6 +10,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.transforms.traits import MultiSampleTrait
+from monai.utils import ensure_tuple
 
 from medtl.errors import BadFileError, MedtlError
 from medtl.readers.picture import read_picture
@@ -21,8 +22,8 @@ SLICE, DEPTH, RULE = "key_slice", "key_slice_depth", "key_slice_rule"
 class LoadPictured(MapTransform):
     """A path to an 8-bit picture as float32 tensor (channels, rows, columns), 0..255.
 
-    Rows come first, as in the file (MONAI's LoadImage gives them transposed). A ``slice`` entry beside the path names the slice of
-    a NIfTI volume.
+    Rows come first, as in the file (MONAI's LoadImage gives them transposed). A ``slice`` entry beside the path names
+    the slice of a NIfTI volume.
 
     Args:
         keys: of the paths.
@@ -54,9 +55,9 @@ class LoadPictured(MapTransform):
 class KeySliced(MapTransform, MultiSampleTrait):
     """The key slices of a case: a list of dictionaries, one a slice, in ascending order.
 
-    Each picture keeps where it came from, in its metadata if it is a MetaTensor and always beside it under ``key_slice`` (the
-    index along the last axis), ``key_slice_depth`` (slices of the volume) and ``key_slice_rule``: all that
-    ``SlicesToVolumed`` needs to put results back.
+    Each picture keeps where it came from, in its metadata if it is a MetaTensor and always beside it under
+    ``key_slice`` (the index along the last axis), ``key_slice_depth`` (slices of the volume) and ``key_slice_rule``:
+    all that ``SlicesToVolumed`` needs to put results back.
 
     Args:
         keys: volumes (channels, x, y, z).
@@ -85,8 +86,8 @@ class KeySliced(MapTransform, MultiSampleTrait):
         return [self._slice(data, int(index), depth) for index in chosen]
 
     def _slice(self, data: Mapping[Hashable, Any], index: int, depth: int) -> dict[Hashable, Any]:
-        where = {SLICE: index, DEPTH: depth, RULE: self.rule}
-        picture = {**data, **where}
+        where: dict[Hashable, Any] = {SLICE: index, DEPTH: depth, RULE: self.rule}
+        picture: dict[Hashable, Any] = {**data, **where}
         for key in self.key_iterator(picture):
             picture[key] = data[key][..., index]
             if isinstance(picture[key], MetaTensor):
@@ -103,7 +104,7 @@ class SlicesToVolumed:
     """
 
     def __init__(self, keys: KeysCollection, fill: float = 0) -> None:
-        self.keys = (keys,) if isinstance(keys, str) else tuple(keys)
+        self.keys = ensure_tuple(keys)
         self.fill = fill
 
     def __call__(self, data: Sequence[Mapping[Hashable, Any]]) -> dict[Hashable, Any]:

@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 
 
 def ct_window(hu: NDArray, centre: float, width: float) -> NDArray[np.uint8]:
-    """Hounsfield units to 0..255: below ``centre - width/2`` black, above ``centre + width/2`` white, linear between."""
+    """Hounsfield units to 0..255: below ``centre - width/2`` black, above ``centre + width/2`` white, linear
+    between."""
     low = centre - width / 2
     return scale(hu, low, low + width)
 

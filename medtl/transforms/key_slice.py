@@ -38,7 +38,8 @@ def by_area(areas: ArrayLike, fraction: float) -> NDArray[np.int64]:
 
 
 def largest(areas: ArrayLike, k: int) -> NDArray[np.int64]:
-    """The ``k`` slices of largest area; of equal areas the lower index. Ascending indices, fewer where fewer have foreground."""
+    """The ``k`` slices of largest area; of equal areas the lower index. Ascending indices, fewer where fewer have
+    foreground."""
     if k < 1:
         raise UsageError(f"key-slice rule largest:{k}: at least 1 slice is needed")
     a = np.asarray(areas)

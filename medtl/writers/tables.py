@@ -21,7 +21,8 @@ def write_predictions(
     classes: Sequence[str],
     probabilities: NDArray[np.floating],
 ) -> None:
-    """One row a data-list entry: ``image,patient,split,label,prob_<class>…``; a multi-hot label as class indices joined by ``;``.
+    """One row a data-list entry: ``image,patient,split,label,prob_<class>…``; a multi-hot label as class indices
+    joined by ``;``.
 
     Args:
         path: the CSV.
@@ -46,6 +47,7 @@ def _label(label: int | list[int]) -> str:
 
 
 def write_metrics(path: Path, metrics: Mapping[str, float]) -> None:
-    """Flat JSON of numbers; what is not defined (NaN, such as the AUC of one class) is null, since JSON knows no NaN."""
+    """Flat JSON of numbers; what is not defined (NaN, such as the AUC of one class) is null, since JSON knows no
+    NaN."""
     finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
     write_text(path, json.dumps(finite, indent=1) + "\n")

@@ -1,0 +1,52 @@
+"""What there is: data sets by their cards, bundles and weights by looking where they are looked up. No torch, so
+listing is instant."""
+
+import json
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from medtl.cards import DATASETS
+
+WEIGHT_SUFFIXES = (".safetensors", ".pt")
+
+
+def bundle_folders() -> list[Path]:
+    """Bundles in ``bundles/`` of the working directory, then in that of medtl's own checkout; each name once."""
+    found: dict[str, Path] = {}
+    for root in (Path.cwd() / "bundles", Path(__file__).resolve().parents[1] / "bundles"):
+        for metadata in sorted(root.glob("*/configs/metadata.json")):
+            found.setdefault(metadata.parents[1].name, metadata.parents[1])
+    return list(found.values())
+
+
+def cache_folder() -> Path:
+    """$XDG_CACHE_HOME/medtl, by default ~/.cache/medtl."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medtl"
+
+
+def weight_files() -> list[Path]:
+    """Weights in the order in which named inits are looked up: $MEDTL_WEIGHTS, then the bundles, then the cache."""
+    folders = [Path(os.environ["MEDTL_WEIGHTS"])] if os.environ.get("MEDTL_WEIGHTS") else []
+    folders += [bundle / "models" for bundle in bundle_folders()]
+    folders.append(cache_folder() / "weights")
+    return [path for folder in folders for path in sorted(folder.glob("*")) if path.suffix in WEIGHT_SUFFIXES]
+
+
+def catalogue() -> dict[str, list[dict[str, Any]]]:
+    """Data sets, bundles and weights as plain data, ready for JSON."""
+    bundles = []
+    for folder in bundle_folders():
+        try:
+            metadata = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            metadata = {"description": "its metadata.json cannot be read; see: medtl check " + str(folder)}
+        wanted = {key: metadata.get(key, "") for key in ("version", "task", "description")}
+        bundles.append({"name": folder.name, "path": str(folder), **wanted})
+    weights = [{"name": path.name, "path": str(path), "bytes": path.stat().st_size} for path in weight_files()]
+    datasets = [
+        {field.name: getattr(card, field.name) for field in fields(card)} | {"published": dict(card.published)}
+        for card in DATASETS.values()
+    ]
+    return {"datasets": datasets, "bundles": bundles, "weights": weights}

@@ -1,0 +1,50 @@
+"""Whether the files that a data list names are there, are the ones that were listed, and keep patients apart."""
+
+from collections import defaultdict
+from pathlib import Path, PurePosixPath
+
+from rich.console import Console
+from rich.progress import track
+
+from medtl import datalist
+from medtl.datalist import DataList
+
+MOST_NAMED = 5
+
+
+def problems_of_data(folder: Path) -> tuple[str, list[str]]:
+    """Read a data list strictly, then look at every file it names.
+
+    Returns:
+        What was checked in words, and one line a problem (of many alike, the first few and their number).
+
+    Raises:
+        UsageError: there is no data list. MedtlError: it is not valid.
+    """
+    listed = datalist.read(folder)
+    sizes = ", ".join(f"{len(getattr(listed, split)):,} {split}" for split in datalist.SPLITS)
+    problems = [*_files(listed), *datalist.overlaps(listed)]
+    for split in ("training", "validation"):
+        if not getattr(listed, split):
+            problems.append(f"the {split} split is empty")
+    return f"data list {listed.name!r} with {sizes}", problems
+
+
+def _files(listed: DataList) -> list[str]:
+    """Unsafe paths, absent files and files that are not what was listed; each file is read once."""
+    hashes = {entry["image"]: entry["sha256"] for _, entry in listed}
+    masks = {entry["label"] for _, entry in listed if isinstance(entry["label"], str)}
+    found: dict[str, list[str]] = defaultdict(list)
+    for name in track(sorted({*hashes, *masks}), "checking files", console=Console(stderr=True), transient=True):
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts:
+            found["name(s) that lead out of the data list's folder"].append(name)
+        elif not (listed.folder / name).is_file():
+            found["missing file(s)"].append(name)
+        elif name in hashes and datalist.file_hash(listed.folder / name) != hashes[name]:
+            found["file(s) that differ from what was listed (sha256)"].append(name)
+    lines = []
+    for what, names in found.items():
+        more = ", …" if len(names) > MOST_NAMED else ""
+        lines.append(f"{len(names):,} {what}: {', '.join(names[:MOST_NAMED])}{more}")
+    return lines
