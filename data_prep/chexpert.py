@@ -1,9 +1,10 @@
-"""CheXpert-v1.0-small: two tables and their JPEGs. train.csv gives training and validation, valid.csv the test split."""
+"""CheXpert-v1.0-small: two tables and their JPEGs. train.csv gives training and validation, valid.csv the test
+split."""
 
+import hashlib
 import io
-import shutil
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,9 +17,8 @@ from data_prep.run import VALIDATION_FRACTION
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import CHEXPERT as CARD
 from medtl.cards import CHEXPERT_FINDINGS
-from medtl.datalist import file_hash
 from medtl.errors import BadFileError, MedtlError, UsageError
-from medtl.writers.atomic import replacing
+from medtl.writers.atomic import write_bytes
 
 FINDINGS = list(CHEXPERT_FINDINGS)
 ROWS_A_PIECE = 256
@@ -69,24 +69,23 @@ def find(raw: Path, rule: Rule = Rule.PAPER, tables_only: bool = False) -> Sourc
         UsageError: no train.csv. MedtlError: a table without the columns it should have.
     """
     folder = _locate(raw)
+    tables = {name: read_table(folder / name) for name in TABLES if (folder / name).is_file()}
+    tables["train.csv"], twice = _without_test_patients(tables["train.csv"], tables.get("valid.csv"))
+    place = folder.relative_to(raw).as_posix()
+    rejected = [Rejected(_shown(place, path), "its patient is in valid.csv too, the test split") for path in twice]
     works: list[Work] = []
-    found = dict.fromkeys(FINDINGS, 0)
-    for table_name, split in TABLES.items():
-        if not (folder / table_name).is_file():
-            continue
-        table = read_table(folder / table_name)
-        if split is None:
-            found = count(table, rule)
-        if not tables_only:
-            works += _pieces(folder, table, table_name, split, rule)
+    if not tables_only:
+        for name, table in tables.items():
+            works += _pieces(folder, place, table, name, TABLES[name], rule)
     return Source(
         name=CARD.name,
         raw=raw,
         works=tuple(works),
         process=process,
         options={"rule": rule.value},
-        found=found,
+        found=count(tables["train.csv"], rule),
         unit="images",
+        rejected=tuple(rejected),
     )
 
 
@@ -119,7 +118,8 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def positives(table: pd.DataFrame, rule: Rule) -> np.ndarray:
-    """(rows, 14) bool: what each row is filed under by ``rule``; only 1.0 counts, for frontal and lateral views alike."""
+    """(rows, 14) bool: what each row is filed under by ``rule``; only 1.0 counts, for frontal and lateral views
+    alike."""
     positive: np.ndarray = table[FINDINGS].to_numpy() == 1
     if rule is Rule.EXACTLY_ONE:
         positive = positive & (positive.sum(axis=1, keepdims=True) == 1)
@@ -131,7 +131,28 @@ def count(table: pd.DataFrame, rule: Rule) -> dict[str, int]:
     return {name: int(n) for name, n in zip(FINDINGS, positives(table, rule).sum(axis=0), strict=True)}
 
 
-def _pieces(folder: Path, table: pd.DataFrame, table_name: str, split: str | None, rule: Rule) -> list[Work]:
+def _without_test_patients(train: pd.DataFrame, test: pd.DataFrame | None) -> tuple[pd.DataFrame, list[str]]:
+    """The training table without patients of the test table, and what was left out (below the download's folder). The
+    official tables share no patient."""
+    if test is None:
+        return train, []
+    patients = [table["Path"].str.extract(r"/(patient[^/]*)/", expand=False) for table in (train, test)]
+    shared = patients[0].isin(patients[1].dropna())
+    return train[~shared], [_inside(path) for path in train["Path"][shared]]
+
+
+def _inside(path: str) -> str:
+    """A table's path without its first part: that is the download's own folder, whatever the user calls it."""
+    return str(path).split("/", 1)[-1]
+
+
+def _shown(folder: str, relative: str) -> str:
+    return str(PurePosixPath(folder, relative.lstrip("/")))
+
+
+def _pieces(
+    folder: Path, place: str, table: pd.DataFrame, table_name: str, split: str | None, rule: Rule
+) -> list[Work]:
     positive = positives(table, rule)
     kept = np.arange(len(table)) if rule is Rule.MULTILABEL else np.flatnonzero(positive.any(axis=1))
     paths = table["Path"].to_numpy()
@@ -139,36 +160,32 @@ def _pieces(folder: Path, table: pd.DataFrame, table_name: str, split: str | Non
     for number, start in enumerate(range(0, len(kept), ROWS_A_PIECE)):
         rows = []
         for row in kept[start : start + ROWS_A_PIECE]:
-            # the first part of Path is the name of the download's own folder, whatever the user calls it
-            relative = str(paths[row]).split("/", 1)[-1]
-            rows.append((relative, [FINDINGS[c] for c in np.flatnonzero(positive[row])]))
+            rows.append((_inside(paths[row]), [FINDINGS[c] for c in np.flatnonzero(positive[row])]))
         files = tuple(folder / relative for relative, _ in rows)
         stem = Path(table_name).stem
-        pieces.append(Work(f"{stem}-{number:05d}", files, (folder, stem, split, rule.value, rows)))
+        pieces.append(Work(f"{stem}-{number:05d}", files, (place, stem, split, rule.value, rows)))
     return pieces
 
 
 def process(work: Work, raw: Path, out: Path) -> Done:
-    """Check, copy and file one chunk of rows. Images are copied byte for byte: grey JPEG needs no second compression."""
+    """Check, copy and file one chunk of rows. Images are copied byte for byte: grey JPEG needs no second
+    compression."""
     folder, table, split, rule, rows = work.payload
     done = Done()
     for relative, findings in rows:
-        path = folder / relative
-        shown = path.relative_to(raw).as_posix()
         try:
             patient, target = _names(relative, table)
-            _check_image(path)
+            content = _read_image(raw / folder / relative)
         except BadFileError as error:
-            done.rejected.append(Rejected(shown, str(error)))
+            done.rejected.append(Rejected(_shown(folder, relative), str(error)))
             continue
-        with replacing(out / target) as part:
-            shutil.copyfile(path, part)
+        write_bytes(out / target, content)
         entry = {
             "image": target,
             "label": findings,
             "patient": f"{CARD.name}/{patient}",
             "source": CARD.name,
-            "sha256": file_hash(out / target),
+            "sha256": hashlib.sha256(content).hexdigest(),
         }
         if split:
             entry["split"] = split
@@ -185,11 +202,15 @@ def _names(relative: str, table: str) -> tuple[str, str]:
     return parts[1], f"images/{CARD.name}/{'/'.join((table, parts[1], f'{parts[2]}_{parts[3]}'))}"
 
 
-def _check_image(path: Path) -> None:
-    """Decode it to the last byte: a picture that cannot be decoded must not stop a training run in the night."""
-    if not path.is_file():
-        raise BadFileError("is missing")
-    content = path.read_bytes()
+def _read_image(path: Path) -> bytes:
+    """The file's bytes, once they have been decoded to the last one: a picture that cannot be decoded must not stop a
+    training run in the night."""
+    try:
+        if not path.is_file():
+            raise BadFileError("is missing")
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadFileError(f"cannot be read: {error.strerror}") from None
     if not content:
         raise BadFileError("is empty (0 bytes)")
     try:
@@ -197,3 +218,4 @@ def _check_image(path: Path) -> None:
             image.load()
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         raise BadFileError("is not a readable image, or is cut short") from None
+    return content

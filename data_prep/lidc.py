@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import os
 import re
 from enum import StrEnum
 from pathlib import Path
@@ -24,7 +25,7 @@ from medtl.writers.images import write_png
 
 CROP = 224
 AIR = -1000  # HU, beyond the border of the slice
-PATIENT = re.compile(r"LIDC-IDRI-\d{4}$")
+PATIENT = re.compile(r"LIDC-IDRI-\d{4}")
 SERIES_UID = re.compile(rb"<SeriesInstanceUid>\s*([0-9.]+)\s*</SeriesInstanceUid>")
 LARGEST_MATRIX = (512, 512)  # of the collection's CT; joining marks needs no more than room for their coordinates
 
@@ -68,7 +69,8 @@ def command(
 def find(
     raw: Path, nodule_slices: Slices = Slices.LARGEST, min_readers: int = 1, read_annotations: bool = False
 ) -> Source:
-    """The work of a LIDC-IDRI download: its patients. Annotations may lie with the images or anywhere else below ``raw``.
+    """The work of a LIDC-IDRI download: its patients. Annotations may lie with the images or anywhere else below
+    ``raw``.
 
     Args:
         raw: a folder of LIDC-IDRI-NNNN folders, one above it, or a single patient's.
@@ -81,10 +83,12 @@ def find(
     """
     patients = _patients(raw)
     loose = _loose_annotations(raw)
+    _loose_by_series.cache_clear()
     works, rejected, nodules = [], [], 0
     for name, folder in patients.items():
         files = tuple(sorted(path for path in folder.rglob("*") if path.is_file() and path.name[0] not in "._"))
-        works.append(Work(name, files, (name, folder, nodule_slices.value, min_readers)))
+        payload = (name, folder.relative_to(raw).as_posix(), nodule_slices.value, min_readers)
+        works.append(Work(name, files, payload))
         if read_annotations:
             for xml in _annotations_of(files, raw):
                 try:
@@ -108,10 +112,11 @@ def find(
 
 
 def _patients(raw: Path) -> dict[str, Path]:
-    folders = {}
+    folders: dict[str, Path] = {}
     for folder in (raw, *sorted(raw.glob("*")), *sorted(raw.glob("*/*"))):
-        if folder.is_dir() and PATIENT.search(folder.resolve().name):
-            folders.setdefault(folder.resolve().name, folder)
+        name = os.path.basename(os.path.abspath(folder))  # a link keeps its own name
+        if PATIENT.fullmatch(name) and folder.is_dir():
+            folders.setdefault(name, folder)
     if not folders:
         raise UsageError(f"{raw} holds no LIDC-IDRI patient: expected {CARD.layout}, in it or up to two folders below")
     return dict(sorted(folders.items()))
@@ -119,7 +124,7 @@ def _patients(raw: Path) -> dict[str, Path]:
 
 def _loose_annotations(raw: Path) -> list[Path]:
     """XML files outside the patients' folders: the collection's archive offers them as a download of their own."""
-    return sorted(p for p in raw.rglob("*.xml") if not any(PATIENT.search(part) for part in p.resolve().parts))
+    return sorted(p for p in raw.rglob("*.xml") if not any(PATIENT.fullmatch(part) for part in p.parts))
 
 
 @functools.cache
@@ -153,7 +158,7 @@ def process(work: Work, raw: Path, out: Path) -> Done:
     patient, folder, rule, min_readers = work.payload
     done = Done()
     if not work.files:
-        return Done(rejected=[Rejected(folder.relative_to(raw).as_posix(), "the patient's folder is empty")])
+        return Done(rejected=[Rejected(folder, "the patient's folder is empty")])
 
     def reject(path: Path, reason: str) -> None:
         done.rejected.append(Rejected(path.relative_to(raw).as_posix(), reason))
@@ -163,7 +168,7 @@ def process(work: Work, raw: Path, out: Path) -> Done:
         reject(path, reason)
     annotations = _annotations_of(work.files, raw, scanned.series)
     if not annotations:
-        reject(folder, "no annotation: no LidcReadMessage XML names one of its CT series")
+        reject(raw / folder, "no annotation: no LidcReadMessage XML names one of its CT series")
     for xml in annotations:
         try:
             annotation = read_xml(xml)

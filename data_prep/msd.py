@@ -1,6 +1,7 @@
 """Medical Segmentation Decathlon: transverse key slices chosen by the segmentation mask, at native size."""
 
 import json
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -95,7 +96,7 @@ def find(
             rejected.append(Rejected((folder / "dataset.json").relative_to(raw).as_posix(), str(error)))
             continue
         for image, label in pairs:
-            case = image.name.removesuffix(".gz").removesuffix(".nii")
+            case = _case(image.name)
             if read_headers:
                 try:
                     read_header(image)
@@ -119,7 +120,8 @@ def find(
 def _task_folders(raw: Path) -> dict[int, Path]:
     folders = {}
     for folder in (raw, *sorted(p for p in raw.iterdir() if p.is_dir())):
-        number = folder.resolve().name[4:6] if folder.resolve().name.startswith("Task") else ""
+        name = os.path.basename(os.path.abspath(folder))  # a link keeps its own name
+        number = name[4:6] if name.startswith("Task") else ""
         if number.isdigit() and int(number) in MSD_TASKS:
             folders[int(number)] = folder
     if not folders:
@@ -128,7 +130,8 @@ def _task_folders(raw: Path) -> dict[int, Path]:
 
 
 def _pairs(folder: Path) -> list[tuple[Path, Path]]:
-    """(image, label) of the training cases that dataset.json names and of any other in imagesTr; hidden files are not cases."""
+    """(image, label) of the training cases that dataset.json names and of any other in imagesTr, packed or not; hidden
+    files are not cases."""
     table = folder / "dataset.json"
     names: set[str] = set()
     if table.is_file():
@@ -138,7 +141,21 @@ def _pairs(folder: Path) -> list[tuple[Path, Path]]:
             raise BadFileError("is not MSD's table of training images and labels") from None
     if (folder / "imagesTr").is_dir():
         names |= {path.name for path in (folder / "imagesTr").glob("*.nii*")}
-    return [(folder / "imagesTr" / name, folder / "labelsTr" / name) for name in sorted(names) if name[0] not in "._"]
+    cases = {_case(name): name for name in sorted(names) if name and name[0] not in "._"}
+    return [
+        (_packed_or_not(folder / "imagesTr" / name), _packed_or_not(folder / "labelsTr" / name))
+        for name in cases.values()
+    ]
+
+
+def _case(name: str) -> str:
+    return name.removesuffix(".gz").removesuffix(".nii")
+
+
+def _packed_or_not(path: Path) -> Path:
+    """The file itself, or the one that ``gunzip`` or ``gzip`` made of it; a case is taken once where both are there."""
+    other = path.with_suffix("") if path.suffix == ".gz" else path.with_name(path.name + ".gz")
+    return other if other.is_file() and not path.is_file() else path
 
 
 def process(work: Work, raw: Path, out: Path) -> Done:

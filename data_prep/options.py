@@ -15,7 +15,7 @@ from medtl import datalist
 from medtl.cards import DatasetCard
 from medtl.errors import UsageError
 
-CPUS = os.cpu_count() or 1
+CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 Raw = Annotated[
     str, typer.Option(help="The official download, or a folder above it; 'sample' for the built-in phantoms.")
@@ -85,10 +85,11 @@ def finish(
     console = Console()
     console.print(table)
     sizes = ", ".join(f"{len(made.split(split)):,} {split}" for split in datalist.SPLITS)
-    console.print(f"{card.name}: {sizes} entries in {out}", soft_wrap=True, highlight=False)
+    console.print(f"{card.name}: {sizes} entries in {datalist.FILE_NAME}", soft_wrap=True, highlight=False)
     if rejected:
-        where = out / "rejected.csv"
-        console.print(f"{len(rejected):,} rejected, each with its reason in {where}", soft_wrap=True, highlight=False)
+        console.print(
+            f"{len(rejected):,} rejected, each with its reason in rejected.csv", soft_wrap=True, highlight=False
+        )
         raise typer.Exit(EXIT_PARTLY_REJECTED)
 
 

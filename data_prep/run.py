@@ -1,7 +1,8 @@
 """Runs the work of one or several raw downloads into one output folder: parallel, resumable, repeatable to the byte.
 
 Each finished piece leaves a record in ``OUT/.progress``; a rerun takes finished pieces from there as long as their raw
-files, the options and medtl's own version of the work are the same. All files are renamed into place when whole.
+files, the options and medtl's own version of the work are the same. A piece is made aside, recorded, and then renamed
+into place, so that even a killed run leaves no image that no record names.
 """
 
 import csv
@@ -9,10 +10,15 @@ import hashlib
 import io
 import json
 import multiprocessing
+import os
+import shutil
+import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +29,24 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from data_prep.work import Done, Rejected, Source, Work
 from medtl import datalist
 from medtl.cards import DatasetCard
+from medtl.console import tell
 from medtl.datalist import DataList, Entry
 from medtl.errors import MedtlError, UsageError
 from medtl.writers.atomic import remove_leftovers, write_text
 
 FORMAT = 1  # of records and images; raise it when the same raw file gives other bytes
 VALIDATION_FRACTION = 0.1
+PROGRESS = ".progress"
+
+
+@dataclass
+class Piece:
+    """One piece of work, where its result is recorded, and the result once there is one."""
+
+    work: Work
+    record: Path
+    fingerprint: str
+    done: Done | None
 
 
 def prepare(
@@ -43,7 +61,8 @@ def prepare(
     seed: int,
     validation_fraction: float,
 ) -> tuple[DataList, list[Rejected]]:
-    """Do all work that is not done yet, deal patients into training and validation, and write datalist.json and rejected.csv.
+    """Do all work that is not done yet, deal patients into training and validation, and write datalist.json and
+    rejected.csv.
 
     Args:
         card: of the data set that is being made.
@@ -57,21 +76,23 @@ def prepare(
         validation_fraction: share of the images, by class, for validation.
 
     Raises:
-        UsageError: ``out`` holds another data set or lies within the raw data, or another process works in it.
+        UsageError: ``out`` holds another data set or is a raw folder, or another process works in it.
     """
     _check_out(card, sources, out)
-    progress_folder = out / ".progress"
+    progress_folder = out / PROGRESS
     progress_folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(progress_folder / "lock", timeout=0):
-            remove_leftovers(out)
+            write_text(progress_folder / "name", card.name)
+            _clear_up(out)
+            plans = [_plan(source, out) for source in sources]
+            _remove_stale([piece for plan in plans for piece in plan], out)
             names = tuple(classes or card.classes)
             entries, rejected = [], []
-            for source in sources:
-                done = _all_done(source, out, workers)
-                entries += [entry for piece in done for entry in piece.entries]
-                rejected += [*source.rejected, *(row for piece in done for row in piece.rejected)]
-            _remove_stale(sources, out, entries)
+            for source, plan in zip(sources, plans, strict=True):
+                done = _all_done(source, plan, out, workers)
+                entries += [entry for one in done for entry in one.entries]
+                rejected += [*source.rejected, *(row for one in done for row in one.rejected)]
             made = DataList(
                 name=card.name,
                 classes=names,
@@ -84,6 +105,9 @@ def prepare(
             )
             datalist.write(made, out)
             _write_rejected(rejected, out)
+    except KeyboardInterrupt:
+        tell(f"data_prep: interrupted; the same command again takes up {card.name} where it stopped")
+        raise
     except Timeout:
         raise UsageError(f"{out}: another data_prep is writing here; wait for it or choose another --out") from None
     return made, rejected
@@ -95,49 +119,64 @@ def _check_out(card: DatasetCard, sources: Sequence[Source], out: Path) -> None:
             raise UsageError(f"--out {out} is the raw folder itself; choose another folder")
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file; expected a folder")
-    if (out / datalist.FILE_NAME).exists():
-        there = datalist.read(out).name
-        if there != card.name:
-            raise UsageError(f"--out {out} holds the data set {there!r}; choose another folder for {card.name!r}")
+    there = _holds(out)
+    if there not in (None, card.name):
+        raise UsageError(f"--out {out} holds the data set {there!r}; choose another folder for {card.name!r}")
 
 
-def _all_done(source: Source, out: Path, workers: int) -> list[Done]:
-    """Every piece's result in the order of the work, from its record or freshly done."""
-    records = {work.id: out / ".progress" / f"{source.name}-{work.id}.json" for work in source.works}
-    results: dict[str, Done] = {}
-    todo: list[tuple[Work, str]] = []
+def _holds(out: Path) -> str | None:
+    """Name of the data set that was, or began to be, prepared into ``out``."""
+    name = out / PROGRESS / "name"
+    if name.is_file():
+        return name.read_text(encoding="utf-8").strip()
+    return datalist.read(out).name if (out / datalist.FILE_NAME).exists() else None
+
+
+def _clear_up(out: Path) -> None:
+    """Remove what a killed run left unfinished."""
+    remove_leftovers(out)
+    for folder in (out / PROGRESS).iterdir():
+        if folder.is_dir():
+            shutil.rmtree(folder)
+
+
+def _plan(source: Source, out: Path) -> list[Piece]:
+    """All pieces in the order of the work, with the results of earlier runs that still hold."""
+    plan = []
     for work in source.works:
-        key = _fingerprint(source, work)
-        done = _recall(records[work.id], key, out)
-        if done is None:
-            todo.append((work, key))
-        else:
-            results[work.id] = done
-    keys = {work.id: key for work, key in todo}
+        record = out / PROGRESS / f"{source.name}-{work.id}.json"
+        fingerprint = _fingerprint(source, work)
+        plan.append(Piece(work, record, fingerprint, _recall(record, fingerprint, out)))
+    return plan
+
+
+def _all_done(source: Source, plan: Sequence[Piece], out: Path, workers: int) -> list[Done]:
+    """Every piece's result in the order of the work; what is not done yet is done."""
+    todo = [piece for piece in plan if piece.done is None]
     with _progress_bar() as bar:
-        task = bar.add_task(source.name, total=len(source.works), completed=len(results))
-        for work, done in _process(source, [work for work, _ in todo], out, workers):
-            _record(records[work.id], keys[work.id], done)
-            results[work.id] = done
+        task = bar.add_task(source.name, total=len(plan), completed=len(plan) - len(todo))
+        for piece, done in _process(source, todo, out, workers):
+            piece.done = done
             bar.advance(task)
-    return [results[work.id] for work in source.works]
+    return [piece.done for piece in plan if piece.done is not None]
 
 
-def _process(source: Source, todo: Sequence[Work], out: Path, workers: int) -> Iterator[tuple[Work, Done]]:
+def _process(source: Source, todo: Sequence[Piece], out: Path, workers: int) -> Iterator[tuple[Piece, Done]]:
     """Results as they finish; at most two pieces a worker wait in memory."""
     if workers == 1 or len(todo) < 2:
-        for work in todo:
-            yield work, source.process(work, source.raw, out)
+        for piece in todo:
+            yield piece, _do(source, piece, out)
         return
     # not fork: the progress bar's thread may hold a lock at that moment
     context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=context) as pool:
+    alone = replace(source, works=(), rejected=())  # what a worker needs of it
+    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=context, initializer=_begin_worker) as pool:
         waiting = iter(todo)
-        running: dict[Future[Done], Work] = {}
+        running: dict[Future[Done], Piece] = {}
         try:
             while True:
-                for work in waiting:
-                    running[pool.submit(source.process, work, source.raw, out)] = work
+                for piece in waiting:
+                    running[pool.submit(_do, alone, piece, out)] = piece
                     if len(running) >= 2 * workers:
                         break
                 if not running:
@@ -146,21 +185,53 @@ def _process(source: Source, todo: Sequence[Work], out: Path, workers: int) -> I
                     yield running.pop(future), future.result()
         except BrokenProcessPool:
             raise MedtlError(
-                f"{source.name}: a worker process died (out of memory?); run the same command again to resume, with fewer --workers"
+                f"{source.name}: a worker died (out of memory?); repeat the command with fewer --workers to resume"
             ) from None
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
 
+def _begin_worker() -> None:
+    """A worker leaves Ctrl-C to the main process, and ends when that one is killed instead of waiting for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _do(source: Source, piece: Piece, out: Path) -> Done:
+    """Do one piece aside, record it, then rename its images into place: a record whose images are not all there is
+    not taken for finished."""
+    aside = piece.record.with_suffix("")
+    done = source.process(piece.work, source.raw, aside)
+    _record(piece.record, piece.fingerprint, done)
+    for image in sorted(_images(done.entries)):
+        (out / image).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(aside / image, out / image)
+    shutil.rmtree(aside, ignore_errors=True)
+    return done
+
+
 def _fingerprint(source: Source, work: Work) -> str:
-    """Changes with the raw files (size and time of change), the options and the format of the output."""
-    files = [
-        (path.name, path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else (path.name, None, None)
-        for path in work.files
-    ]
-    text = json.dumps([FORMAT, source.name, dict(source.options), files], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Changes with the raw files (size and time of change), what the tables say about them, the options and the format
+    of the output."""
+    files = [(path.name, *_size_and_time(path)) for path in work.files]
+    content = [FORMAT, source.name, dict(source.options), work.payload, files]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _size_and_time(path: Path) -> tuple[int, int] | tuple[None, None]:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):  # absent, or a name that no file can have
+        return None, None
+    return status.st_size, status.st_mtime_ns
 
 
 def _recall(record: Path, key: str, out: Path) -> Done | None:
@@ -168,11 +239,10 @@ def _recall(record: Path, key: str, out: Path) -> Done | None:
     try:
         content = json.loads(record.read_text(encoding="utf-8"))
         done = Done(content["entries"], [Rejected(*row) for row in content["rejected"]])
+        images = _images(done.entries)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if content.get("fingerprint") != key or not all((out / path).is_file() for path in _images(done.entries)):
-        return None
-    return done
+    return done if content.get("fingerprint") == key and all((out / path).is_file() for path in images) else None
 
 
 def _images(entries: Sequence[Entry]) -> set[str]:
@@ -185,13 +255,15 @@ def _record(record: Path, key: str, done: Done) -> None:
     write_text(record, json.dumps({"fingerprint": key, "entries": done.entries, "rejected": rows}) + "\n")
 
 
-def _remove_stale(sources: Sequence[Source], out: Path, entries: Sequence[Entry]) -> None:
-    """Drop what earlier runs with other options recorded and wrote, and nothing that medtl did not write."""
-    current = {f"{source.name}-{work.id}.json" for source in sources for work in source.works}
-    kept = _images(entries)
-    for record in sorted((out / ".progress").glob("*.json")):
-        if record.name in current:
+def _remove_stale(pieces: Sequence[Piece], out: Path) -> None:
+    """Drop what earlier runs with other options or other raw files recorded and wrote, and nothing that medtl did not
+    write. A data list that names such images goes first."""
+    current = {piece.record for piece in pieces if piece.done is not None}
+    kept = {image for piece in pieces if piece.done is not None for image in _images(piece.done.entries)}
+    for record in sorted((out / PROGRESS).glob("*.json")):
+        if record in current:
             continue
+        (out / datalist.FILE_NAME).unlink(missing_ok=True)
         try:
             old = _images(json.loads(record.read_text(encoding="utf-8"))["entries"])
         except (ValueError, KeyError, TypeError):
@@ -204,7 +276,8 @@ def _remove_stale(sources: Sequence[Source], out: Path, entries: Sequence[Entry]
 def _split(
     entries: Sequence[Entry], classes: Sequence[str], validation_fraction: float, seed: int
 ) -> dict[str, list[Entry]]:
-    """Class names to indices, publisher's test entries apart, the patients of the rest dealt into training and validation."""
+    """Class names to indices, publisher's test entries apart, the patients of the rest dealt into training and
+    validation."""
     index = {name: number for number, name in enumerate(classes)}
     splits: dict[str, list[Entry]] = {name: [] for name in datalist.SPLITS}
     open_entries: list[Entry] = []

@@ -15,7 +15,8 @@ class Work:
     Attributes:
         id: a file name, unique within the data set.
         files: the raw files it reads; when one of them changes, the work is done again.
-        payload: whatever its ``process`` function needs; picklable.
+        payload: whatever else its ``process`` function needs, as plain data that JSON can hold, and without absolute
+            paths: when it changes, the work is done again.
     """
 
     id: str
@@ -35,8 +36,8 @@ class Rejected:
 class Done:
     """What one piece of work gave.
 
-    ``entries`` are data-list entries whose ``label`` is still a class name or a list of class names; ``split`` may name a
-    split that the publisher fixed ("test").
+    ``entries`` are data-list entries whose ``label`` is still a class name or a list of class names; ``split`` may
+    name a split that the publisher fixed ("test").
     """
 
     entries: list[dict[str, Any]] = field(default_factory=list)
@@ -51,7 +52,8 @@ class Source:
         name: written as each entry's ``source``.
         raw: the folder that rejected files are named relative to.
         works: all pieces of work, in a repeatable order.
-        process: (work, raw, out) to Done; a module-level function, called in worker processes.
+        process: (work, raw, out) to Done; a module-level function, called in worker processes. It writes nothing but
+            what its entries name as ``image`` or ``mask``, relative to ``out``, which need not be the final folder.
         options: everything beside the files that decides the result.
         rejected: files that finding the work already ruled out.
         found: class to number of ``unit`` that tables and headers promise, for --dry-run.

@@ -153,23 +153,31 @@ def new_output_dir(bundle: str) -> str:
 
 @one_line
 def open_output_dir(output_dir: str) -> None:
-    """Make the run's folder, on the first rank.
+    """Make the run's folder on the first process, and stop all of them where that cannot be done.
 
     Raises:
         UsageError: it holds another run, or cannot be made or written.
     """
-    if idist.get_rank():
-        return
     folder = Path(str(output_dir))
+    problem = _problem_of(folder) if idist.get_rank() == 0 else ""
+    if idist.get_world_size() > 1:
+        problem = str(idist.broadcast(problem or "none", safe_mode=True)).removeprefix("none")
+    if problem:
+        raise UsageError(f"--output_dir {folder} {problem}")
+
+
+def _problem_of(folder: Path) -> str:
+    """Why a run cannot write here; empty when it can."""
     if (folder / "run.json").exists():
-        raise UsageError(f"--output_dir {folder} holds another run; choose another folder")
+        return "holds another run; choose another folder"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UsageError(f"--output_dir {folder} cannot be written: {error.strerror}") from None
+        return f"cannot be written: {error.strerror}"
+    return ""
 
 
 @one_line

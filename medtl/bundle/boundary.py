@@ -1,6 +1,7 @@
 """Where a config calls medtl: a user's mistake ends the run in one line instead of MONAI's wrapped traceback."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -23,7 +24,8 @@ def one_line(function: Callable[P, R]) -> Callable[P, R]:
         except MedtlError as error:
             if debugging():
                 raise
-            tell(f"error: {error}")
+            if os.environ.get("RANK", "0") == "0":  # of several processes all find the same mistake; one tells it
+                tell(f"error: {error}")
             sys.exit(error.exit_status)
 
     return guarded

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 
 import medtl
@@ -59,8 +60,9 @@ class RunRecord:
         }
 
     def open(self, folder: str) -> None:
-        """Write run.json with status "running"."""
-        self._write(Path(folder))
+        """Write run.json with status "running", on the first process."""
+        if idist.get_rank() == 0:
+            self._write(Path(folder))
 
     def close(self, folder: Path, **outcome: Any) -> None:
         """Write run.json with status "finished", the duration and the outcome."""

@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from medtl.errors import BadFileError
@@ -49,7 +50,7 @@ def read_header(path: Path) -> NiftiHeader:
             head = file.read(HEADER_BYTES)
         header_class = nib.Nifti2Header if _is_nifti2(head) else nib.Nifti1Header
         header = header_class(head[: header_class.sizeof_hdr])
-        return NiftiHeader(tuple(int(n) for n in header.get_data_shape()), header.get_best_affine())
+        return NiftiHeader(tuple(int(n) for n in header.get_data_shape()), _placing(header.get_best_affine()))
 
 
 def read_nifti(path: Path, channel: int | None = None) -> Volume:
@@ -83,16 +84,17 @@ def read_nifti(path: Path, channel: int | None = None) -> Volume:
         )
         array = _channel(stored, channel)
         slope, intercept = image.dataobj.slope, image.dataobj.inter
-    if array.ndim < 3:
+    if array.ndim not in (3, 4):
         raise BadFileError(f"is not a volume: its shape is {array.shape}")
+    if array.dtype.kind not in "biuf":
+        raise BadFileError("does not hold one real number a voxel (complex or RGB)")
     if (slope, intercept) != (1.0, 0.0):
-        array = array.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+        array = array.astype(np.float32)
+        array *= np.float32(slope)
+        array += np.float32(intercept)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise BadFileError(f"has {np.count_nonzero(~np.isfinite(array)):,} voxels that are not finite numbers")
-    affine = np.asarray(image.affine, dtype=np.float64)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise BadFileError("has an affine that places its voxels nowhere (singular or not finite)")
-    return Volume(array, affine).canonical()
+    return Volume(array, _placing(image.affine)).canonical()
 
 
 def read_image_and_mask(image: Path, mask: Path, channel: int | None = None) -> tuple[Volume, Volume]:
@@ -131,6 +133,13 @@ def _channel(array: NDArray, channel: int | None) -> NDArray:
     raise BadFileError(f"has shape {array.shape}: no channel {channel} on a fourth axis")
 
 
+def _placing(affine: NDArray) -> NDArray[np.float64]:
+    checked = np.asarray(affine, dtype=np.float64)
+    if not np.isfinite(checked).all() or abs(np.linalg.det(checked[:3, :3])) < 1e-9:
+        raise BadFileError("has an affine that places its voxels nowhere (singular or not finite)")
+    return checked
+
+
 def _is_nifti2(head: bytes) -> bool:
     """NIfTI-2 says so in its first field, the header's own size, in either byte order."""
     return HEADER_BYTES in (int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big"))
@@ -147,5 +156,5 @@ def _reasons() -> Iterator[None]:
         raise BadFileError("is cut short or damaged: it does not decompress to its end") from None
     except OSError as error:
         raise BadFileError(f"cannot be read: {error.strerror or 'not a readable NIfTI file'}") from None
-    except (ImageFileError, HeaderDataError, ValueError, TypeError, OverflowError):
+    except (ImageFileError, HeaderDataError, WrapStructError, ValueError, TypeError, OverflowError):
         raise BadFileError("is not a readable NIfTI file") from None

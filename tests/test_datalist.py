@@ -1,0 +1,166 @@
+"""Data lists: strict reading, repeatable writing, patients kept together."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from monai.data import load_decathlon_datalist
+
+from medtl import datalist
+from medtl.datalist import DataList
+from medtl.errors import MedtlError, UsageError
+from medtl.integrity import problems_of_data
+
+PATIENTS = st.dictionaries(
+    st.text("abcdefgh0123456789", min_size=1, max_size=6), st.lists(st.integers(0, 5), max_size=6), max_size=60
+)
+
+
+def entry(name: str, label: int = 0, patient: str = "set/1", sha256: str | None = None) -> dict:
+    return {"image": name, "label": label, "patient": patient, "source": "set", "sha256": sha256 or name}
+
+
+def make(folder: Path, training: list, validation: list = (), test: list = (), **other: object) -> DataList:
+    fields = {"name": "set", "classes": ("a", "b"), "channels": 1, "licence": "none", "created_by": "", "sample": False}
+    return DataList(**{**fields, **other}, training=training, validation=[*validation], test=[*test], folder=folder)
+
+
+def test_written_list_loads_with_monai_and_reads_back_equal(tmp_path: Path) -> None:
+    made = make(tmp_path, [entry("images/é.png", 1)], [entry("images/2.png", patient="set/2")])
+    path = datalist.write(made, tmp_path)
+    loaded = load_decathlon_datalist(str(path), is_segmentation=False, data_list_key="training")
+    assert loaded[0]["image"] == str(tmp_path / "images/é.png")
+    assert loaded[0]["label"] == 1
+    assert datalist.read(tmp_path) == made
+
+
+def test_same_list_gives_same_bytes(tmp_path: Path) -> None:
+    made = make(tmp_path, [entry("1.png"), entry("2.png")])
+    first = datalist.write(made, tmp_path).read_bytes()
+    assert datalist.write(datalist.read(tmp_path), tmp_path).read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"label": 2}, "outside the 2 classes"),
+        ({"label": -1}, "outside the 2 classes"),
+        ({"label": True}, "label True"),
+        ({"label": None}, "label None"),
+        ({"label": [1, 0, 0]}, "not 2 zeros and ones"),
+        ({"label": [1, 2]}, "not 2 zeros and ones"),
+    ],
+)
+def test_wrong_label_is_refused_by_place(tmp_path: Path, change: dict, words: str) -> None:
+    datalist.write(make(tmp_path, [entry("1.png"), {**entry("2.png"), **change}]), tmp_path)
+    with pytest.raises(MedtlError, match=words) as caught:
+        datalist.read(tmp_path)
+    assert "training[1]" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"name": "x"}', '{"name":"x","classes":[],"training":{}}'])
+def test_broken_file_is_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "datalist.json").write_text(content)
+    with pytest.raises(MedtlError) as caught:
+        datalist.read(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert "datalist.json" in str(caught.value)
+
+
+def test_entry_without_patient_is_refused(tmp_path: Path) -> None:
+    broken = entry("1.png")
+    del broken["patient"]
+    datalist.write(make(tmp_path, [broken]), tmp_path)
+    with pytest.raises(MedtlError, match="no 'patient'"):
+        datalist.read(tmp_path)
+
+
+@given(PATIENTS, st.integers(0, 3))
+def test_every_patient_is_dealt_once_and_alike_for_a_seed(patients: dict, seed: int) -> None:
+    dealt = datalist.assign_patients(patients, (0.8, 0.2), seed)
+    assert set(dealt) == set(patients)
+    assert set(dealt.values()) <= {0, 1}
+    reordered = dict(reversed(patients.items()))
+    assert datalist.assign_patients(reordered, (0.8, 0.2), seed) == dealt
+
+
+@given(PATIENTS, st.integers(0, 3))
+def test_a_class_of_two_patients_or_more_is_in_both_parts_unless_shared(patients: dict, seed: int) -> None:
+    dealt = datalist.assign_patients(patients, (0.8, 0.2), seed)
+    for label in range(6):
+        only = [p for p, labels in patients.items() if set(labels) == {label}]
+        if len(only) >= 2 and not any(label in labels and set(labels) != {label} for labels in patients.values()):
+            assert {dealt[p] for p in only} == {0, 1}
+
+
+def test_shares_are_met_by_class() -> None:
+    patients = {f"p{n}": [n % 5] * (1 + n % 3) for n in range(3000)}
+    dealt = datalist.assign_patients(patients, (0.75, 0.25), seed=1)
+    totals = Counter(label for labels in patients.values() for label in labels)
+    second = Counter(label for p, labels in patients.items() if dealt[p] == 1 for label in labels)
+    for label, total in totals.items():
+        assert second[label] / total == pytest.approx(0.25, abs=0.01)
+
+
+def test_seeds_deal_differently() -> None:
+    patients = {f"p{n}": [n % 3] for n in range(100)}
+    deals = [datalist.assign_patients(patients, (0.5, 0.5), seed) for seed in (0, 1)]
+    assert deals[0] != deals[1]
+
+
+def test_shares_must_add_up() -> None:
+    with pytest.raises(UsageError, match="add up to 1"):
+        datalist.assign_patients({"p": [0]}, (0.8, 0.8), 0)
+
+
+def test_check_finds_leaks_absent_changed_and_escaping_files(tmp_path: Path) -> None:
+    good = tmp_path / "good.png"
+    good.write_bytes(b"good")
+    sha = datalist.file_hash(good)
+    (tmp_path / "changed.png").write_bytes(b"now")
+    made = make(
+        tmp_path,
+        [entry("good.png", sha256=sha), entry("changed.png", sha256="0" * 64), entry("absent.png")],
+        [entry("good.png", patient="set/2", sha256=sha), entry("../../etc/passwd", patient="set/1")],
+    )
+    datalist.write(made, tmp_path)
+    what, problems = problems_of_data(tmp_path)
+    text = "\n".join(problems)
+    assert "3 training, 2 validation" in what
+    assert "1 missing file(s): absent.png" in text
+    assert "1 file(s) that differ" in text
+    assert "lead out of" in text
+    assert "1 patient(s) in more than one split, the first set/1" in text
+    assert "1 identical image(s) in more than one split" in text
+
+
+def test_check_of_a_sound_list_finds_nothing(tmp_path: Path) -> None:
+    for name in ("1.png", "2.png"):
+        (tmp_path / name).write_bytes(name.encode())
+    entries = [entry(n, patient=f"set/{n}", sha256=datalist.file_hash(tmp_path / n)) for n in ("1.png", "2.png")]
+    datalist.write(make(tmp_path, entries[:1], entries[1:]), tmp_path)
+    assert problems_of_data(tmp_path)[1] == []
+
+
+def test_task_follows_the_labels(tmp_path: Path) -> None:
+    assert make(tmp_path, [entry("1.png")]).task == "classification"
+    assert make(tmp_path, [{**entry("1.png"), "label": [0, 1]}]).task == "multilabel"
+    assert make(tmp_path, [{**entry("1.png"), "label": "m.png"}]).task == "segmentation"
+
+
+def test_missing_folder_and_missing_file_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such folder"):
+        datalist.read(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="python -m data_prep"):
+        datalist.read(tmp_path)
+
+
+def test_json_is_plain(tmp_path: Path) -> None:
+    content = json.loads(datalist.write(make(tmp_path, [entry("1.png")]), tmp_path).read_text())
+    assert list(content) == [
+        *("name", "classes", "channels", "licence", "created_by", "sample"),
+        *("training", "validation", "test"),
+    ]
