@@ -27,7 +27,7 @@ def config(*names: str, folder: Path = BUNDLE) -> str:
 
 
 def bundle(*words: str, cwd: Path | None = None, processes: int = 0) -> tuple[int, str]:
-    """``python -m monai.bundle …``, under torchrun where ``processes`` asks for it; exit status and all that was printed."""
+    """``python -m monai.bundle …``, under torchrun where ``processes`` asks; exit status and all that was printed."""
     launcher = (*TORCHRUN, str(processes)) if processes else ()
     done = subprocess.run(
         [sys.executable, *launcher, "-m", "monai.bundle", *words],

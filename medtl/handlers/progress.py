@@ -13,7 +13,9 @@ from medtl.console import tell
 
 
 class TrainingProgress:
-    """Trainer handler; put it behind the validation, whose metric its line shows.
+    """Trainer handler; put it behind the validation, whose metric its line shows, and before ``OneLineErrors``.
+
+    On an exception it only takes its bar away; Ignite leaves it to the handlers to raise, and ``OneLineErrors`` does.
 
     Args:
         optimizer: whose learning rate is shown.
@@ -85,5 +87,3 @@ class TrainingProgress:
 
     def _stop(self, engine: Engine, *error: BaseException) -> None:
         self._bar.stop()
-        if error:
-            raise error[0]

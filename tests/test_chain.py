@@ -1,0 +1,93 @@
+"""The whole way: raw downloads → data list → trained, evaluated bundle → predictions."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bundle_runs import SMALL, bundle, config, rows
+
+from data_prep import sample
+from medtl import datalist
+from medtl.integrity import problems_of_data
+
+
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The README's first command (after installation), word for word."""
+    cwd = tmp_path_factory.mktemp("newcomer")
+    status, printed = bundle("run", "--config_file", config("train"), cwd=cwd)
+    assert status == 0, printed
+    (run,) = (cwd / "runs" / "cpmid_resnet18").iterdir()
+    return run, printed
+
+
+def test_sample_is_sound_and_holds_every_class() -> None:
+    folder = sample.prepared("cpmid")
+    listed = datalist.read(folder)
+    assert listed.sample is True
+    assert problems_of_data(folder)[1] == []
+    for split in ("training", "validation"):
+        assert min(datalist.class_counts(listed, split).values()) >= 4
+
+
+def test_newcomers_run_says_what_it_does_and_learns(first_run: tuple[Path, str]) -> None:
+    run, printed = first_run
+    assert "BUILT-IN SAMPLE of cpmid: phantoms, not patients" in printed
+    assert "(recipe: 100)" in printed
+    assert "(recipe: 256)" in printed
+    assert "(recipe: 224)" in printed
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["val_accuracy"] > 0.5
+    assert metrics["val_auc"] > 0.9
+    record = json.loads((run / "run.json").read_text())
+    assert record["data"]["sample"] is True
+    assert record["recipe"]["learning_rate"] == 0.1
+
+
+def test_only_the_presets_three_values_differ_on_the_sample() -> None:
+    from monai.bundle import ConfigParser
+
+    recipes = []
+    for folder in (sample.prepared("cpmid"), None):
+        parser = ConfigParser()
+        parser.read_config(config("train"))
+        parser.read_meta(str(Path(config("train")).with_name("metadata.json")))
+        parser["dataset_dir"] = str(folder)
+        if folder is None:  # any data list that is not the sample
+            parser["data"] = "$type('Listed', (), {'sample': False})"
+        recipes.append(parser.get_parsed_content("recipe"))
+    differing = {name for name in recipes[0] if recipes[0][name] != recipes[1][name]}
+    assert differing == {"epochs", "batch_size", "image_size"}
+
+
+def test_trained_weights_are_evaluated_and_predict(first_run: tuple[Path, str], tmp_path: Path) -> None:
+    run, _ = first_run
+    words = ("--weights", str(run / "model.pt"), "--split", "test", "--output_dir", str(tmp_path / "test"))
+    status, printed = bundle("run", "--config_file", config("train", "evaluate"), *words)
+    assert status == 0, printed
+    assert json.loads((tmp_path / "test" / "metrics.json").read_text())["test_accuracy"] > 0.3
+    pictures = sample.prepared("cpmid") / "images" / "msd" / "Brain"
+    words = ("--input", str(pictures), "--weights", str(run / "model.pt"), "--image_size", "48")
+    status, printed = bundle("run", "--config_file", config("inference"), *words, "--output_dir", str(tmp_path / "out"))
+    assert status == 0, printed
+    table = rows(tmp_path / "out" / "predictions.csv")
+    right = [max(row, key=lambda name: float(row[name]) if name.startswith("prob_") else -1) for row in table]
+    assert right.count("prob_Brain") > len(right) / 2
+
+
+def test_real_images_go_the_whole_way(shared_data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cpmid"
+    words = ["--chexpert", shared_data / "chexpert", "--msd", shared_data / "msd", "--lidc", shared_data / "lidc"]
+    command = [sys.executable, "-m", "data_prep", "cpmid", *map(str, words), "--out", str(out), "--workers", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    listed = datalist.read(out)
+    assert sum(count > 0 for count in datalist.class_counts(listed).values()) >= 12
+    words = ["--dataset_dir", str(out), "--output_dir", str(tmp_path / "run"), *SMALL]
+    status, printed = bundle("run", "--config_file", config("train"), *words)
+    assert status == 0, printed
+    assert "BUILT-IN SAMPLE" not in printed
+    assert len(rows(tmp_path / "run" / "predictions.csv")) == len(listed.validation)

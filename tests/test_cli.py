@@ -1,0 +1,64 @@
+"""The medtl command: quick, plain, and one line for a mistake."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bundle_runs import BUNDLE
+from typer.testing import CliRunner
+
+from medtl.cards import CPMID, DATASETS, MSD_TASKS
+from medtl.cli import app
+
+
+def medtl(*words: str) -> tuple[int, str]:
+    done = subprocess.run([sys.executable, "-m", "medtl", *words], capture_output=True, text=True, timeout=120)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_list_as_json_names_data_sets_bundles_and_weights() -> None:
+    found = json.loads(CliRunner().invoke(app, ["list", "--json"]).stdout)
+    assert set(found) == {"datasets", "bundles", "weights"}
+    assert {row["name"] for row in found["datasets"]} == set(DATASETS)
+    assert "cpmid_resnet18" in {row["name"] for row in found["bundles"]}
+    (cpmid,) = (row for row in found["datasets"] if row["name"] == "cpmid")
+    assert len(cpmid["classes"]) == 20
+    assert cpmid["published"]["Nodule"] == 4708
+
+
+def test_weights_are_looked_up_in_the_stated_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.safetensors").write_bytes(b"")
+    monkeypatch.setenv("MEDTL_WEIGHTS", str(tmp_path))
+    found = json.loads(CliRunner().invoke(app, ["list", "--json"]).stdout)
+    assert found["weights"][0]["name"] == "mine.safetensors"
+
+
+def test_listing_imports_neither_torch_nor_monai() -> None:
+    script = "import sys; from medtl.cli import app; app(['list'], standalone_mode=False); print(sorted(sys.modules))"
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "'torch'" not in printed
+    assert "'monai'" not in printed
+
+
+def test_check_of_a_bundle_and_of_nothing() -> None:
+    status, printed = medtl("check", str(BUNDLE))
+    assert (status, "no problem found" in printed) == (0, True)
+    status, printed = medtl("check", "/nowhere")
+    assert (status, printed.count("\n")) == (2, 1)
+    assert "/nowhere: no such folder" in printed
+
+
+def test_unknown_command_suggests() -> None:
+    status, printed = medtl("chek", "x")
+    assert status == 2
+    assert "Did you mean 'check'?" in printed.strip().splitlines()[-1]
+
+
+def test_published_counts_are_those_of_the_paper() -> None:
+    """Table 1 of the CPMID paper: 20 classes whose rows add up to 528,281."""
+    assert len(CPMID.classes) == len(set(CPMID.classes)) == 20
+    assert set(CPMID.published) == set(CPMID.classes)
+    assert sum(CPMID.published.values()) == 528_281
+    assert sum(task.published_slices for task in MSD_TASKS.values()) == 4788 + 372 + 2143 + 465 + 216
