@@ -8,6 +8,7 @@ here.
 import ast
 import difflib
 import inspect
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -25,10 +26,12 @@ RUN_ARGUMENTS = frozenset(inspect.signature(run).parameters) - {"override"}
 
 @dataclass(frozen=True)
 class CommandLine:
-    """A ``monai.bundle run`` command line: its config files, its overrides by id, and their values as text."""
+    """A ``monai.bundle run`` command line: its config files, its overrides by id with their values as text, and the
+    settings of an experiment tracker where ``--tracking`` names a file."""
 
     config_files: tuple[Path, ...]
     overrides: dict[str, str]
+    tracking: dict[str, Any] | None = None
 
 
 def command_line(argv: Sequence[str] | None = None) -> CommandLine | None:
@@ -48,7 +51,9 @@ def command_line(argv: Sequence[str] | None = None) -> CommandLine | None:
     if "config_file" not in found:
         return None
     overrides = {name: value for name, value in found.items() if name not in RUN_ARGUMENTS}
-    return CommandLine(_paths(found["config_file"]), overrides)
+    tracking = Path(found["tracking"]) if "tracking" in found else None
+    settings = json.loads(tracking.read_text(encoding="utf-8")) if tracking and tracking.is_file() else None
+    return CommandLine(_paths(found["config_file"]), overrides, settings)
 
 
 def _paths(value: str) -> tuple[Path, ...]:
@@ -76,6 +81,8 @@ def refuse_unknown(argv: Sequence[str] | None = None) -> None:
     meta = line.config_files[0].parent / "metadata.json"
     if meta.is_file():
         parser.read_meta(str(meta))
+    if line.tracking is not None:  # MONAI adds the ids of a tracking file after it has read the overrides
+        parser.update({**line.tracking["configs"], **parser.config})
     for name, value in line.overrides.items():
         if name.replace("::", "#") not in parser:
             nested = "#" in name or "::" in name
