@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from data_prep import chexpert, cpmid, lidc, msd
+from data_prep import chaos, chexpert, cpmid, lidc, msd
 from medtl.cards import DATASETS
 from medtl.console import guarded
 
@@ -15,7 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Raw public downloads in, images and datalist.json out. Not for clinical use.",
 )
-for module in (chexpert, msd, lidc, cpmid):
+for module in (chexpert, msd, lidc, cpmid, chaos):
     app.command(module.CARD.name, help=f"{module.CARD.title} ({module.CARD.layout})")(module.command)
 
 

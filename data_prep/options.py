@@ -55,10 +55,11 @@ def finish(
     is_sample: bool,
     workers: int,
     seed: int,
-    validation_fraction: float,
     dry_run: bool,
+    validation_fraction: float | None = None,
 ) -> None:
     """Prepare and print what was found beside the paper's counts; with ``dry_run`` only print what tables promise.
+    Sets that are dealt into folds have no ``validation_fraction``.
 
     Raises:
         typer.Exit: with status 3 when something was rejected.
@@ -67,6 +68,8 @@ def finish(
         _print_dry_run(card, sources)
         return
     named = {"seed": seed, "validation-fraction": validation_fraction, **choices}
+    if validation_fraction is None:
+        del named["validation-fraction"]
     options = " ".join(f"--{key} {value}" for key, value in named.items())
     made, rejected = run.prepare(
         card,
@@ -76,14 +79,10 @@ def finish(
         sample=is_sample,
         workers=workers,
         seed=seed,
-        validation_fraction=validation_fraction,
+        validation_fraction=validation_fraction or 0.0,
     )
-    counts = {split: datalist.class_counts(made, split) for split in datalist.SPLITS}
-    table = _table(card, "training", "validation", "test")
-    for name in made.classes:
-        table.add_row(name, *(f"{counts[split][name]:,}" for split in datalist.SPLITS), _paper(card, name))
     console = Console()
-    console.print(table)
+    console.print(_sequences(card, made) if card.task == "segmentation" else _classes(card, made))
     sizes = ", ".join(f"{len(made.split(split)):,} {split}" for split in datalist.SPLITS)
     console.print(f"{card.name}: {sizes} entries in {datalist.FILE_NAME}", soft_wrap=True, highlight=False)
     if rejected:
@@ -93,11 +92,32 @@ def finish(
         raise typer.Exit(EXIT_PARTLY_REJECTED)
 
 
+def _classes(card: DatasetCard, made: datalist.DataList) -> Table:
+    """Entries of each class and split."""
+    counts = {split: datalist.class_counts(made, split) for split in datalist.SPLITS}
+    table = _table(card, "class", "training", "validation", "test")
+    for name in made.classes:
+        table.add_row(name, *(f"{counts[split][name]:,}" for split in datalist.SPLITS), _paper(card, name))
+    return table
+
+
+def _sequences(card: DatasetCard, made: datalist.DataList) -> Table:
+    """Slices of each sequence and fold, and the sequence's cases beside the publication's."""
+    folds = sorted({entry["fold"] for entry in made.training})
+    table = _table(card, "slices of", *(f"fold {fold}" for fold in folds), "cases")
+    for name in card.published:
+        own = [entry for entry in made.training if entry["sequence"] == name]
+        slices = (f"{sum(entry['fold'] == fold for entry in own):,}" for fold in folds)
+        table.add_row(name, *slices, f"{len({entry['case'] for entry in own}):,}", _paper(card, name))
+    return table
+
+
 def _print_dry_run(card: DatasetCard, sources: Sequence[Source]) -> None:
-    table = _table(card, "found", "counted in")
+    segmentation = card.task == "segmentation"
+    table = _table(card, "sequence" if segmentation else "class", "found", "counted in")
     units = {name: source.unit for source in sources for name in source.found}
     found = run.promised(sources)
-    for name in card.classes:
+    for name in card.published if segmentation else card.classes:
         table.add_row(name, f"{found[name]:,}", units.get(name, ""), _paper(card, name))
     console = Console()
     console.print(table)
@@ -106,9 +126,9 @@ def _print_dry_run(card: DatasetCard, sources: Sequence[Source]) -> None:
     console.print(f"{card.name}: dry run, nothing was written", highlight=False)
 
 
-def _table(card: DatasetCard, *columns: str) -> Table:
+def _table(card: DatasetCard, kind: str, *columns: str) -> Table:
     table = Table(title=card.title, title_justify="left")
-    table.add_column("class")
+    table.add_column(kind)
     for column in (*columns, "paper"):
         table.add_column(column, justify="right")
     return table

@@ -101,7 +101,7 @@ def prepare(
                 created_by=created_by,
                 sample=sample,
                 folder=out,
-                **_split(entries, names, validation_fraction, seed),
+                **_split(entries, names, validation_fraction, seed, max(source.folds for source in sources)),
             )
             datalist.write(made, out)
             _write_rejected(rejected, out)
@@ -274,12 +274,15 @@ def _remove_stale(pieces: Sequence[Piece], out: Path) -> None:
 
 
 def _split(
-    entries: Sequence[Entry], classes: Sequence[str], validation_fraction: float, seed: int
+    entries: Sequence[Entry], classes: Sequence[str], validation_fraction: float, seed: int, folds: int = 0
 ) -> dict[str, list[Entry]]:
     """Class names to indices, publisher's test entries apart, the patients of the rest dealt into training and
-    validation."""
+    validation; with folds, masks to labels and all into training."""
     index = {name: number for number, name in enumerate(classes)}
     splits: dict[str, list[Entry]] = {name: [] for name in datalist.SPLITS}
+    if folds:
+        labelled = [{"label" if key == "mask" else key: entry[key] for key in entry} for entry in entries]
+        return {**splits, "training": datalist.assign_folds(labelled, folds, seed)}
     open_entries: list[Entry] = []
     patients: dict[str, list[int]] = {}
     multi_hot = any(isinstance(entry["label"], list) for entry in entries)

@@ -37,7 +37,8 @@ class Done:
     """What one piece of work gave.
 
     ``entries`` are data-list entries whose ``label`` is still a class name or a list of class names; ``split`` may
-    name a split that the publisher fixed ("test").
+    name a split that the publisher fixed ("test"). Those of a source with folds have no label but a ``mask``, which
+    becomes it.
     """
 
     entries: list[dict[str, Any]] = field(default_factory=list)
@@ -56,6 +57,7 @@ class Source:
             what its entries name as ``image`` or ``mask``, relative to ``out``, which need not be the final folder.
         options: everything beside the files that decides the result.
         rejected: files that finding the work already ruled out.
+        folds: for segmentation: all entries go to training, with patients dealt into so many folds.
         found: class to number of ``unit`` that tables and headers promise, for --dry-run.
         unit: what ``found`` counts: images, cases or nodules.
     """
@@ -68,3 +70,4 @@ class Source:
     found: Mapping[str, int]
     unit: str
     rejected: tuple[Rejected, ...] = ()
+    folds: int = 0

@@ -17,12 +17,12 @@ class DatasetCard:
         title: the name people know it by.
         task: "classification" or "segmentation".
         classes: class names in index order.
-        published: images a class in the publication; empty where none were published.
+        published: images a class in the publication, for segmentation cases a sequence; empty where there are none.
         licence: as its distributor states it.
         citation: one line.
         url: where it is described and asked for.
         how_to_get: one or two sentences.
-        disk_gb: size of the download.
+        disk_gb: size of the download, None where it is not stated.
         layout: what data preparation looks for in the download.
     """
 
@@ -34,7 +34,7 @@ class DatasetCard:
     citation: str
     url: str
     how_to_get: str
-    disk_gb: float
+    disk_gb: float | None
     layout: str
     published: Mapping[str, int] = field(default_factory=dict)
 
@@ -105,6 +105,14 @@ CHEXPERT_FINDINGS: Mapping[str, int] = MappingProxyType(
     }
 )
 NODULE = "Nodule"
+CHAOS_GREYS: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {  # organs in the order of their index in our masks, with the grey values of CHAOS's MR masks
+        "liver": (55, 70),
+        "right_kidney": (110, 135),
+        "left_kidney": (175, 200),
+        "spleen": (240, 255),
+    }
+)
 CPMID_ORGANS: Mapping[int, str] = MappingProxyType({n: t.organ for n, t in MSD_TASKS.items() if t.published_slices})
 
 CHEXPERT = DatasetCard(
@@ -159,5 +167,21 @@ CPMID = DatasetCard(
     disk_gb=160.0,
     layout="the three downloads, named by --chexpert, --msd and --lidc",
 )
+CHAOS = DatasetCard(
+    name="chaos",
+    title="CHAOS, combined healthy abdominal organ segmentation",
+    task="segmentation",
+    classes=tuple(CHAOS_GREYS),
+    published={"CT": 20, "T1DUAL-in": 20, "T1DUAL-out": 20, "T2SPIR": 20},
+    licence="CC BY-NC-SA 4.0 (non-commercial)",
+    citation="Kavur et al., CHAOS Challenge: combined (CT-MR) healthy abdominal organ segmentation, Medical Image"
+    " Analysis 2021",
+    url="https://chaos.grand-challenge.org/",
+    how_to_get="Follow the data link of the challenge's page; unzip Train_Sets (the test sets have no ground truth).",
+    disk_gb=None,
+    layout="CT/NN/{DICOM_anon,Ground}/ and MR/NN/{T1DUAL,T2SPIR}/{DICOM_anon,Ground}/, as in Train_Sets",
+)
 
-DATASETS: Mapping[str, DatasetCard] = MappingProxyType({card.name: card for card in (CHEXPERT, MSD, LIDC, CPMID)})
+DATASETS: Mapping[str, DatasetCard] = MappingProxyType(
+    {card.name: card for card in (CHEXPERT, MSD, LIDC, CPMID, CHAOS)}
+)

@@ -225,15 +225,31 @@ def assign_patients(labels: Mapping[str, Sequence[int]], fractions: Sequence[flo
     return dealt
 
 
+def assign_folds(entries: Sequence[Entry], folds: int, seed: int) -> list[Entry]:
+    """The same entries with ``fold`` 0 to ``folds`` - 1: whole patients, and of each sequence equally many patients a
+    fold."""
+    sequences = sorted({entry["sequence"] for entry in entries})
+    patients: dict[str, set[str]] = defaultdict(set)
+    for entry in entries:
+        patients[entry["patient"]].add(entry["sequence"])
+    labels = {patient: [sequences.index(name) for name in sorted(own)] for patient, own in patients.items()}
+    part = assign_patients(labels, [1 / folds] * folds, seed)
+    return [{**entry, "fold": part[entry["patient"]]} for entry in entries]
+
+
 def overlaps(datalist: DataList) -> list[str]:
-    """What two splits of one data list share: patients and identical files. Empty when the splits are clean."""
+    """What two splits or two folds of one data list share: patients and identical files. Empty when these are clean."""
     found = []
     for key, what in (("patient", "patient"), ("sha256", "identical image")):
-        where: dict[str, set[str]] = defaultdict(set)
+        splits: dict[str, set[str]] = defaultdict(set)
+        folds: dict[str, set[int]] = defaultdict(set)
         for split, entry in datalist:
-            where[entry[key]].add(split)
-        shared = sorted(value for value, splits in where.items() if len(splits) > 1)
-        if shared:
-            named = shared[0] if key == "patient" else f"sha256 {shared[0][:12]}…"
-            found.append(f"{len(shared)} {what}(s) in more than one split, the first {named}")
+            splits[entry[key]].add(split)
+            if "fold" in entry:
+                folds[entry[key]].add(entry["fold"])
+        for kind, where in (("split", splits), ("fold", folds)):
+            shared = sorted(value for value in where if len(where[value]) > 1)
+            if shared:
+                named = shared[0] if key == "patient" else f"sha256 {shared[0][:12]}…"
+                found.append(f"{len(shared)} {what}(s) in more than one {kind}, the first {named}")
     return found

@@ -24,7 +24,8 @@ def problems_of_data(folder: Path) -> tuple[str, list[str]]:
     listed = datalist.read(folder)
     sizes = ", ".join(f"{len(getattr(listed, split)):,} {split}" for split in datalist.SPLITS)
     problems = [*_files(listed), *datalist.overlaps(listed)]
-    for split in ("training", "validation"):
+    has_folds = any("fold" in entry for entry in listed.training)  # each serves as validation by turns
+    for split in ("training",) if has_folds else ("training", "validation"):
         if not getattr(listed, split):
             problems.append(f"the {split} split is empty")
     return f"data list {listed.name!r} with {sizes}", problems
@@ -34,6 +35,7 @@ def _files(listed: DataList) -> list[str]:
     """Unsafe paths, absent files and files that are not what was listed; each file is read once."""
     hashes = {entry["image"]: entry["sha256"] for _, entry in listed}
     masks = {entry["label"] for _, entry in listed if isinstance(entry["label"], str)}
+    hashes |= {entry["label"]: entry["mask_sha256"] for _, entry in listed if "mask_sha256" in entry}
     found: dict[str, list[str]] = defaultdict(list)
     for name in track(sorted({*hashes, *masks}), "checking files", console=Console(stderr=True), transient=True):
         path = PurePosixPath(name)

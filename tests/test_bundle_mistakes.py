@@ -170,6 +170,19 @@ def test_picture_damaged_in_the_middle_of_an_epoch_is_named(tmp_path: Path) -> N
         assert "Traceback" not in printed
 
 
+def test_training_that_diverges_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    pictures = {
+        split: [draw(folder, f"{split}{n}.png", n, 0) for n in range(4)] for split in ("training", "validation")
+    }
+    datalist.write(DataList("cpmid", CPMID.classes, 1, "none", "", False, **pictures, test=[]), folder)
+    words = ("--dataset_dir", str(folder), "--output_dir", str(tmp_path / "run"), *SMALL, "--batch_size", "2")
+    status, printed = bundle("run", "--config_file", config("train"), *words, "--learning_rate", "1e30")
+    assert status == 1
+    assert "training has diverged, try a lower --learning_rate" in printed.strip().splitlines()[-1]
+    assert "Traceback" not in printed
+
+
 def test_traceback_is_shown_when_asked_for(tmp_path: Path) -> None:
     status, printed = bundle("run", "--config_file", config("train"), "--dataset_dir", "/nowhere", "--debug", "true")
     assert status == 1

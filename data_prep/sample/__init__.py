@@ -24,7 +24,8 @@ from medtl.console import tell
 from medtl.errors import UsageError
 
 WORD = "sample"
-DOWNLOADS = ("chexpert", "msd", "lidc")
+CPMID_PARTS = ("chexpert", "msd", "lidc")
+DOWNLOADS = (*CPMID_PARTS, "chaos")
 PREPARED = (*DOWNLOADS, "cpmid")
 SAMPLE_VALIDATION_FRACTION = 0.25  # a tenth of so few patients would leave some classes with a handful of images
 
@@ -54,7 +55,7 @@ def prepared(name: str) -> Path:
     with _made_once(_cache() / "prepared" / name) as folder:
         if folder:
             tell(f"making the built-in sample of {name} (once, kept in the cache)")
-            _make_downloads(DOWNLOADS if name == "cpmid" else (name,))
+            _make_downloads(CPMID_PARTS if name == "cpmid" else (name,))
             _prepare(name, folder)
     return _cache() / "prepared" / name
 
@@ -62,14 +63,14 @@ def prepared(name: str) -> Path:
 def _prepare(name: str, out: Path) -> None:
     """What the command does with its defaults, without its table."""
     module = importlib.import_module(f"data_prep.{name}")
-    folders = {part: download(part) for part in (DOWNLOADS if name == "cpmid" else (name,))}
+    folders = {part: download(part) for part in (CPMID_PARTS if name == "cpmid" else (name,))}
     run.prepare(
         module.CARD,
         module.find(folders) if name == "cpmid" else [module.find(folders[name])],
         out,
         created_by=f"python -m data_prep {name}, built-in sample",
         sample=True,
-        workers=min(2, os.cpu_count() or 1),
+        workers=1,  # worker processes would import the caller's script, which may have no __main__ guard
         seed=0,
         validation_fraction=SAMPLE_VALIDATION_FRACTION,
     )

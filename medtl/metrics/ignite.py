@@ -15,6 +15,7 @@ import torch
 from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 
+from medtl.errors import MedtlError
 from medtl.metrics import classification
 
 
@@ -70,6 +71,12 @@ class ClassificationScores:
         index, labels, logits = (torch.cat(parts).cpu() for parts in zip(*self._batches, strict=True))
         probabilities = class_probabilities(logits, self.multilabel)
         predictions = gather(index.numpy(), labels.numpy(), probabilities.numpy())
+        broken = int((~np.isfinite(predictions.probabilities).all(axis=1)).sum())
+        if broken:
+            raise MedtlError(
+                f"the network gives no numbers (NaN) for {broken:,} of {len(predictions.index):,} images: "
+                "training has diverged, try a lower --learning_rate"
+            )
         score = classification.multi_label if self.multilabel else classification.single_label
         scores = score(predictions.labels, predictions.probabilities)
         engine.state.predictions = predictions

@@ -22,7 +22,7 @@ from data_prep.sample.lidc_marks import outline
 from data_prep.sample.msd import TASKS, placement
 
 XML = {"x": "http://www.nih.gov"}
-MAKERS = ("chexpert", "msd", "lidc")
+MAKERS = ("chexpert", "msd", "lidc", "chaos")
 
 
 def _make(name: str, folder: Path, seed: int = 0) -> Path:
@@ -284,3 +284,81 @@ def test_outline_runs_just_outside_and_closes(seed: int) -> None:
     inner = np.zeros_like(mask)
     inner[tuple(np.array(outline(mask, outer=False)).T[::-1])] = True
     assert not (inner & ~mask).any()
+
+
+# CHAOS
+
+CHAOS_SEQUENCES = (
+    ("T1DUAL/DICOM_anon/InPhase", "T1DUAL/Ground"),
+    ("T1DUAL/DICOM_anon/OutPhase", "T1DUAL/Ground"),
+    ("T2SPIR/DICOM_anon", "T2SPIR/Ground"),
+)
+
+
+def _chaos_slices(folder: Path) -> list[pydicom.Dataset]:
+    """In the order of the file names."""
+    return [pydicom.dcmread(path) for path in sorted(folder.iterdir())]
+
+
+def _chaos_masks(folder: Path) -> np.ndarray:
+    return np.stack([np.asarray(Image.open(path).convert("L")) for path in sorted(folder.iterdir())])
+
+
+def test_chaos_has_the_official_layout(made: Callable[[str], Path]) -> None:
+    root = made("chaos") / "Train_Sets"
+    assert [sorted(int(case.name) for case in (root / name).iterdir()) for name in ("CT", "MR")] == [
+        [1, 2, 5],
+        [1, 2, 3, 5, 8, 10],
+    ]
+    ct = {f"{case.relative_to(root)}/{name}" for case in root.glob("CT/*") for name in ("DICOM_anon", "Ground")}
+    mr = {f"{case.relative_to(root)}/{name}" for case in root.glob("MR/*") for pair in CHAOS_SEQUENCES for name in pair}
+    assert {path.parent.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()} == ct | mr
+
+
+def test_chaos_names_run_against_the_positions_on_ct_and_with_them_on_mr(made: Callable[[str], Path]) -> None:
+    root = made("chaos") / "Train_Sets"
+    for folder in [path for path in root.rglob("*") if path.is_dir() and list(path.glob("*.dcm"))]:
+        steps = np.diff([float(one.ImagePositionPatient[2]) for one in _chaos_slices(folder)])
+        assert (steps < 0).all() if "CT" in folder.parts else (steps > 0).all()
+        assert 14 <= len(steps) + 1 <= 20
+    for case in root.glob("MR/*"):
+        inward, outward, spir = (_chaos_slices(case / images) for images, _ in CHAOS_SEQUENCES)
+        assert len({one.SeriesInstanceUID for one in (*inward, *outward)}) == 1
+        assert {float(one.EchoTime) for one in inward} == {4.6}
+        assert {float(one.EchoTime) for one in outward} == {2.3}
+        assert len({one.SOPInstanceUID for one in (*inward, *outward, *spir)}) == len([*inward, *outward, *spir])
+
+
+def test_chaos_masks_have_the_official_grey_values_on_the_right_sides(made: Callable[[str], Path]) -> None:
+    root = made("chaos") / "Train_Sets"
+    for case in root.glob("CT/*"):
+        masks = _chaos_masks(case / "Ground")
+        assert np.unique(masks).tolist() == [0, 255]
+        slices = _chaos_slices(case / "DICOM_anon")
+        hounsfield = np.stack([one.pixel_array * one.RescaleSlope + one.RescaleIntercept for one in slices])
+        inside = hounsfield[masks > 0]
+        assert 90 < inside.mean() < 130
+        assert inside.std() < 40
+    for case in root.glob("MR/*"):
+        for images, ground in CHAOS_SEQUENCES:
+            masks = _chaos_masks(case / ground)
+            assert np.unique(masks).tolist() == [0, 63, 126, 189, 252]
+            assert masks.shape == np.stack([one.pixel_array for one in _chaos_slices(case / images)]).shape
+            places = {grey: np.argwhere(masks == grey) for grey in (63, 126, 189, 252)}
+            assert all(len(place) > 300 for place in places.values())
+            column = {grey: place[:, 2].mean() for grey, place in places.items()}
+            assert max(column[63], column[126]) < 64 < min(column[189], column[252])
+            assert places[126][:, 0].mean() < places[189][:, 0].mean()  # the right kidney lies lower
+
+
+def test_chaos_phases_cancel_where_fat_and_water_meet(made: Callable[[str], Path]) -> None:
+    case = made("chaos") / "Train_Sets/MR/1"
+    inward, outward, spir = (
+        np.stack([one.pixel_array.astype(float) for one in _chaos_slices(case / images)])
+        for images, _ in CHAOS_SEQUENCES
+    )
+    liver = _chaos_masks(case / "T2SPIR/Ground") == 63
+    assert 0.8 < outward[liver].mean() / inward[liver].mean() < 0.95
+    assert np.mean(outward < 0.5 * inward) > 0.02
+    kidney = _chaos_masks(case / "T2SPIR/Ground") == 126
+    assert spir[kidney].mean() > 1.8 * spir[liver].mean()
