@@ -10,6 +10,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from data_prep import options, sample
 from data_prep.run import VALIDATION_FRACTION
@@ -19,7 +20,7 @@ from medtl.cards import LUNG_WINDOW, NODULE
 from medtl.datalist import Entry, file_hash
 from medtl.errors import BadFileError, UsageError
 from medtl.readers.dicom import Series, read_slices, scan
-from medtl.readers.lidc import Annotation, Nodule, crop, join_marks, missing_slices, read_xml, slices
+from medtl.readers.lidc import Annotation, Box, Nodule, crop, join_marks, missing_slices, read_xml, slices
 from medtl.transforms import intensity
 from medtl.writers.images import write_png
 
@@ -195,19 +196,10 @@ def _series_of(annotation: Annotation, found: tuple[Series, ...]) -> tuple[int, 
 
 
 def _crops(nodule: Nodule, series: Series, rule: str, name: str, patient: str, out: Path) -> list[Entry]:
-    absent = missing_slices(nodule, series)
-    if absent:
-        places = ", ".join(f"{z:g}" for z in absent)
-        raise BadFileError(f"names slices that are absent from the series (z = {places} mm); that nodule is left out")
-    place = {header.sop_uid: index for index, header in enumerate(series.headers)}
-    uids = slices(nodule, Slices(rule).value)
-    pictures = read_slices(series, [place[uid] for uid in uids])
     entries = []
-    for uid, picture in zip(uids, pictures, strict=True):
-        box = nodule.box(uid)
-        target = f"images/{CARD.name}/{patient}/{name}_z{place[uid]:03d}.png"
-        cut = crop(picture.astype(np.float32), box, CROP, AIR)
-        write_png(out / target, intensity.ct_window(cut, *LUNG_WINDOW))
+    for index, box, pixels in crops(nodule, series, rule):
+        target = f"images/{CARD.name}/{patient}/{name}_z{index:03d}.png"
+        write_png(out / target, pixels)
         entries.append(
             {
                 "image": target,
@@ -216,7 +208,7 @@ def _crops(nodule: Nodule, series: Series, rule: str, name: str, patient: str, o
                 "source": CARD.name,
                 "sha256": file_hash(out / target),
                 "case": patient,
-                "slice": place[uid],
+                "slice": index,
                 "spacing": [round(mm, 4) for mm in _spacing(series)],
                 "sequence": "CT",
                 "box": list(box),
@@ -224,6 +216,35 @@ def _crops(nodule: Nodule, series: Series, rule: str, name: str, patient: str, o
             }
         )
     return entries
+
+
+def crops(nodule: Nodule, series: Series, rule: str) -> list[tuple[int, Box, NDArray[np.uint8]]]:
+    """The crops around one nodule; only the slices that are cut are decoded.
+
+    Args:
+        nodule: with outlines on slices of the series.
+        series: of CT slices.
+        rule: of ``Slices``.
+
+    Returns:
+        Of each crop: the slice's place in the series, the nodule's box in it, and 224 × 224 pixels in the lung window.
+
+    Raises:
+        BadFileError: the series lacks a slice that is named, or one cannot be decoded.
+    """
+    absent = missing_slices(nodule, series)
+    if absent:
+        places = ", ".join(f"{z:g}" for z in absent)
+        raise BadFileError(f"names slices that are absent from the series (z = {places} mm); that nodule is left out")
+    place = {header.sop_uid: index for index, header in enumerate(series.headers)}
+    uids = slices(nodule, Slices(rule).value)
+    pictures = read_slices(series, [place[uid] for uid in uids])
+    found = []
+    for uid, picture in zip(uids, pictures, strict=True):
+        box = nodule.box(uid)
+        cut = crop(picture.astype(np.float32), box, CROP, AIR)
+        found.append((place[uid], box, intensity.ct_window(cut, *LUNG_WINDOW)))
+    return found
 
 
 def _spacing(series: Series) -> tuple[float, ...]:

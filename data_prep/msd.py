@@ -2,12 +2,14 @@
 
 import json
 import os
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from data_prep import options, sample
 from data_prep.run import VALIDATION_FRACTION
@@ -164,45 +166,67 @@ def process(work: Work, raw: Path, out: Path) -> Done:
     image, label = work.files
     task = MSD_TASKS[number]
     try:
-        volume, mask = read_image_and_mask(image, label)
+        volume, mask = read_image_and_mask(image, label, channel=None if channels == Channels.ALL else 0)
+        _check_channels(task, read_header(image).shape)
         entries = _key_slices(task, case, rule, channels, volume, mask, out)
     except BadFileError as error:
         return Done(rejected=[Rejected(image.relative_to(raw).as_posix(), str(error))])
     return Done(entries)
 
 
+def _check_channels(task: MsdTask, shape: tuple[int, ...]) -> None:
+    count = shape[3] if len(shape) == 4 else 1
+    if count < len(task.channels):
+        raise BadFileError(f"has {count} channel(s); {task.organ} has {len(task.channels)}: {', '.join(task.channels)}")
+
+
 def _key_slices(
     task: MsdTask, case: str, rule: str, channels: str, volume: Volume, mask: Volume, out: Path
 ) -> list[dict[str, Any]]:
-    array = volume.array if volume.array.ndim == 4 else volume.array[..., np.newaxis]
-    if array.shape[3] < len(task.channels):
-        raise BadFileError(
-            f"has {array.shape[3]} channel(s); {task.organ} has {len(task.channels)}: {', '.join(task.channels)}"
+    entries = []
+    for sequence, index, pixels in key_pictures(task, rule, channels, volume, mask):
+        suffix = f"_{sequence}" if channels == Channels.ALL else ""
+        target = f"images/{CARD.name}/{task.organ.replace(' ', '')}/{case}{suffix}_z{index:03d}.png"
+        write_png(out / target, pixels)
+        entries.append(
+            {
+                "image": target,
+                "label": task.organ,
+                "patient": f"{CARD.name}/{case}",
+                "source": CARD.name,
+                "sha256": file_hash(out / target),
+                "case": case,
+                "slice": index,
+                "spacing": [round(mm, 4) for mm in volume.spacing],
+                "sequence": sequence,
+            }
         )
+    return entries
+
+
+def key_pictures(
+    task: MsdTask, rule: str, channels: str, volume: Volume, mask: Volume
+) -> Iterator[tuple[str, int, NDArray[np.uint8]]]:
+    """The key slices of one case as pictures.
+
+    Args:
+        task: decides names of the channels and the grey range.
+        rule: of the key slices.
+        channels: of ``Channels``.
+        volume: (x, y, z), or (x, y, z, channel); the first channel is enough for ``first``.
+        mask: (x, y, z) labels on the same grid.
+
+    Yields:
+        Name of the channel, slice counted from the feet, (rows, columns) pixels as radiologists look at them; ordered
+        by channel, then slice.
+    """
+    array = volume.array if volume.array.ndim == 4 else volume.array[..., np.newaxis]
     chosen = key_slice.select(key_slice.slice_areas(mask.array), rule)
     names = task.channels if channels == Channels.ALL else task.channels[:1]
-    entries = []
     for channel, sequence in enumerate(names):
         low, high = _grey_range(task, array[..., channel])
         for index in chosen:
-            pixels = intensity.scale(display(array[:, :, index, channel]), low, high)
-            suffix = f"_{sequence}" if channels == Channels.ALL else ""
-            target = f"images/{CARD.name}/{task.organ.replace(' ', '')}/{case}{suffix}_z{index:03d}.png"
-            write_png(out / target, pixels)
-            entries.append(
-                {
-                    "image": target,
-                    "label": task.organ,
-                    "patient": f"{CARD.name}/{case}",
-                    "source": CARD.name,
-                    "sha256": file_hash(out / target),
-                    "case": case,
-                    "slice": int(index),
-                    "spacing": [round(mm, 4) for mm in volume.spacing],
-                    "sequence": sequence,
-                }
-            )
-    return entries
+            yield sequence, int(index), intensity.scale(display(array[:, :, index, channel]), low, high)
 
 
 def _grey_range(task: MsdTask, channel: np.ndarray) -> tuple[float, float]:

@@ -78,6 +78,7 @@ def test_metrics_equal_those_computed_from_the_predictions(trained: tuple[Path, 
     metrics = json.loads((trained[0] / "metrics.json").read_text())
     assert metrics["val_accuracy"] == pytest.approx(accuracy_score(truth, guess))
     assert metrics["val_class_weighted_accuracy"] == pytest.approx(balanced_accuracy_score(truth, guess))
+    assert metrics["val_accuracy_lo"] <= metrics["val_accuracy"] <= metrics["val_accuracy_hi"]
     assert metrics["val_f1_weighted"] == pytest.approx(f1_score(truth, guess, average="weighted"))
 
 

@@ -13,8 +13,9 @@ from ignite.engine import Engine, Events
 from medtl.bundle.boundary import one_line
 from medtl.bundle.provenance import RunRecord
 from medtl.console import tell
-from medtl.datalist import DataList
-from medtl.metrics.ignite import class_probabilities
+from medtl.datalist import DataList, Entry
+from medtl.metrics import bootstrap
+from medtl.metrics.ignite import Predictions, class_probabilities
 from medtl.writers.atomic import replacing
 from medtl.writers.tables import write_metrics, write_predictions
 
@@ -176,7 +177,24 @@ def save_scores(engine: Engine, folder: Path, listed: DataList, split: str) -> N
     predictions = engine.state.predictions
     entries = [listed.split(split)[index] for index in predictions.index]
     write_predictions(folder / "predictions.csv", entries, split, listed.classes, predictions.probabilities)
-    write_metrics(folder / "metrics.json", engine.state.metrics)
+    write_metrics(folder / "metrics.json", with_intervals(engine.state.metrics, predictions, entries, split))
+
+
+def with_intervals(
+    metrics: Mapping[str, float], predictions: Predictions, entries: Sequence[Entry], split: str
+) -> dict[str, float]:
+    """Metrics with ``_lo`` and ``_hi`` (95 %, by patient) beside those that have an interval."""
+    if predictions.labels.ndim > 1:  # multi-hot
+        return dict(metrics)
+    patients = [entry["patient"] for entry in entries]
+    guesses = predictions.probabilities.argmax(axis=1)
+    found = bootstrap.intervals(predictions.labels, guesses, patients, predictions.probabilities.shape[1])
+    result: dict[str, float] = {}
+    for name, value in metrics.items():
+        result[name] = value
+        if name.removeprefix(f"{split}_") in found:
+            result[f"{name}_lo"], result[f"{name}_hi"] = found[name.removeprefix(f"{split}_")]
+    return result
 
 
 def finite(metrics: Mapping[str, Any]) -> dict[str, float | None]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from medtl.errors import BadFileError, UsageError
 from medtl.readers.dicom_headers import SliceHeader, slice_headers
 from medtl.readers.dicom_pixels import read_pixels
+from medtl.readers.dicom_quick import Values
 from medtl.readers.dicom_series import Series, check_volume
 from medtl.readers.dicom_tags import open_dataset, quiet, value
 from medtl.readers.volume import Volume
@@ -54,10 +55,11 @@ def scan(folder: Path | Sequence[Path], *, modality: str | None = None, allow_bu
     headers: list[SliceHeader] = []
     rejected: list[tuple[Path, str]] = []
     lost: list[str] = []
+    values: Values = {}
     for path in _files([folder] if isinstance(folder, Path) else folder):
         uids: list[str] = []
         try:
-            headers.extend(_file_headers(path, modality, allow_burned_in, uids))
+            headers.extend(_file_headers(path, modality, allow_burned_in, uids, values))
         except BadFileError as error:
             rejected.append((path, str(error)))
             lost.extend(uids)
@@ -113,7 +115,7 @@ def read_image(path: Path, *, allow_burned_in: bool = False) -> NDArray:
     Raises:
         BadFileError: not DICOM, no image, several frames, colour, burned-in annotation, undecodable pixels.
     """
-    headers = _file_headers(path, None, allow_burned_in, [], single=True)
+    headers = _file_headers(path, None, allow_burned_in, [], {}, single=True)
     if not headers:
         raise BadFileError("not a DICOM image")
     if len(headers) > 1:
@@ -136,11 +138,11 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def _file_headers(
-    path: Path, modality: str | None, allow_burned_in: bool, uids: list[str], single: bool = False
+    path: Path, modality: str | None, allow_burned_in: bool, uids: list[str], values: Values, single: bool = False
 ) -> list[SliceHeader]:
     """Headers of one file, empty for what is passed over; ``uids`` receives the series as soon as it is known."""
     with quiet():
-        opened = open_dataset(path, pixels=False)
+        opened = open_dataset(path, pixels=False, values=values)
         if opened is None:
             if path.suffix.lower() == ".dcm" or single:
                 raise BadFileError("not a DICOM file: empty, damaged, or without the DICM mark at byte 128")

@@ -67,6 +67,7 @@ def _file_slices(path: Path, headers: list[SliceHeader]) -> list[NDArray]:
         if opened is None or not isinstance(data, bytes):
             raise BadFileError("no pixel data, or a truncated file")
         dataset, _ = opened
+        assert isinstance(dataset, Dataset)  # only headers alone are ever read another way
         return [_values(_stored(data, dataset, header), header) for header in headers]
 
 
@@ -162,25 +163,31 @@ def _stream_size(stream: bytes) -> tuple[int, int] | None:
 def _values(stored: NDArray, header: SliceHeader) -> NDArray:
     """(rows, columns) int16 or float32 in the modality's unit from the decoder's integers."""
     low, high = (-(2 ** (header.bits - 1)), 2 ** (header.bits - 1) - 1) if header.signed else (0, 2**header.bits - 1)
-    numbers = stored.astype(np.int64)
-    padded = np.zeros(stored.shape, bool)
+    is_small = header.bits_allocated <= 16 and stored.dtype.itemsize <= 2
+    numbers: NDArray[Any] = stored.astype(np.int32 if is_small else np.int64)  # room for every step below
+    padded: NDArray[np.bool_] | None = None
     if header.padding is not None:
         padded = (numbers >= header.padding[0]) & (numbers <= header.padding[1])
-    if header.transfer_syntax in UNCOMPRESSED:
+    if header.transfer_syntax not in UNCOMPRESSED:
+        if numbers.min() < low or numbers.max() > high:
+            raise BadFileError("the compressed pixels have more bits than the header says")
+    elif header.bits < header.bits_allocated:
         numbers = ((numbers - low) & (2**header.bits - 1)) + low  # wraps into the stored bits, whatever lies above them
-    elif numbers.min() < low or numbers.max() > high:
-        raise BadFileError("the compressed pixels have more bits than the header says")
     if header.photometric == "MONOCHROME1":
         numbers = low + high - numbers
     values = _rescaled(numbers, header.slope, header.intercept)
-    if padded.any() and not padded.all():
+    if padded is not None and padded.any() and not padded.all():
         values[padded] = values[~padded].min()
     return values
 
 
-def _rescaled(numbers: NDArray[np.int64], slope: float, intercept: float) -> NDArray:
+def _rescaled(numbers: NDArray[Any], slope: float, intercept: float) -> NDArray:
     ends = [math.fsum((int(end) * slope, intercept)) for end in (numbers.min(), numbers.max())]
     if slope.is_integer() and intercept.is_integer() and min(ends) >= -(2**15) and max(ends) < 2**15:
+        if (slope, intercept) == (1.0, 0.0):
+            return numbers.astype(np.int16)
+        if max(abs(slope) * 2**16, abs(intercept)) >= 2**30:
+            numbers = numbers.astype(np.int64)  # the product may be large where the sum is not
         return (numbers * int(slope) + int(intercept)).astype(np.int16)
     if max(abs(end) for end in ends) > float(np.finfo(np.float32).max):
         raise BadFileError("absurd rescale slope or intercept")

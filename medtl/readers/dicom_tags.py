@@ -5,18 +5,20 @@ Nothing that identifies a person is read, and no message here repeats a value fr
 
 import logging
 import math
+import os
 import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from medtl.errors import BadFileError
+from medtl.readers.dicom_quick import HEAD_BYTES, QuickHeader, Values, read_header, tags
 
 # The only elements ever looked at; the rest of a header is passed over unread.
 TAGS = (
@@ -30,6 +32,7 @@ TAGS = (
     *("PlaneOrientationSequence", "PixelMeasuresSequence", "PixelValueTransformationSequence", "FrameVOILUTSequence"),
     *("MREchoSequence", "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData"),
 )
+WANTED = tags(TAGS)
 
 
 @contextmanager
@@ -46,16 +49,13 @@ def quiet() -> Iterator[None]:
         logger.disabled = before
 
 
-def is_dicom(file: BinaryIO) -> bool:
-    """Whether the file starts as PS3.10 demands; leaves the file at its start."""
-    file.seek(0)
-    head = file.read(132)
-    file.seek(0)
-    return head[128:] == b"DICM"
-
-
-def open_dataset(path: Path, *, pixels: bool) -> tuple[Dataset, int] | None:
+def open_dataset(path: Path, *, pixels: bool, values: Values | None = None) -> tuple[Dataset | QuickHeader, int] | None:
     """Read the allowed tags of one file, with pixel data only where asked. Call it inside ``quiet``.
+
+    Args:
+        path: of the file.
+        pixels: read them too.
+        values: decoded header values of files read before; without it, pydicom reads the header even of a plain file.
 
     Returns:
         The data set, and how many bytes of the file lie behind what was read; None for what does not start as DICOM.
@@ -65,14 +65,19 @@ def open_dataset(path: Path, *, pixels: bool) -> tuple[Dataset, int] | None:
     """
     try:
         with open(path, "rb") as file:
-            if not is_dicom(file):
+            head = file.read(HEAD_BYTES)
+            if head[128:132] != b"DICM":  # as PS3.10 demands
                 return None
             # A deflated file is inflated whole before any header can be checked, so a few kB could fill the memory.
-            if DeflatedExplicitVRLittleEndian.encode() in file.read(4096):
+            if DeflatedExplicitVRLittleEndian.encode() in head[:4096]:
                 raise BadFileError("deflated DICOM is not supported: store it uncompressed or with image compression")
+            size = os.fstat(file.fileno()).st_size
+            if values is not None and not pixels and (quick := read_header(head, WANTED, values)):
+                header, end = quick
+                return header, size - end
             file.seek(0)
             dataset = pydicom.dcmread(file, stop_before_pixels=not pixels, specific_tags=list(TAGS))
-            return dataset, path.stat().st_size - file.tell()
+            return dataset, size - file.tell()
     except BadFileError:
         raise
     except OSError:
@@ -81,7 +86,7 @@ def open_dataset(path: Path, *, pixels: bool) -> tuple[Dataset, int] | None:
         raise BadFileError("not a well-formed DICOM file") from None
 
 
-def value(dataset: Dataset, keyword: str) -> Any:
+def value(dataset: Dataset | QuickHeader, keyword: str) -> Any:
     """One allowed element's value; None where absent or empty; BadFileError where damaged. Call it inside ``quiet``."""
     assert keyword in TAGS, keyword
     try:
@@ -112,7 +117,7 @@ def words(keyword: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", keyword).lower()
 
 
-def whole_number(dataset: Dataset, keyword: str, low: int, high: int, default: int | None = None) -> int:
+def whole_number(dataset: Dataset | QuickHeader, keyword: str, low: int, high: int, default: int | None = None) -> int:
     """A whole number between low and high; ``default`` where absent, BadFileError without one."""
     numbers = number_list(value(dataset, keyword), keyword, 1)
     if numbers is None:

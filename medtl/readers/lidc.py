@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.draw import line, polygon
+from skimage.draw import line
 
 from medtl.readers.dicom import Series, SliceHeader
 from medtl.readers.lidc_xml import Annotation, Contour, Mark, read_xml
@@ -102,13 +102,35 @@ def contour_mask(points: NDArray[np.int64], shape: tuple[int, int], *, outline: 
         (rows, columns) bool; without ``outline`` empty for fewer than three points.
     """
     x, y = np.asarray(points, np.int64).reshape(-1, 2).T
-    mask = np.zeros(shape, bool)
-    mask[polygon(y, x, shape)] = True
-    for k in range(len(x)):  # k - 1 closes the outline at k = 0
-        rows, columns = line(int(y[k - 1]), int(x[k - 1]), int(y[k]), int(x[k]))
-        seen = (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1])
-        mask[rows[seen], columns[seen]] = outline
+    mask = _enclosed(x, y, shape)
+    rows, columns = _outline(x, y)
+    seen = (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1])
+    mask[rows[seen], columns[seen]] = outline
     return mask
+
+
+def _outline(x: NDArray[np.int64], y: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of the outline's pixels: the points, and lines where two consecutive ones are no neighbours."""
+    before_x, before_y = np.roll(x, 1), np.roll(y, 1)  # the last point closes the outline
+    apart = np.flatnonzero(np.maximum(np.abs(x - before_x), np.abs(y - before_y)) > 1)
+    lines = [line(int(before_y[k]), int(before_x[k]), int(y[k]), int(x[k])) for k in apart]
+    return np.concatenate([y, *(rows for rows, _ in lines)]), np.concatenate([x, *(columns for _, columns in lines)])
+
+
+def _enclosed(x: NDArray[np.int64], y: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Even-odd inside of a polygon; pixels that lie on its edges may count as either.
+
+    A pixel is inside if an odd number of edges cross its row on its left; an edge crosses the rows from its upper end
+    (included) to its lower one (excluded), so that a corner counts once.
+    """
+    from_x, from_y, to_x, to_y = np.roll(x, 1), np.roll(y, 1), x, y
+    top, bottom = np.minimum(from_y, to_y).clip(0, shape[0]), np.maximum(from_y, to_y).clip(0, shape[0])
+    edge = np.repeat(np.arange(len(x)), bottom - top)
+    row = np.arange(len(edge)) - np.repeat(np.cumsum(bottom - top) - (bottom - top), bottom - top) + top[edge]
+    rise = (row - from_y[edge]) * (to_x - from_x)[edge]
+    first = (from_x[edge] + rise // (to_y - from_y)[edge] + 1).clip(0, shape[1])  # pixel on the right of the crossing
+    crossings = np.bincount(row * (shape[1] + 1) + first, minlength=shape[0] * (shape[1] + 1))
+    return (np.cumsum(crossings.reshape(shape[0], shape[1] + 1)[:, :-1], axis=1) % 2).astype(bool)
 
 
 def mark_masks(mark: Mark, shape: tuple[int, int]) -> dict[str, Patch]:
@@ -117,15 +139,21 @@ def mark_masks(mark: Mark, shape: tuple[int, int]) -> dict[str, Patch]:
     Included regions are united first, then excluded ones are taken away together with their outline: no point of any
     outline lies in the nodule.
     """
+    # Drawn in the smallest frame that holds all outlines: a nodule takes up a thousandth of its slice.
+    points = np.concatenate([contour.points for contour in mark.contours])
+    left, top = points.min(axis=0).clip(0, (shape[1], shape[0]))
+    right, bottom = (points.max(axis=0) + 1).clip((left, top), (shape[1], shape[0]))
+    frame = (int(bottom - top), int(right - left))
     full: dict[str, NDArray[np.bool_]] = {}
     z = {contour.sop_uid: contour.z for contour in mark.contours}
     for contour in sorted(mark.contours, key=lambda one: not one.inclusion):
-        mask = full.setdefault(contour.sop_uid, np.zeros(shape, bool))
+        mask = full.setdefault(contour.sop_uid, np.zeros(frame, bool))
         if contour.inclusion:
-            mask |= contour_mask(contour.points, shape)
+            mask |= contour_mask(contour.points - (left, top), frame)
         else:
-            mask &= ~contour_mask(contour.points, shape, outline=True)
-    return {uid: _patch(full[uid], z[uid]) for uid in sorted(full, key=lambda uid: (z[uid], uid)) if full[uid].any()}
+            mask &= ~contour_mask(contour.points - (left, top), frame, outline=True)
+    uids = [uid for uid in sorted(full, key=lambda uid: (z[uid], uid)) if full[uid].any()]
+    return {uid: _patch(full[uid], z[uid], int(top), int(left)) for uid in uids}
 
 
 def join_marks(marks: Sequence[Mark], shape: tuple[int, int]) -> list[Nodule]:
@@ -242,7 +270,8 @@ def _unite(one: Patch, other: Patch) -> Patch:
     return Patch((int(row0), int(column0), int(row1), int(column1)), inside, min(one.z, other.z))
 
 
-def _patch(mask: NDArray[np.bool_], z: float) -> Patch:
+def _patch(mask: NDArray[np.bool_], z: float, top: int, left: int) -> Patch:
+    """The patch of a mask whose first pixel is row ``top`` and column ``left`` of the slice."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     row0, row1, column0, column1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    return Patch((row0, column0, row1, column1), mask[row0:row1, column0:column1].copy(), z)
+    return Patch((top + row0, left + column0, top + row1, left + column1), mask[row0:row1, column0:column1].copy(), z)

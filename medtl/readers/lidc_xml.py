@@ -8,7 +8,6 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
-from xml.parsers import expat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,36 +89,45 @@ def read_xml(path: Path) -> Annotation | None:
 
 def _parse(path: Path) -> ElementTree.Element:
     """The element tree without namespaces; nothing outside the file is ever fetched, and no entity is expanded."""
-    builder, parser, depth = ElementTree.TreeBuilder(), expat.ParserCreate(), 0
-
-    def start(name: str, attributes: object) -> None:
-        nonlocal depth
-        depth += 1
-        if depth > MAX_DEPTH:
-            raise BadFileError("XML nested too deeply for an LIDC annotation")
-        builder.start(name.rpartition(":")[2], {})
-
-    def end(name: str) -> None:
-        nonlocal depth
-        depth -= 1
-        builder.end(name.rpartition(":")[2])
-
-    def doctype(*_: object) -> None:
-        raise BadFileError("XML with a document type, which an LIDC annotation never has")
-
-    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, builder.data
-    parser.StartDoctypeDeclHandler = doctype
     try:
         if path.stat().st_size > MAX_BYTES:
             raise BadFileError("XML file too large for an LIDC annotation")
-        parser.Parse(path.read_bytes(), True)
-    except expat.ExpatError as error:
-        raise BadFileError(f"not well-formed XML, at line {error.lineno}") from None
+        parser = ElementTree.XMLParser(target=_Target())
+        parser.feed(path.read_bytes())
+        root = parser.close()
+    except ElementTree.ParseError as error:
+        raise BadFileError(f"not well-formed XML, at line {error.position[0]}") from None
     except (ValueError, LookupError):  # an encoding that is unknown or not the text's
         raise BadFileError("not well-formed XML: unknown text encoding") from None
     except OSError:
         raise BadFileError("the file cannot be read") from None
-    return builder.close()
+    _check_depth(root)
+    names: dict[str, str] = {}
+    for element in root.iter():
+        if element.tag not in names:
+            names[element.tag] = element.tag.rpartition("}")[2].rpartition(":")[2]
+        element.tag = names[element.tag]
+    return root
+
+
+class _Target:
+    """Builds the tree with the compiled builder's own methods, a third of the time of calls through Python."""
+
+    def __init__(self) -> None:
+        builder = ElementTree.TreeBuilder()
+        self.start, self.end, self.data, self.close = builder.start, builder.end, builder.data, builder.close
+
+    def doctype(self, *_: object) -> None:
+        raise BadFileError("XML with a document type, which an LIDC annotation never has")
+
+
+def _check_depth(root: ElementTree.Element) -> None:
+    level, depth = [root], 1
+    while level:
+        if depth > MAX_DEPTH:
+            raise BadFileError("XML nested too deeply for an LIDC annotation")
+        level = [child for element in level for child in element]
+        depth += 1
 
 
 def _contour(roi: ElementTree.Element) -> Contour:

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
@@ -29,6 +29,8 @@ with suppress(ImportError):  # twice as fast as zlib, and optional
     decompression_errors.append(isal_zlib.error)
 
 HEADER_BYTES = 540  # the larger of the NIfTI-1 (348) and NIfTI-2 headers
+CHUNK = 2**18  # bytes decompressed at a time: they fit into the processor's cache
+MOST_PACKED = 1032  # deflate makes at most so many bytes of one
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,13 +50,15 @@ def read_header(path: Path) -> NiftiHeader:
     with _reasons():
         with gzip_reader.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             head = file.read(HEADER_BYTES)
-        header_class = nib.Nifti2Header if _is_nifti2(head) else nib.Nifti1Header
-        header = header_class(head[: header_class.sizeof_hdr])
+        header = _parsed(head)
         return NiftiHeader(tuple(int(n) for n in header.get_data_shape()), _placing(header.get_best_affine()))
 
 
 def read_nifti(path: Path, channel: int | None = None) -> Volume:
     """A volume in canonical RAS+ order, scaled by the header's slope and intercept.
+
+    The file is read to its last byte and its checksum compared whichever channel is wanted, but only that channel is
+    kept in memory and looked at.
 
     Args:
         path: ``.nii`` or ``.nii.gz``.
@@ -65,36 +69,34 @@ def read_nifti(path: Path, channel: int | None = None) -> Volume:
         scaling.
 
     Raises:
-        BadFileError: missing, empty, cut or damaged file, an unusable header, a channel that is not there, voxels that
-            are not finite numbers.
+        BadFileError: missing, empty, cut or damaged file, an unusable header, a channel that is not there, voxels (of
+            that channel) that are not finite numbers.
     """
+    return _read(path, channel).canonical()
+
+
+def _read(path: Path, channel: int | None) -> Volume:
+    """What ``read_nifti`` gives, in the order of the axes in the file."""
     with _reasons():
-        content = path.read_bytes()
-        if not content:
+        size = path.stat().st_size
+        if not size:
             raise BadFileError("is empty (0 bytes)")
-        if path.suffix == ".gz":
-            content = gzip_reader.decompress(content)
-        image_class = nib.Nifti2Image if _is_nifti2(content) else nib.Nifti1Image
-        image = image_class.from_bytes(content)
-        needed = int(image.dataobj.offset) + math.prod(image.shape) * image.get_data_dtype().itemsize
-        if len(content) < needed:
-            raise BadFileError(f"is cut short: {len(content):,} of {needed:,} bytes")
-        stored = np.ndarray(
-            image.shape, image.get_data_dtype(), buffer=content, offset=int(image.dataobj.offset), order="F"
-        )
-        array = _channel(stored, channel)
-        slope, intercept = image.dataobj.slope, image.dataobj.inter
-    if array.ndim not in (3, 4):
-        raise BadFileError(f"is not a volume: its shape is {array.shape}")
+        is_packed = path.suffix == ".gz"
+        with gzip_reader.open(path) if is_packed else path.open("rb", buffering=0) as file:
+            header = _parsed(file.read(HEADER_BYTES))
+            file.seek(header.get_data_offset())
+            array = _stored(file, header, channel, size * MOST_PACKED if is_packed else size)
+            slope, intercept = header.get_slope_inter()
     if array.dtype.kind not in "biuf":
         raise BadFileError("does not hold one real number a voxel (complex or RGB)")
+    slope, intercept = 1.0 if slope is None else slope, 0.0 if intercept is None else intercept
     if (slope, intercept) != (1.0, 0.0):
         array = array.astype(np.float32)
         array *= np.float32(slope)
         array += np.float32(intercept)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise BadFileError(f"has {np.count_nonzero(~np.isfinite(array)):,} voxels that are not finite numbers")
-    return Volume(array, _placing(image.affine)).canonical()
+    return Volume(array, _placing(header.get_best_affine()))
 
 
 def read_image_and_mask(image: Path, mask: Path, channel: int | None = None) -> tuple[Volume, Volume]:
@@ -107,30 +109,66 @@ def read_image_and_mask(image: Path, mask: Path, channel: int | None = None) -> 
     if not mask.is_file():
         raise BadFileError(f"its label {mask.name} is missing")
     try:
-        label_volume = read_nifti(mask)
+        stored_mask = _read(mask, None)
     except BadFileError as error:
         raise BadFileError(f"its label {mask.name} {error}") from None
-    labels = label_volume.array
+    labels = stored_mask.canonical().array
     if labels.ndim == 4 and labels.shape[3] == 1:
         labels = labels[..., 0]
     if labels.dtype.kind == "f" and not np.array_equal(labels, np.rint(labels)):
         raise BadFileError(f"its label {mask.name} holds numbers that are not whole")
-    if not (labels > 0).any():
+    if not stored_mask.array.max(initial=0) > 0:
         raise BadFileError(f"its label {mask.name} marks nothing")
-    volume = read_nifti(image, channel)
+    stored = _read(image, channel)
+    volume = stored.canonical()
     if volume.array.shape[:3] != labels.shape:
         raise BadFileError(f"its label has shape {labels.shape}, the image {volume.array.shape[:3]} (in RAS order)")
-    if nib.aff2axcodes(nib.load(image).affine) != nib.aff2axcodes(nib.load(mask).affine):
+    if nib.aff2axcodes(stored.affine) != nib.aff2axcodes(stored_mask.affine):
         raise BadFileError("its label is stored in another orientation than the image")
     return volume, Volume(labels, volume.affine)
 
 
-def _channel(array: NDArray, channel: int | None) -> NDArray:
-    if array.ndim == 3 or channel is None:
-        return array
-    if array.ndim == 4 and channel < array.shape[3]:
-        return array[..., channel]
-    raise BadFileError(f"has shape {array.shape}: no channel {channel} on a fourth axis")
+def _parsed(head: bytes) -> nib.Nifti1Header:
+    header_class = nib.Nifti2Header if _is_nifti2(head) else nib.Nifti1Header
+    return header_class(head[: header_class.sizeof_hdr])
+
+
+def _stored(file: BinaryIO, header: nib.Nifti1Header, channel: int | None, most: int) -> NDArray:
+    """The voxels as they are in the file, (x, y, z[, channel]), of one channel or all.
+
+    Args:
+        file: at its first voxel; read to its end, which is where gzip's checksum is compared.
+        header: its header.
+        channel: the only one to keep; channels lie one after the other.
+        most: bytes that the file can hold at most, so that no header makes us ask for more memory than that.
+    """
+    shape, dtype = tuple(int(n) for n in header.get_data_shape()), header.get_data_dtype()
+    if len(shape) not in (3, 4):
+        raise BadFileError(f"is not a volume: its shape is {shape}")
+    end = int(header.get_data_offset()) + math.prod(shape) * dtype.itemsize
+    kept, skipped = shape, 0
+    if channel is not None and len(shape) == 4:
+        if channel >= shape[3]:
+            raise BadFileError(f"has shape {shape}: no channel {channel} on a fourth axis")
+        kept = shape[:3]
+        skipped = channel * math.prod(kept) * dtype.itemsize
+    voxels = np.empty(math.prod(kept) * dtype.itemsize if end <= most else 0, np.uint8).data
+    _pass_over(file, skipped)
+    filled = 0
+    while filled < len(voxels) and (count := file.readinto(voxels[filled : filled + CHUNK])):  # type: ignore[attr-defined]
+        filled += count
+    _pass_over(file)
+    if file.tell() < end:
+        raise BadFileError(f"is cut short: {file.tell():,} of {end:,} bytes")
+    return np.ndarray(kept, dtype, buffer=voxels, order="F")
+
+
+def _pass_over(file: BinaryIO, count: int | None = None) -> None:
+    """Read bytes and forget them: so many, or all that are left."""
+    scratch = memoryview(bytearray(CHUNK))
+    left = math.inf if count is None else count
+    while left and (passed := file.readinto(scratch[: int(min(left, CHUNK))])):  # type: ignore[attr-defined]
+        left -= passed
 
 
 def _placing(affine: NDArray) -> NDArray[np.float64]:

@@ -130,16 +130,15 @@ def _dicom(path: Path, ct_window: Sequence[float]) -> NDArray[np.uint8]:
 
 def _nifti_slice(path: Path, index: int, ct_window: Sequence[float]) -> NDArray[np.uint8]:
     volume = _volume(path)
-    channel = volume.array if volume.array.ndim == 3 else volume.array[..., 0]
-    is_ct = channel.min() < HU_OF_AIR
-    low, high = _range(channel, ct_window if is_ct else None)
-    return intensity.scale(display(channel[:, :, index]), low, high)
+    is_ct = volume.array.min() < HU_OF_AIR
+    low, high = _range(volume.array, ct_window if is_ct else None)
+    return intensity.scale(display(volume.array[:, :, index]), low, high)
 
 
 @functools.lru_cache(maxsize=1)
 def _volume(path: Path) -> Volume:
-    """A volume's slices are asked for one after the other: it is decoded once."""
-    return read_nifti(path)
+    """The first channel; a volume's slices are asked for one after the other: it is decoded once."""
+    return read_nifti(path, channel=0)
 
 
 def _grey(values: NDArray, ct_window: Sequence[float] | None) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.draw import line, polygon
 
 from medtl.errors import BadFileError
 from medtl.readers.dicom import scan
@@ -67,6 +68,22 @@ def filled(points: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.bool
 
 
 # --- masks ---
+
+
+@given(
+    st.lists(st.tuples(st.integers(-4, 20), st.integers(-4, 20)), min_size=1, max_size=12),
+    st.tuples(st.integers(1, 18), st.integers(1, 18)),
+)
+def test_even_odd_of_outlines_that_cross_themselves(corners, shape):
+    points = np.array(corners)
+    inside, edge = np.zeros(shape, bool), np.zeros(shape, bool)
+    inside[polygon(points[:, 1], points[:, 0], shape)] = True
+    for start, end in zip(np.roll(points, 1, axis=0), points, strict=True):
+        for row, column in zip(*line(*start[::-1].tolist(), *end[::-1].tolist()), strict=True):
+            if 0 <= row < shape[0] and 0 <= column < shape[1]:
+                edge[row, column] = True
+    np.testing.assert_array_equal(contour_mask(points, shape), inside & ~edge)
+    np.testing.assert_array_equal(contour_mask(points, shape, outline=True), inside | edge)
 
 
 @given(

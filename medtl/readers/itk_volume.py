@@ -1,0 +1,76 @@
+"""MetaImage (.mhd with its raw file, .mha) and NRRD (.nrrd, .nhdr) volumes, through ITK's own readers."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medtl.errors import BadFileError
+from medtl.readers.volume import Volume
+
+SUFFIXES = (".mhd", ".mha", ".nrrd", ".nhdr")
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def read_itk(path: Path) -> Volume:
+    """A volume with its axes in the order of the file: neither flipped nor resampled; see ``Volume.canonical``.
+
+    Args:
+        path: a header or single file; a header's data file is looked for where it says.
+
+    Returns:
+        Volume with array (x, y, z) of the stored type, and an affine in RAS+ mm (ITK itself counts in LPS+).
+
+    Raises:
+        BadFileError: absent, damaged or cut file, another format, two or four dimensions, several values a voxel, a
+            geometry that places voxels nowhere, voxels that are not finite numbers.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise BadFileError(f"is not one of {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise BadFileError("is missing")
+    if not path.stat().st_size:
+        raise BadFileError("is empty (0 bytes)")
+    import itk  # takes seconds: only who reads such a file waits for it
+
+    reader = _opened(itk, path)
+    sizes = [int(reader.GetDimensions(k)) for k in range(reader.GetNumberOfDimensions())]
+    if len(sizes) != 3 or min(sizes) < 1:
+        raise BadFileError(f"is not a volume: its shape is {tuple(sizes)}")
+    if reader.GetNumberOfComponents() != 1:
+        raise BadFileError(f"has {reader.GetNumberOfComponents()} values a voxel (colour or vectors), not one")
+    affine = _affine(reader)
+    try:
+        image = itk.imread(str(path), imageio=reader)
+        array = itk.array_from_image(image)
+    except Exception:  # ITK raises RuntimeError with the path and C++ places in it, and others for odd pixel types
+        raise BadFileError("is cut short or damaged: its voxels cannot be read") from None
+    if array.dtype.kind not in "biuf":
+        raise BadFileError("does not hold one real number a voxel")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise BadFileError(f"has {np.count_nonzero(~np.isfinite(array)):,} voxels that are not finite numbers")
+    return Volume(array.transpose(2, 1, 0), affine)
+
+
+def _opened(itk: Any, path: Path) -> Any:
+    """ITK's reader of the format with the header read."""
+    is_meta = path.suffix.lower() in (".mhd", ".mha")
+    reader = itk.MetaImageIO.New() if is_meta else itk.NrrdImageIO.New()
+    try:
+        reader.SetFileName(str(path))
+        reader.ReadImageInformation()
+    except Exception:
+        raise BadFileError("is not a readable volume: its header is damaged") from None
+    return reader
+
+
+def _affine(reader: Any) -> NDArray[np.float64]:
+    """(4, 4) voxel index to RAS+ mm from ITK's origin, spacing and direction (columns are axes)."""
+    affine = np.eye(4)
+    for axis in range(3):
+        affine[:3, axis] = np.array(reader.GetDirection(axis), dtype=np.float64) * reader.GetSpacing(axis)
+        affine[axis, 3] = reader.GetOrigin(axis)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise BadFileError("has a geometry that places its voxels nowhere (singular or not finite)")
+    return LPS_TO_RAS @ affine
