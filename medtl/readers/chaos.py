@@ -102,12 +102,17 @@ def check_liver(hounsfield: NDArray, mask: NDArray) -> None:
     Raises:
         BadFileError: says which flip fits better, or mean and SD.
     """
-    inside = mask > 0
-    if not inside.any():
+    inside = np.nonzero(mask)
+    if not len(inside[0]):
         raise BadFileError("the ground truth is empty: no pixel is liver")
     mean, sd = _mean_and_sd(hounsfield[inside])
     flips = [axes for count in (1, 2, 3) for axes in itertools.combinations(range(3), count)]
-    flipped = {axes: _mean_and_sd(hounsfield[np.flip(inside, axes)]) for axes in flips}
+    # flipping the few coordinates inside the mask instead of the volume takes a tenth of the time
+    turned = [size - 1 - at for size, at in zip(mask.shape, inside, strict=True)]
+    flipped = {
+        axes: _mean_and_sd(hounsfield[tuple((turned if axis in axes else inside)[axis] for axis in range(3))])
+        for axes in flips
+    }
     best = min(flips, key=lambda axes: flipped[axes][1])
     here = f"inside the liver mask {mean:.0f} ± {sd:.0f} HU"
     if flipped[best][1] <= sd:

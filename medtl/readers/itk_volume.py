@@ -1,5 +1,6 @@
 """MetaImage (.mhd with its raw file, .mha) and NRRD (.nrrd, .nhdr) volumes, through ITK's own readers."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from medtl.readers.volume import Volume
 
 SUFFIXES = (".mhd", ".mha", ".nrrd", ".nhdr")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+HEADER_BYTES = 65536
+DATA_FILE = re.compile(rb"^(?:ElementDataFile\s*=|data ?file:)([^\r\n]*)", re.MULTILINE | re.IGNORECASE)
 
 
 def read_itk(path: Path) -> Volume:
@@ -24,7 +27,8 @@ def read_itk(path: Path) -> Volume:
 
     Raises:
         BadFileError: absent, damaged or cut file, another format, two or four dimensions, several values a voxel, a
-            geometry that places voxels nowhere, voxels that are not finite numbers.
+            geometry that places voxels nowhere, voxels that are not finite numbers, a data file outside the header's
+            folder.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise BadFileError(f"is not one of {', '.join(SUFFIXES)}")
@@ -32,6 +36,7 @@ def read_itk(path: Path) -> Volume:
         raise BadFileError("is missing")
     if not path.stat().st_size:
         raise BadFileError("is empty (0 bytes)")
+    _check_data_file(path)
     import itk  # takes seconds: only who reads such a file waits for it
 
     reader = _opened(itk, path)
@@ -51,6 +56,15 @@ def read_itk(path: Path) -> Volume:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise BadFileError(f"has {np.count_nonzero(~np.isfinite(array)):,} voxels that are not finite numbers")
     return Volume(array.transpose(2, 1, 0), affine)
+
+
+def _check_data_file(path: Path) -> None:
+    """Refuse a text header that sends the reader to a file outside its own folder."""
+    with open(path, "rb") as file:
+        match = DATA_FILE.search(file.read(HEADER_BYTES))
+    name = match[1].strip().decode("utf-8", "replace") if match else ""
+    if "/" in name or "\\" in name or name.startswith(".."):
+        raise BadFileError("its header names a data file outside its folder")
 
 
 def _opened(itk: Any, path: Path) -> Any:

@@ -226,3 +226,16 @@ def test_real_dicom_series_itk_and_nifti_are_one_volume(folder: str, shared_data
     assert_same(read.canonical(), read_nifti(nifti))
     itk.imwrite(image, str(tmp_path / "volume.mha"))
     assert_same(read, read_itk(tmp_path / "volume.mha"))
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../secret.raw", "deeper/voxels.raw", "..\\\\secret.raw"])
+@pytest.mark.parametrize("key", ["ElementDataFile = ", "ElementDataFile="])
+def test_header_that_leads_out_of_its_folder_is_refused(name: str, key: str, tmp_path: Path) -> None:
+    header = tmp_path / "volume.mhd"
+    header.write_text(f"ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\n{key}{name}\n")
+    with pytest.raises(BadFileError, match="outside its folder"):
+        read_itk(header)
+    nrrd = tmp_path / "volume.nhdr"
+    nrrd.write_text(f"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\nencoding: raw\ndata file: {name}\n\n")
+    with pytest.raises(BadFileError, match="outside its folder"):
+        read_itk(nrrd)
