@@ -1,0 +1,282 @@
+"""Weights of other libraries compute the same in our networks; what does not fit is refused with a report."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
+
+from medtl.errors import MedtlError, UsageError
+from medtl.networks.classifier import build_classifier
+from medtl.networks.pretrained import load_pretrained
+from medtl.networks.state_dicts import RADIMAGENET_RESNET
+
+State = dict[str, torch.Tensor]
+
+
+def norm(x: torch.Tensor, state: State, name: str) -> torch.Tensor:
+    stats = [state[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
+    return F.batch_norm(x, *stats, eps=1e-5)
+
+
+def torchvision_resnet(x: torch.Tensor, s: State, blocks: tuple[int, ...], bottleneck: bool) -> torch.Tensor:
+    """The pooled features of torchvision's ResNet, written from the paper and the names in its files."""
+    x = F.relu(norm(F.conv2d(x, s["conv1.weight"], stride=2, padding=3), s, "bn1"))
+    x = F.max_pool2d(x, 3, 2, 1)
+    for stage, count in enumerate(blocks, 1):
+        for block in range(count):
+            name = f"layer{stage}.{block}"
+            stride = 2 if stage > 1 and block == 0 else 1
+            if bottleneck:
+                y = F.relu(norm(F.conv2d(x, s[f"{name}.conv1.weight"]), s, f"{name}.bn1"))
+                y = F.relu(norm(F.conv2d(y, s[f"{name}.conv2.weight"], stride=stride, padding=1), s, f"{name}.bn2"))
+                y = norm(F.conv2d(y, s[f"{name}.conv3.weight"]), s, f"{name}.bn3")
+            else:
+                y = F.relu(norm(F.conv2d(x, s[f"{name}.conv1.weight"], stride=stride, padding=1), s, f"{name}.bn1"))
+                y = norm(F.conv2d(y, s[f"{name}.conv2.weight"], padding=1), s, f"{name}.bn2")
+            if f"{name}.downsample.0.weight" in s:
+                short = F.conv2d(x, s[f"{name}.downsample.0.weight"], stride=stride)
+                x = norm(short, s, f"{name}.downsample.1")
+            x = F.relu(x + y)
+    return x.mean(dim=(2, 3))
+
+
+def torchvision_densenet(x: torch.Tensor, s: State) -> torch.Tensor:
+    x = F.relu(norm(F.conv2d(x, s["features.conv0.weight"], stride=2, padding=3), s, "features.norm0"))
+    x = F.max_pool2d(x, 3, 2, 1)
+    for block, count in enumerate((6, 12, 24, 16), 1):
+        for layer in range(1, count + 1):
+            name = f"features.denseblock{block}.denselayer{layer}"
+            y = F.conv2d(F.relu(norm(x, s, f"{name}.norm1")), s[f"{name}.conv1.weight"])
+            y = F.conv2d(F.relu(norm(y, s, f"{name}.norm2")), s[f"{name}.conv2.weight"], padding=1)
+            x = torch.cat([x, y], dim=1)
+        if block < 4:
+            name = f"features.transition{block}"
+            x = F.avg_pool2d(F.conv2d(F.relu(norm(x, s, f"{name}.norm")), s[f"{name}.conv.weight"]), 2)
+    return F.relu(norm(x, s, "features.norm5")).mean(dim=(2, 3))
+
+
+def timm_vit(x: torch.Tensor, s: State, eps: float = 1e-6) -> torch.Tensor:
+    x = F.conv2d(x, s["patch_embed.proj.weight"], s["patch_embed.proj.bias"], stride=16).flatten(2).transpose(1, 2)
+    x = torch.cat([s["cls_token"].expand(len(x), -1, -1), x], dim=1) + s["pos_embed"]
+
+    def layer_norm(v: torch.Tensor, name: str) -> torch.Tensor:
+        return F.layer_norm(v, (768,), s[f"{name}.weight"], s[f"{name}.bias"], eps)
+
+    def linear(v: torch.Tensor, name: str) -> torch.Tensor:
+        return F.linear(v, s[f"{name}.weight"], s[f"{name}.bias"])
+
+    for n in range(12):
+        qkv = linear(layer_norm(x, f"blocks.{n}.norm1"), f"blocks.{n}.attn.qkv")
+        q, k, v = qkv.reshape(len(x), -1, 3, 12, 64).permute(2, 0, 3, 1, 4)
+        mixed = ((q @ k.transpose(-1, -2)) / 8).softmax(dim=-1) @ v
+        x = x + linear(mixed.transpose(1, 2).reshape(len(x), -1, 768), f"blocks.{n}.attn.proj")
+        hidden = F.gelu(linear(layer_norm(x, f"blocks.{n}.norm2"), f"blocks.{n}.mlp.fc1"))
+        x = x + linear(hidden, f"blocks.{n}.mlp.fc2")
+    return layer_norm(x, "norm")[:, 0]
+
+
+def scrambled(state: State) -> State:
+    """Weights and statistics that no default has, small enough to stay finite."""
+    torch.manual_seed(3)
+    changed = {}
+    for name, tensor in state.items():
+        if tensor.dtype != torch.float32:
+            changed[name] = tensor
+        elif name.endswith("running_var") or (tensor.ndim == 1 and name.endswith("weight")):
+            changed[name] = torch.rand_like(tensor) * 0.5 + 0.75
+        else:
+            changed[name] = tensor + 0.02 * torch.randn_like(tensor)
+    return changed
+
+
+def foreign_vit(state: State) -> State:
+    """Our ViT's weights as timm would have written them; the class token's position is made up."""
+    names = {"patch_embedding.patch_embeddings": "patch_embed.proj", "attn.out_proj": "attn.proj"}
+    names |= {"mlp.linear1": "mlp.fc1", "mlp.linear2": "mlp.fc2", "classification_head": "head"}
+    made = {}
+    for name, tensor in state.items():
+        if "norm_cross_attn" in name or "position_embeddings" in name:
+            continue
+        for ours, theirs in names.items():
+            name = name.replace(ours, theirs)
+        made[name] = tensor
+    first = torch.randn(1, 1, 768) * 0.02
+    made["pos_embed"] = torch.cat([first, state["patch_embedding.position_embeddings"]], dim=1)
+    return made
+
+
+def features_before_head(network: torch.nn.Module, head: str, image: torch.Tensor) -> torch.Tensor:
+    seen = []
+    handle = network.get_submodule(head).register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    network(image)
+    handle.remove()
+    return seen[0]
+
+
+@pytest.mark.parametrize(
+    ("backbone", "blocks", "bottleneck"),
+    [
+        ("resnet18", (2, 2, 2, 2), False),
+        ("resnet34", (3, 4, 6, 3), False),
+        ("resnet50", (3, 4, 6, 3), True),
+        ("resnet101", (3, 4, 23, 3), True),
+    ],
+)
+@torch.no_grad()
+def test_torchvision_resnets_compute_the_same(
+    backbone: str, blocks: tuple[int, ...], bottleneck: bool, tmp_path: Path
+) -> None:
+    state = scrambled(build_classifier(backbone, 1000).state_dict())
+    save_file(state, tmp_path / "weights.safetensors")
+    network = build_classifier(backbone, 3).eval()
+    report = load_pretrained(network, tmp_path / "weights.safetensors", backbone)
+    assert report.coverage == 1.0
+    assert set(report.dropped) == {"fc.bias", "fc.weight"}
+    image = torch.rand(2, 3, 64, 64)
+    found = features_before_head(network, "fc", image)
+    assert torch.allclose(found, torchvision_resnet(image, state, blocks, bottleneck), rtol=1e-5, atol=1e-6)
+
+
+@torch.no_grad()
+def test_torchvision_densenet_computes_the_same(tmp_path: Path) -> None:
+    ours = scrambled(build_classifier("densenet121", 1000).state_dict())
+    state = {n.replace(".layers.", ".").replace("class_layers.out", "classifier"): t for n, t in ours.items()}
+    torch.save(state, tmp_path / "weights.pth")
+    network = build_classifier("densenet121", 3).eval()
+    assert load_pretrained(network, tmp_path / "weights.pth", "densenet121").coverage == 1.0
+    image = torch.rand(2, 3, 64, 64)
+    found = features_before_head(network, "class_layers.out", image)
+    assert torch.allclose(found, torchvision_densenet(image, state), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_timm_and_torchvision_vit_compute_the_same_at_their_epsilon(tmp_path: Path) -> None:
+    state = foreign_vit(scrambled(build_classifier("vit_b16", 1000).state_dict()))
+    torch.save(state, tmp_path / "timm.pt")
+    names = (("patch_embed.proj", "conv_proj"), ("cls_token", "class_token"), ("pos_embed", "encoder.pos_embedding"))
+    torchvision = {}
+    for name, tensor in state.items():
+        for theirs, other in names:
+            name = name.replace(theirs, other)
+        parts = name.split(".")
+        if parts[0] == "blocks":
+            inner = {"norm1": "ln_1", "norm2": "ln_2", "attn.qkv": "self_attention.in_proj"}
+            inner |= {"attn.proj": "self_attention.out_proj", "mlp.fc1": "mlp.0", "mlp.fc2": "mlp.3"}
+            middle = inner[".".join(parts[2:-1])]
+            joint = "_" if middle.endswith("in_proj") else "."
+            name = f"encoder.layers.encoder_layer_{parts[1]}.{middle}{joint}{parts[-1]}"
+        elif parts[0] == "norm":
+            name = f"encoder.ln.{parts[-1]}"
+        elif parts[0] == "head":
+            name = f"heads.head.{parts[-1]}"
+        torchvision[name] = tensor
+    torch.save(torchvision, tmp_path / "torchvision.pt")
+    image = torch.rand(1, 3, 224, 224)
+    expected = timm_vit(image, state)
+    for file in ("timm.pt", "torchvision.pt"):
+        network = build_classifier("vit_b16", 3).eval()
+        assert load_pretrained(network, tmp_path / file, "vit_b16").coverage == 1.0
+        for module in network.modules():
+            if isinstance(module, torch.nn.LayerNorm):
+                module.eps = 1e-6
+        found = features_before_head(network, "classification_head", image)
+        assert torch.allclose(found, expected, atol=1e-4)
+
+
+def test_real_imagenet_weights_fill_the_whole_trunk(shared_data: Path) -> None:
+    path = shared_data.parent / "weights" / "resnet18_imagenet.safetensors"
+    network = build_classifier("resnet18", 2)
+    report = load_pretrained(network, path, "resnet18")
+    assert report.coverage == 1.0
+    assert report.missing == report.unexpected == ()
+    assert torch.equal(network.conv1.weight, load_file(path)["conv1.weight"].float())
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "backbone.", "module.model.", "_orig_mod."])
+def test_prefixes_of_other_trainers_are_known(prefix: str, tmp_path: Path) -> None:
+    state = build_classifier("resnet18", 7).state_dict()
+    named = {
+        (prefix if not (prefix == "backbone." and n.startswith("fc.")) else "head.") + n: t for n, t in state.items()
+    }
+    torch.save({"state_dict": named, "epoch": 3}, tmp_path / "checkpoint.pt")
+    network = build_classifier("resnet18", 2)
+    report = load_pretrained(network, tmp_path / "checkpoint.pt", "resnet18")
+    assert report.coverage == 1.0
+    assert torch.equal(network.layer4[1].conv2.weight, state["layer4.1.conv2.weight"])
+
+
+def test_radimagenets_numbered_layers_are_known(tmp_path: Path) -> None:
+    state = build_classifier("resnet50", 1).state_dict()
+    numbers = {ours: number for number, ours in RADIMAGENET_RESNET.items()}
+    named = {f"backbone.{numbers[n.split('.')[0]]}.{n.partition('.')[2]}": t for n, t in state.items() if n[:2] != "fc"}
+    torch.save(named, tmp_path / "ResNet50.pt")
+    assert load_pretrained(build_classifier("resnet50", 2), tmp_path / "ResNet50.pt", "resnet50").coverage == 1.0
+    dense = build_classifier("densenet121", 1).state_dict()
+    named = {
+        f"backbone.0.{n.removeprefix('features.').replace('.layers.', '.')}": t
+        for n, t in dense.items()
+        if n.startswith("features")
+    }
+    torch.save(named, tmp_path / "DenseNet121.pt")
+    network = build_classifier("densenet121", 2)
+    assert load_pretrained(network, tmp_path / "DenseNet121.pt", "densenet121").coverage == 1.0
+
+
+@torch.no_grad()
+def test_channels_are_adapted_so_that_grey_repeated_thrice_gives_the_same(tmp_path: Path) -> None:
+    colour = build_classifier("resnet18", 2).eval()
+    torch.save(colour.state_dict(), tmp_path / "colour.pt")
+    grey = build_classifier("resnet18", 2, in_channels=1).eval()
+    report = load_pretrained(grey, tmp_path / "colour.pt", "resnet18")
+    assert "conv1.weight" in report.adapted
+    image = torch.rand(1, 1, 64, 64)
+    expected = features_before_head(colour, "fc", image.repeat(1, 3, 1, 1))
+    assert torch.allclose(features_before_head(grey, "fc", image), expected, atol=1e-5)
+    torch.save(grey.state_dict(), tmp_path / "grey.pt")
+    back = build_classifier("resnet18", 2).eval()
+    load_pretrained(back, tmp_path / "grey.pt", "resnet18")
+    assert torch.allclose(features_before_head(back, "fc", image.repeat(1, 3, 1, 1)), expected, atol=1e-5)
+
+
+def test_positions_are_interpolated_to_another_image_size(tmp_path: Path) -> None:
+    torch.save(build_classifier("vit_b16", 2, image_size=64).state_dict(), tmp_path / "small.pt")
+    network = build_classifier("vit_b16", 2, image_size=96)
+    report = load_pretrained(network, tmp_path / "small.pt", "vit_b16")
+    assert report.coverage == 1.0
+    assert "from 4 × 4 to 6 × 6" in str(report)
+
+
+def test_what_does_not_fit_is_refused_and_leaves_the_network_alone(tmp_path: Path) -> None:
+    network = build_classifier("resnet18", 2)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    state = build_classifier("resnet18", 2).state_dict()
+    names = list(state)
+    torch.save({n: state[n] for n in names[: len(names) // 2]}, tmp_path / "half.pt")
+    torch.save({(f"x{k}" if k % 10 else n): state[n] for k, n in enumerate(names)}, tmp_path / "renamed.pt")
+    torch.save(build_classifier("resnet50", 2).state_dict(), tmp_path / "other.pt")
+    torch.save({"conv1.weight": print}, tmp_path / "code.pt")
+    (tmp_path / "cut.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{")
+    for file, words in (
+        ("half.pt", "missing .first"),
+        ("renamed.pt", "unexpected .first"),
+        ("other.pt", "of another shape"),
+        ("code.pt", "not a readable file of tensors"),
+        ("cut.safetensors", "not a readable safetensors file"),
+    ):
+        with pytest.raises(MedtlError, match=words):
+            load_pretrained(network, tmp_path / file, "resnet18")
+    with pytest.raises(UsageError, match="no such file"):
+        load_pretrained(network, tmp_path / "absent.pt", "resnet18")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_first_convolution_of_another_stride_is_refused(tmp_path: Path) -> None:
+    """MONAI's default ResNet loads these weights without a word and computes something else."""
+    from monai.networks.nets import resnet18
+
+    torch.save(build_classifier("resnet18", 2).state_dict(), tmp_path / "weights.pt")
+    network = resnet18(spatial_dims=2, n_input_channels=3, num_classes=2, bias_downsample=False)
+    with pytest.raises(MedtlError, match="stride"):
+        load_pretrained(network, tmp_path / "weights.pt", "resnet18")
