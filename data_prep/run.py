@@ -284,7 +284,7 @@ def _split(
         labelled = [{"label" if key == "mask" else key: entry[key] for key in entry} for entry in entries]
         return {**splits, "training": datalist.assign_folds(labelled, folds, seed)}
     open_entries: list[Entry] = []
-    patients: dict[str, list[int]] = {}
+    people: dict[str, list[int]] = {}
     multi_hot = any(isinstance(entry["label"], list) for entry in entries)
     for entry in entries:
         fixed = entry.pop("split", None)
@@ -294,10 +294,12 @@ def _split(
             splits[fixed].append(entry)
         else:
             open_entries.append(entry)
-            patients.setdefault(entry["patient"], []).extend(datalist.label_classes(entry["label"]))
-    part = datalist.assign_patients(patients, (1 - validation_fraction, validation_fraction), seed)
+    group = datalist.same_people(open_entries)
     for entry in open_entries:
-        splits["validation" if part[entry["patient"]] else "training"].append(entry)
+        people.setdefault(group[entry["patient"]], []).extend(datalist.label_classes(entry["label"]))
+    part = datalist.assign_patients(people, (1 - validation_fraction, validation_fraction), seed)
+    for entry in open_entries:
+        splits["validation" if part[group[entry["patient"]]] else "training"].append(entry)
     return splits
 
 

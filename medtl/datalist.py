@@ -225,6 +225,26 @@ def assign_patients(labels: Mapping[str, Sequence[int]], fractions: Sequence[flo
     return dealt
 
 
+def same_people(entries: Sequence[Entry]) -> dict[str, str]:
+    """Each patient's group: patients who share an identical image, directly or through others, are taken for one, so
+    that no image lies on both sides of a split. The group is named by its first patient."""
+    leader: dict[str, str] = {}
+
+    def find(patient: str) -> str:
+        while leader[patient] != patient:
+            leader[patient] = patient = leader[leader[patient]]
+        return patient
+
+    owner: dict[str, str] = {}
+    for entry in entries:
+        patient = entry["patient"]
+        leader.setdefault(patient, patient)
+        first = find(owner.setdefault(entry["sha256"], patient))
+        other = find(patient)
+        leader[max(first, other)] = min(first, other)
+    return {patient: find(patient) for patient in leader}
+
+
 def assign_folds(entries: Sequence[Entry], folds: int, seed: int) -> list[Entry]:
     """The same entries with ``fold`` 0 to ``folds`` - 1: whole patients, and of each sequence equally many patients a
     fold."""

@@ -96,6 +96,13 @@ def test_a_class_of_two_patients_or_more_is_in_both_parts_unless_shared(patients
             assert {dealt[p] for p in only} == {0, 1}
 
 
+def test_patients_with_an_identical_image_are_taken_for_one() -> None:
+    shared = {"a": "x", "b": "y", "c": "z", "d": "z"}
+    entries = [entry(f"{p}.png", patient=p, sha256=sha) for p, sha in shared.items()]
+    entries += [entry("b2.png", patient="b", sha256="x"), entry("e.png", patient="e", sha256="own")]
+    assert datalist.same_people(entries) == {"a": "a", "b": "a", "c": "c", "d": "c", "e": "e"}
+
+
 def test_shares_are_met_by_class() -> None:
     patients = {f"p{n}": [n % 5] * (1 + n % 3) for n in range(3000)}
     dealt = datalist.assign_patients(patients, (0.75, 0.25), seed=1)
