@@ -17,7 +17,7 @@ from data_prep.run import VALIDATION_FRACTION
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import CHEXPERT as CARD
 from medtl.cards import CHEXPERT_FINDINGS
-from medtl.errors import BadFileError, MedtlError, UsageError
+from medtl.errors import BadFileError, UsageError
 from medtl.writers.atomic import write_bytes
 
 FINDINGS = list(CHEXPERT_FINDINGS)
@@ -66,13 +66,21 @@ def find(raw: Path, rule: Rule = Rule.PAPER, tables_only: bool = False) -> Sourc
         tables_only: the images are not looked for; for --dry-run.
 
     Raises:
-        UsageError: no train.csv. MedtlError: a table without the columns it should have.
+        UsageError: no train.csv.
     """
     folder = _locate(raw)
-    tables = {name: read_table(folder / name) for name in TABLES if (folder / name).is_file()}
-    tables["train.csv"], twice = _without_test_patients(tables["train.csv"], tables.get("valid.csv"))
     place = folder.relative_to(raw).as_posix()
-    rejected = [Rejected(_shown(place, path), "its patient is in valid.csv too, the test split") for path in twice]
+    rejected: list[Rejected] = []
+    tables = {"train.csv": pd.DataFrame(columns=["Path", *FINDINGS])}
+    for name in (name for name in TABLES if (folder / name).is_file()):
+        try:
+            tables[name], odd = read_table(folder / name)
+        except BadFileError as error:
+            rejected.append(Rejected(_shown(place, name), str(error)))
+            continue
+        rejected += [Rejected(_shown(place, _inside(path)), reason) for path, reason in odd]
+    tables["train.csv"], twice = _without_test_patients(tables["train.csv"], tables.get("valid.csv"))
+    rejected += [Rejected(_shown(place, path), "its patient is in valid.csv too, the test split") for path in twice]
     works: list[Work] = []
     if not tables_only:
         for name, table in tables.items():
@@ -96,25 +104,40 @@ def _locate(raw: Path) -> Path:
     raise UsageError(f"{raw} holds no CheXpert download: expected {CARD.layout}, in it or one folder below")
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     """A CheXpert table: column ``Path`` as text, one small float column (1, 0, -1 or NaN) a finding.
 
+    Returns:
+        The usable rows, and (path, reason) of the others: odd values, and paths that stand there twice.
+
     Raises:
-        MedtlError: it is no such table; names the missing column or the odd value.
+        BadFileError: it is no such table; names what is missing.
     """
+    options: dict[str, Any] = {"usecols": lambda name: name in ("Path", *FINDINGS), "encoding": "utf-8-sig"}
     try:
-        types: dict[str, Any] = {"Path": "str", **dict.fromkeys(FINDINGS, "float32")}
-        table = pd.read_csv(path, usecols=["Path", *FINDINGS], dtype=types)
-    except (ValueError, pd.errors.ParserError) as error:
-        raise MedtlError(f"{path.name} is not CheXpert's table: {' '.join(str(error).split())}") from None
-    values = table[FINDINGS].to_numpy()
-    odd = ~(np.isnan(values) | np.isin(values, (-1, 0, 1)))
-    if odd.any():
-        row, column = np.argwhere(odd)[0]
-        raise MedtlError(
-            f"{path.name} line {row + 2}: {FINDINGS[column]} is {values[row, column]}; expected 1, 0, -1 or blank"
-        )
-    return table
+        try:
+            table = pd.read_csv(path, dtype={"Path": "str", **dict.fromkeys(FINDINGS, "float32")}, **options)
+            words = table[[name for name in FINDINGS if name in table]]
+        except ValueError:  # some cell is no number, or some byte no text: slower, but it tells which row
+            words = pd.read_csv(path, dtype="str", encoding_errors="replace", **options)
+            numbers = words[[name for name in FINDINGS if name in words]].apply(pd.to_numeric, errors="coerce")
+            table = numbers.assign(Path=words["Path"]) if "Path" in words else numbers
+    except (ValueError, pd.errors.ParserError, OSError) as error:
+        raise BadFileError(f"is not CheXpert's table: {' '.join(str(error).split())}") from None
+    missing = [name for name in ("Path", *FINDINGS) if name not in table]
+    if missing:
+        raise BadFileError(f"is not CheXpert's table: it has no column {', '.join(missing)}")
+    values = table[FINDINGS].to_numpy(dtype="float32")
+    is_odd = (~np.isnan(values) & ~np.isin(values, (-1, 0, 1))) | (
+        np.isnan(values) & words[FINDINGS].notna().to_numpy()
+    )
+    again = table["Path"].duplicated().to_numpy()
+    left_out = []
+    for row in np.flatnonzero(is_odd.any(axis=1) | again):
+        column = FINDINGS[int(is_odd[row].argmax())]
+        odd = f"line {row + 2} of {path.name}: {column} is not 1, 0, -1 or blank"
+        left_out.append((str(table["Path"].iloc[row]), odd if is_odd[row].any() else f"stands twice in {path.name}"))
+    return table[~(is_odd.any(axis=1) | again)], left_out
 
 
 def positives(table: pd.DataFrame, rule: Rule) -> np.ndarray:
@@ -215,7 +238,9 @@ def _read_image(path: Path) -> bytes:
         raise BadFileError("is empty (0 bytes)")
     try:
         with Image.open(io.BytesIO(content)) as image:
-            image.load()
+            low, high = image.convert("L").getextrema()
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         raise BadFileError("is not a readable image, or is cut short") from None
+    if low == high:
+        raise BadFileError("shows nothing: all its pixels are alike")
     return content

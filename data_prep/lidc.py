@@ -27,7 +27,7 @@ from medtl.writers.images import write_png
 CROP = 224
 AIR = -1000  # HU, beyond the border of the slice
 PATIENT = re.compile(r"LIDC-IDRI-\d{4}")
-SERIES_UID = re.compile(rb"<SeriesInstanceUid>\s*([0-9.]+)\s*</SeriesInstanceUid>")
+SERIES_UID = re.compile(rb"<(?:\w+:)?SeriesInstanceUid>\s*([0-9.]+)\s*</")
 LARGEST_MATRIX = (512, 512)  # of the collection's CT; joining marks needs no more than room for their coordinates
 
 

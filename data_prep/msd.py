@@ -120,14 +120,14 @@ def find(
 
 
 def _task_folders(raw: Path) -> dict[int, Path]:
-    folders = {}
-    for folder in (raw, *sorted(p for p in raw.iterdir() if p.is_dir())):
+    folders: dict[int, Path] = {}
+    for folder in (raw, *sorted(raw.glob("*/")), *sorted(raw.glob("*/*/"))):  # nearest first
         name = os.path.basename(os.path.abspath(folder))  # a link keeps its own name
         number = name[4:6] if name.startswith("Task") else ""
         if number.isdigit() and int(number) in MSD_TASKS:
-            folders[int(number)] = folder
+            folders.setdefault(int(number), folder)
     if not folders:
-        raise UsageError(f"{raw} holds no MSD task: expected {CARD.layout}, in it or one folder below")
+        raise UsageError(f"{raw} holds no MSD task: expected {CARD.layout}, in it or up to two folders below")
     return dict(sorted(folders.items()))
 
 

@@ -13,7 +13,7 @@ from data_prep import run, sample
 from data_prep.work import EXIT_PARTLY_REJECTED, Source
 from medtl import datalist
 from medtl.cards import DatasetCard
-from medtl.errors import UsageError
+from medtl.errors import MedtlError, UsageError
 
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -85,6 +85,8 @@ def finish(
     console.print(_sequences(card, made) if card.task == "segmentation" else _classes(card, made))
     sizes = ", ".join(f"{len(made.split(split)):,} {split}" for split in datalist.SPLITS)
     console.print(f"{card.name}: {sizes} entries in {datalist.FILE_NAME}", soft_wrap=True, highlight=False)
+    if not rejected and not any(made.split(split) for split in datalist.SPLITS):
+        raise MedtlError("nothing usable was found: no entry for any class")
     if rejected:
         console.print(
             f"{len(rejected):,} rejected, each with its reason in rejected.csv", soft_wrap=True, highlight=False

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from medtl import __version__
 from medtl.catalogue import catalogue
 from medtl.errors import UsageError
 
@@ -22,15 +23,20 @@ app = typer.Typer(
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
-@app.callback()
-def options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False, debug: Debug = False
-) -> None:
-    if version:
-        from medtl import __version__
-
+def print_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"medtl {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=print_version)
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    pass
 
 
 @app.command("list")

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -31,7 +32,7 @@ def guarded(run: Callable[[], object], name: str) -> NoReturn:
         run()
     except MedtlError as error:
         if debugging():
-            raise
+            traceback.print_exc()
         tell(f"{name}: {error}")
         sys.exit(error.exit_status)
     except KeyboardInterrupt:

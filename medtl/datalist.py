@@ -114,11 +114,17 @@ def read(path: Path) -> DataList:
     for key in ("name", "classes", *SPLITS):
         if key not in content:
             raise MedtlError(f"{file} has no {key!r}; expected a data list that data_prep wrote")
+    names = content["classes"]
+    if not isinstance(names, list) or not all(isinstance(c, str) for c in names) or len(set(names)) < len(names):
+        raise MedtlError(f"{file}: 'classes' is not a list of different names")
     for split in SPLITS:
         if not isinstance(content[split], list):
             raise MedtlError(f"{file}: {split!r} is not a list")
         for number, entry in enumerate(content[split]):
             _check_entry(entry, f"{file}: {split}[{number}]", content["classes"])
+    kinds = {type(entry["label"]) for split in SPLITS for entry in content[split]}
+    if len(kinds) > 1:
+        raise MedtlError(f"{file} mixes labels of several kinds: {', '.join(sorted(kind.__name__ for kind in kinds))}")
     return DataList(
         name=content["name"],
         classes=tuple(content["classes"]),
@@ -139,6 +145,9 @@ def _check_entry(entry: Any, where: str, classes: Sequence[str]) -> None:
     missing = [key for key in REQUIRED if key not in entry]
     if missing:
         raise MedtlError(f"{where} has no {missing[0]!r}; expected {', '.join(REQUIRED)}")
+    for key in ("image", "patient", "source", "sha256"):
+        if not isinstance(entry[key], str):
+            raise MedtlError(f"{where} has {key} {entry[key]!r}; expected text")
     label = entry["label"]
     if isinstance(label, bool) or not isinstance(label, int | list | str):
         raise MedtlError(f"{where} has label {label!r}; expected a class index, a multi-hot list or a mask's path")
@@ -264,6 +273,8 @@ def overlaps(datalist: DataList) -> list[str]:
         splits: dict[str, set[str]] = defaultdict(set)
         folds: dict[str, set[int]] = defaultdict(set)
         for split, entry in datalist:
+            if key == "sha256" and "areas" in entry and not any(entry["areas"].values()):
+                continue  # slices beyond the organs may be black in many cases
             splits[entry[key]].add(split)
             if "fold" in entry:
                 folds[entry[key]].add(entry["fold"])

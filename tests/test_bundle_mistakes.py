@@ -11,7 +11,7 @@ import torch
 from bundle_runs import BUNDLE, ROOT, SMALL, bundle, config, draw
 
 from medtl import datalist
-from medtl.bundle import overrides
+from medtl.bundle import begin, overrides
 from medtl.bundle.inspect import problems_of_bundle
 from medtl.cards import CPMID
 from medtl.datalist import DataList
@@ -73,6 +73,9 @@ def test_misspelt_override_is_refused_with_a_suggestion(run: Command, words: tup
         (("--batch_size", "many"), "--batch_size many: expected a whole number"),
         (("--image_size", "8"), "--image_size 8: expected a whole number of at least 32"),
         (("--learning_rate", "-1"), "--learning_rate -1: expected a number above 0"),
+        (("--momentum", "abc"), "--momentum abc: expected a number from 0"),
+        (("--key_metric", "acc"), "--key_metric acc is not one of accuracy"),
+        (("--output_dir", "7"), "--output_dir 7: expected the name of a folder"),
         (("--device", "cuda:7"), "--device cuda:7 cannot be used"),
         (("--device", "abacus"), "--device abacus cannot be used"),
     ],
@@ -127,7 +130,7 @@ def test_wrong_weights_and_splits_are_told(run: Command, tmp_path: Path) -> None
         (("--weights", str(tmp_path / "junk.pt")), 1, "is not a readable file of tensors"),
         (("--weights", str(tmp_path / "other.pt")), 1, "are not of this network"),
         (("--weights", "x.pt", "--split", "test"), 2, "has no entries in its test split"),
-        (("--weights", "x.pt", "--split", "exam"), 2, "split 'exam' is not one of train, val, test"),
+        (("--weights", "x.pt", "--split", "exam"), 2, "is not one of train, val, test"),
     ):
         found, line = run(*evaluate, *words)
         assert (found, expected in line) == (status, True), line
@@ -170,6 +173,25 @@ def test_picture_damaged_in_the_middle_of_an_epoch_is_named(tmp_path: Path) -> N
         assert "Traceback" not in printed
 
 
+def test_network_that_refuses_its_size_is_one_line_and_its_folder_stays_usable(tmp_path: Path) -> None:
+    folder = some_list(tmp_path / "data")
+    vit = config("train", folder=ROOT / "bundles" / "cpmid_vit_b16")
+    words = ("--dataset_dir", str(folder), "--output_dir", str(tmp_path / "run"), *SMALL, "--image_size", "50")
+    status, printed = bundle("run", "--config_file", vit, *words)
+    assert status == 2
+    assert printed.strip().splitlines()[-1] == "error: image_size 50: vit_b16 needs a multiple of 16, at least 32"
+    assert "Traceback" not in printed
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"
+    assert begin._problem_of(tmp_path / "run") == ""
+
+
+def test_overrides_in_an_args_file_are_checked_too(run: Command, tmp_path: Path) -> None:
+    (tmp_path / "args.json").write_text(json.dumps({"config_file": config("train"), "lrr": 3}))
+    status, line = run("run", "--args_file", str(tmp_path / "args.json"))
+    assert status == 2
+    assert "did you mean --learning_rate?" in line
+
+
 def test_training_that_diverges_is_told(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     pictures = {
@@ -185,7 +207,7 @@ def test_training_that_diverges_is_told(tmp_path: Path) -> None:
 
 def test_traceback_is_shown_when_asked_for(tmp_path: Path) -> None:
     status, printed = bundle("run", "--config_file", config("train"), "--dataset_dir", "/nowhere", "--debug", "true")
-    assert status == 1
+    assert status == 2
     assert "Traceback" in printed
     assert "UsageError: --dataset_dir /nowhere" in printed
 
@@ -206,7 +228,6 @@ def test_check_explains_configs_that_monai_cannot_read(tmp_path: Path) -> None:
     content["unread"] = 1
     content["optimizer"]["lr"] = "@learning_rat"
     train.write_text(json.dumps(content))
-    (copy / "configs" / "evaluate.json").write_text('{"weights": "",}')
     metadata = json.loads((copy / "configs" / "metadata.json").read_text())
     metadata["version"] = "one"
     del metadata["network_data_format"]["outputs"]["pred"]["num_channels"]
@@ -216,9 +237,12 @@ def test_check_explains_configs_that_monai_cannot_read(tmp_path: Path) -> None:
     assert "LICENSE is missing" in text
     assert "nothing reads the id 'unread'" in text
     assert "@learning_rat names no id" in text
-    assert "configs/evaluate.json line 1" in text
     assert "metadata.json version" in text
     assert "'num_channels' is a required property" in text
+    (copy / "configs" / "evaluate.json").write_text('{"weights": "",}')
+    text = "\n".join(problems_of_bundle(copy)[1])
+    assert "configs/evaluate.json line 1" in text
+    assert "nothing reads" not in text
 
 
 def test_every_bundle_of_the_repository_is_sound() -> None:

@@ -173,6 +173,14 @@ def test_two_processes_train_with_gloo(small_list: Path, tmp_path: Path) -> None
     assert printed.count("best epoch 1 of 1") == 1
     state = torch.load(tmp_path / "run" / "model.pt", weights_only=True)
     assert not any(name.startswith("module.") for name in state)
+    # the saved network is the validated one, batch norm's running statistics included
+    words = ("--dataset_dir", str(small_list), "--weights", str(tmp_path / "run" / "model.pt"), *SMALL)
+    evaluate = ("--split", "validation", "--output_dir", str(tmp_path / "alone"))
+    status, printed = bundle("run", "--config_file", config("train", "evaluate"), *words, *evaluate)
+    assert status == 0, printed
+    alone, together = (probabilities(rows(tmp_path / name / "predictions.csv")) for name in ("alone", "run"))
+    assert np.allclose(alone, together, atol=1e-5)
+    assert "val_accuracy" in json.loads((tmp_path / "alone" / "metrics.json").read_text())
 
 
 def save_dicom(pixels: np.ndarray, path: Path, photometric: str = "MONOCHROME2") -> None:

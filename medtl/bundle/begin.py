@@ -1,6 +1,7 @@
 """The first seconds of a run: every mistake a user can make is found here, before anything is loaded or written."""
 
 import datetime
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from medtl.bundle.boundary import one_line
 from medtl.console import tell
 from medtl.datalist import DataList
 from medtl.errors import UsageError
+from medtl.metrics import classification
 
 WHOLE_NUMBERS = {"epochs": 1, "batch_size": 1, "image_size": 32, "num_workers": 0, "seed": 0}
 SAMPLE_PRESET = ("epochs", "batch_size", "image_size")
@@ -91,6 +93,10 @@ def check_numbers(recipe: Mapping[str, Any]) -> None:
     rate = recipe.get("learning_rate", 1.0)
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < float("inf"):
         raise UsageError(f"--learning_rate {rate}: expected a number above 0")
+    for name in ("momentum", "weight_decay", "warmup"):
+        value = recipe.get(name, 0)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+            raise UsageError(f"--{name} {value}: expected a number from 0 to below 1")
     world = idist.get_world_size()
     if recipe.get("batch_size", world) % world:
         raise UsageError(
@@ -145,9 +151,12 @@ def share_cores(device: str, num_workers: int) -> None:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // idist.get_world_size() - num_workers))
 
 
-def new_output_dir(bundle: str) -> str:
-    """``runs/<bundle>/<date-time>`` in the working directory; of several processes all get the first one's."""
-    folder = f"runs/{bundle}/{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}"
+def new_output_dir(bundle_root: str) -> str:
+    """``runs/<bundle>/<date-time>`` in the working directory (in the bundle's own folder: beside all bundles, because
+    nothing is ever written into a bundle); of several processes all get the first one's."""
+    root = Path(bundle_root)
+    base = root.parents[1] if Path.cwd().is_relative_to(root) else Path()
+    folder = str(base / "runs" / root.name / f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}")
     return str(idist.broadcast(folder)) if idist.get_world_size() > 1 else folder
 
 
@@ -158,7 +167,9 @@ def open_output_dir(output_dir: str) -> None:
     Raises:
         UsageError: it holds another run, or cannot be made or written.
     """
-    folder = Path(str(output_dir))
+    if not isinstance(output_dir, str) or not output_dir:
+        raise UsageError(f"--output_dir {output_dir}: expected the name of a folder; write a number as ./{output_dir}")
+    folder = Path(output_dir)
     problem = _problem_of(folder) if idist.get_rank() == 0 else ""
     if idist.get_world_size() > 1:
         problem = str(idist.broadcast(problem or "none", safe_mode=True)).removeprefix("none")
@@ -168,7 +179,7 @@ def open_output_dir(output_dir: str) -> None:
 
 def _problem_of(folder: Path) -> str:
     """Why a run cannot write here; empty when it can."""
-    if (folder / "run.json").exists():
+    if any((folder / name).exists() for name in ("model.pt", "predictions.csv")) or _runs(folder / "run.json"):
         return "holds another run; choose another folder"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -178,6 +189,33 @@ def _problem_of(folder: Path) -> str:
     except OSError as error:
         return f"cannot be written: {error.strerror}"
     return ""
+
+
+def _runs(record: Path) -> bool:
+    """Whether a run.json belongs to a run that goes on or has ended well; one that failed may be replaced."""
+    try:
+        return bool(json.loads(record.read_text(encoding="utf-8"))["status"] != "failed")
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
+
+
+@one_line
+def short_name(split: str) -> str:
+    """train, val or test for any name of a split."""
+    for long, short in datalist.SHORT_NAMES.items():
+        if split in (long, short):
+            return short
+    raise UsageError(f"--split {split} is not one of {', '.join(datalist.SHORT_NAMES.values())}")
+
+
+@one_line
+def check_metric(key_metric: str, multilabel: bool) -> None:
+    """Refuse a key metric that will not be there when the first epoch is over."""
+    known = classification.MULTI_LABEL if multilabel else classification.SINGLE_LABEL
+    if key_metric not in known:
+        raise UsageError(f"--key_metric {key_metric} is not one of {', '.join(known)}")
 
 
 @one_line

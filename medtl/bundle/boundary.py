@@ -3,7 +3,9 @@
 import functools
 import os
 import sys
+import traceback
 from collections.abc import Callable
+from types import TracebackType
 from typing import ParamSpec, TypeVar
 
 from medtl.console import debugging, tell
@@ -11,6 +13,24 @@ from medtl.errors import MedtlError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def end_in_one_line() -> None:
+    """Let a MedtlError that MONAI has wrapped (a network or data set that refuses its arguments) end in one line
+    too."""
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        found: BaseException | None = error
+        while found is not None and not isinstance(found, MedtlError):
+            found = found.__cause__ or found.__context__
+        if found is None or debugging():
+            sys.__excepthook__(kind, error, trace)
+        else:
+            tell(f"error: {found}")
+        if found is not None:
+            raise SystemExit(found.exit_status)
+
+    sys.excepthook = hook
 
 
 def one_line(function: Callable[P, R]) -> Callable[P, R]:
@@ -23,7 +43,7 @@ def one_line(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         except MedtlError as error:
             if debugging():
-                raise
+                traceback.print_exc()
             if os.environ.get("RANK", "0") == "0":  # of several processes all find the same mistake; one tells it
                 tell(f"error: {error}")
             sys.exit(error.exit_status)

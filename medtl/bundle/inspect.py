@@ -35,11 +35,13 @@ def problems_of_bundle(folder: Path) -> tuple[str, list[str]]:
     """
     problems = [f"{name} is missing" for name in REQUIRED_FILES if not (folder / name).is_file()]
     configs: dict[str, dict[str, Any]] = {}
+    all_parsed = True
     for path in sorted((folder / "configs").glob("*.json")):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
             problems.append(f"configs/{path.name} line {error.lineno} column {error.colno}: {error.msg}")
+            all_parsed = False
             continue
         except (OSError, UnicodeDecodeError) as error:
             problems.append(f"configs/{path.name} cannot be read: {error}")
@@ -53,7 +55,8 @@ def problems_of_bundle(folder: Path) -> tuple[str, list[str]]:
         problems += problems_of_metadata(metadata)
     combinations = [names for names in COMBINATIONS if all(name in configs for name in names)]
     problems += [problem for names in combinations for problem in _undefined(merged(configs, names), names)]
-    problems += unread_ids(configs)
+    if all_parsed:  # an unreadable config may be the one that reads an id
+        problems += unread_ids(configs)
     return f"bundle of {len(configs)} configs", list(dict.fromkeys(problems))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser, run
 
-from medtl.bundle.boundary import one_line
+from medtl.bundle.boundary import end_in_one_line, one_line
 from medtl.errors import UsageError
 
 RUN_ARGUMENTS = frozenset(inspect.signature(run).parameters) - {"override"}
@@ -48,6 +48,9 @@ def command_line(argv: Sequence[str] | None = None) -> CommandLine | None:
             following = words[number + 1] if number + 1 < len(words) else ""
             value = match[2] if match[2] is not None else following
             found[match[1].replace("-", "_")] = value
+    if "args_file" in found and Path(found["args_file"]).is_file():
+        listed = ConfigParser.load_config_file(found["args_file"])
+        found = {**{name: str(value) for name, value in listed.items()}, **found}
     if "config_file" not in found:
         return None
     overrides = {name: value for name, value in found.items() if name not in RUN_ARGUMENTS}
@@ -76,6 +79,7 @@ def refuse_unknown(argv: Sequence[str] | None = None) -> None:
     line = command_line(argv)
     if line is None:
         return
+    end_in_one_line()
     parser = ConfigParser()
     parser.read_config([str(path) for path in line.config_files])
     meta = line.config_files[0].parent / "metadata.json"

@@ -1,5 +1,6 @@
 """run.json: enough to say later what a run was: versions, seed, config, data hash, device, duration."""
 
+import atexit
 import datetime
 import json
 import platform
@@ -62,6 +63,7 @@ class RunRecord:
     def open(self, folder: str) -> None:
         """Write run.json with status "running", on the first process."""
         if idist.get_rank() == 0:
+            atexit.register(self._fail, Path(folder))
             self._write(Path(folder))
 
     def close(self, folder: Path, **outcome: Any) -> None:
@@ -69,6 +71,12 @@ class RunRecord:
         seconds = round(time.monotonic() - self._started, 1)
         self._content |= {"status": "finished", "duration_s": seconds, **outcome}
         self._write(folder)
+
+    def _fail(self, folder: Path) -> None:
+        """At the process's end: a run that is not closed by then has failed, and its folder may be used again."""
+        if self._content["status"] == "running" and folder.is_dir():
+            self._content["status"] = "failed"
+            self._write(folder)
 
     def _write(self, folder: Path) -> None:
         write_text(folder / "run.json", json.dumps(self._content, indent=1, ensure_ascii=False, default=str) + "\n")

@@ -7,6 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, f1_score, recall_score, roc_auc_score
 
+SINGLE_LABEL = ("accuracy", "class_weighted_accuracy", "f1_macro", "f1_weighted", "auc")
+MULTI_LABEL = ("auc", "accuracy")
+
 
 def single_label(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> dict[str, float]:
     """Scores where each image has one class.

@@ -68,9 +68,11 @@ class ClassificationScores:
         self._batches.append((engine.state.batch["index"], output["label"].detach(), output["pred"].detach().float()))
 
     def _score(self, engine: Engine) -> None:
-        index, labels, logits = (torch.cat(parts).cpu() for parts in zip(*self._batches, strict=True))
-        probabilities = class_probabilities(logits, self.multilabel)
-        predictions = gather(index.numpy(), labels.numpy(), probabilities.numpy())
+        own: tuple[NDArray, ...] = ()  # a process may have no image, where there are more processes than images
+        if self._batches:
+            index, labels, logits = (torch.cat(parts).cpu() for parts in zip(*self._batches, strict=True))
+            own = index.numpy(), labels.numpy(), class_probabilities(logits, self.multilabel).numpy()
+        predictions = gather(own)
         broken = int((~np.isfinite(predictions.probabilities).all(axis=1)).sum())
         if broken:
             raise MedtlError(
@@ -83,12 +85,15 @@ class ClassificationScores:
         engine.state.metrics.update({f"{self.prefix}_{name}": value for name, value in scores.items()})
 
 
-def gather(index: NDArray, labels: NDArray, probabilities: NDArray) -> Predictions:
-    """Join what all processes predicted, each image once, in the order of the data list."""
-    parts = [(index, labels, probabilities)]
+def gather(own: tuple[NDArray, ...]) -> Predictions:
+    """Join what all processes predicted (index, labels, probabilities; or nothing), each image once, in the order of
+    the data list."""
+    parts = [own]
     if idist.get_world_size() > 1:
-        parts = [None] * idist.get_world_size()  # type: ignore[list-item]
-        torch.distributed.all_gather_object(parts, (index, labels, probabilities))
-    indices, all_labels, all_probabilities = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        parts = [()] * idist.get_world_size()
+        torch.distributed.all_gather_object(parts, own)
+    indices, all_labels, all_probabilities = (
+        np.concatenate(arrays) for arrays in zip(*filter(None, parts), strict=True)
+    )
     unique, first = np.unique(indices, return_index=True)
     return Predictions(unique, all_labels[first], all_probabilities[first])

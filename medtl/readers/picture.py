@@ -129,16 +129,20 @@ def _dicom(path: Path, ct_window: Sequence[float]) -> NDArray[np.uint8]:
 
 
 def _nifti_slice(path: Path, index: int, ct_window: Sequence[float]) -> NDArray[np.uint8]:
-    volume = _volume(path)
-    is_ct = volume.array.min() < HU_OF_AIR
-    low, high = _range(volume.array, ct_window if is_ct else None)
-    return intensity.scale(display(volume.array[:, :, index]), low, high)
+    low, high = _volume_range(path, tuple(ct_window))
+    return intensity.scale(display(_volume(path).array[:, :, index]), low, high)
 
 
 @functools.lru_cache(maxsize=1)
 def _volume(path: Path) -> Volume:
     """The first channel; a volume's slices are asked for one after the other: it is decoded once."""
     return read_nifti(path, channel=0)
+
+
+@functools.lru_cache(maxsize=1)
+def _volume_range(path: Path, ct_window: tuple[float, ...]) -> tuple[float, float]:
+    array = _volume(path).array
+    return _range(array, ct_window if array.min() < HU_OF_AIR else None)
 
 
 def _grey(values: NDArray, ct_window: Sequence[float] | None) -> NDArray[np.uint8]:

@@ -47,7 +47,6 @@ def _label(label: int | list[int]) -> str:
 
 
 def write_metrics(path: Path, metrics: Mapping[str, float]) -> None:
-    """Flat JSON of numbers; what is not defined (NaN, such as the AUC of one class) is null, since JSON knows no
-    NaN."""
-    finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+    """Flat JSON of numbers; what is not defined (NaN, such as the AUC of one class) is left out."""
+    finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
     write_text(path, json.dumps(finite, indent=1) + "\n")
