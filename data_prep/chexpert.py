@@ -131,13 +131,15 @@ def read_table(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     is_odd = (~np.isnan(values) & ~np.isin(values, (-1, 0, 1))) | (
         np.isnan(values) & words[FINDINGS].notna().to_numpy()
     )
-    again = table["Path"].duplicated().to_numpy()
+    odd_rows = is_odd.any(axis=1)
+    # of a path that stands there twice the first usable row counts
+    again = ~odd_rows & table["Path"].where(~odd_rows).duplicated().to_numpy()
     left_out = []
-    for row in np.flatnonzero(is_odd.any(axis=1) | again):
+    for row in np.flatnonzero(odd_rows | again):
         column = FINDINGS[int(is_odd[row].argmax())]
         odd = f"line {row + 2} of {path.name}: {column} is not 1, 0, -1 or blank"
-        left_out.append((str(table["Path"].iloc[row]), odd if is_odd[row].any() else f"stands twice in {path.name}"))
-    return table[~(is_odd.any(axis=1) | again)], left_out
+        left_out.append((str(table["Path"].iloc[row]), odd if odd_rows[row] else f"stands twice in {path.name}"))
+    return table[~(odd_rows | again)], left_out
 
 
 def positives(table: pd.DataFrame, rule: Rule) -> np.ndarray:

@@ -340,3 +340,23 @@ def test_no_table_is_a_usage_error(prep: Callable[..., Any], tmp_path: Path) -> 
     assert ended.status == 2
     assert "train.csv" in ended.err
     assert not ended.folder.exists()
+
+
+def test_odd_and_repeated_rows_are_left_out_and_the_rest_is_taken(
+    prep: Callable[..., Any], write_chexpert: Callable[..., Path], tmp_path: Path
+) -> None:
+    raw = write_chexpert(tmp_path / "raw", [(path, {"Edema": "1.0"}) for path, _ in MADE])
+    table = raw / "CheXpert-v1.0-small" / "train.csv"
+    head, first, *rest = table.read_text().splitlines()
+    odd = first.replace(",1.0,", ",yes,")
+    table.write_text("\n".join([head, odd, first, first, *rest]) + "\n")
+    (raw / "CheXpert-v1.0-small" / "valid.csv").write_text("junk")
+    ended = prep("chexpert", "--raw", raw)
+    assert ended.status == 3
+    text = (ended.folder / "rejected.csv").read_text()
+    assert "line 2 of train.csv: Edema is not 1, 0, -1 or blank" in text
+    assert "stands twice in train.csv" in text
+    assert "valid.csv,\"is not CheXpert's table: it has no column Path" in text
+    assert (
+        len({entry["image"] for split in ("training", "validation") for entry in ended.listed[split]}) == len(rest) + 1
+    )
