@@ -49,12 +49,15 @@ class Backbone:
         head: name of its last linear layer.
         stages: names of the modules whose outputs are its stages, shallow to deep.
         last_norm: the norm layer of the last block, where Grad-CAM looks.
+        parts: modules and parameters of the trunk in the order of the forward pass: the stem, then one group a stage;
+            each parameter of the trunk belongs to one of them. This is what can be frozen.
     """
 
     build: Callable[[int, int, int], nn.Module]
     head: str
     stages: tuple[str, ...]
     last_norm: str
+    parts: tuple[tuple[str, ...], ...]
 
 
 def _resnet(make: Callable[..., nn.Module], norms: int, blocks: int) -> Backbone:
@@ -68,7 +71,9 @@ def _resnet(make: Callable[..., nn.Module], norms: int, blocks: int) -> Backbone
             bias_downsample=False,
         )
 
-    return Backbone(build, "fc", ("layer1", "layer2", "layer3", "layer4"), f"layer4.{blocks - 1}.bn{norms}")
+    stages = ("layer1", "layer2", "layer3", "layer4")
+    parts = (("conv1", "bn1"), *((stage,) for stage in stages))
+    return Backbone(build, "fc", stages, f"layer4.{blocks - 1}.bn{norms}", parts)
 
 
 def _vit(in_channels: int, image_size: int, num_classes: int) -> nn.Module:
@@ -100,13 +105,30 @@ BACKBONES = MappingProxyType(
         "resnet50": _resnet(resnet50, norms=3, blocks=3),
         "resnet101": _resnet(resnet101, norms=3, blocks=3),
         "vit_b16": Backbone(
-            _vit, "classification_head", ("blocks.2", "blocks.5", "blocks.8", "blocks.11"), "blocks.11.norm1"
+            _vit,
+            "classification_head",
+            ("blocks.2", "blocks.5", "blocks.8", "blocks.11"),
+            "blocks.11.norm1",
+            (
+                ("patch_embedding", "cls_token"),
+                ("blocks.0", "blocks.1", "blocks.2"),
+                ("blocks.3", "blocks.4", "blocks.5"),
+                ("blocks.6", "blocks.7", "blocks.8"),
+                ("blocks.9", "blocks.10", "blocks.11", "norm"),
+            ),
         ),
         "densenet121": Backbone(
             _densenet,
             "class_layers.out",
             ("features.denseblock1", "features.denseblock2", "features.denseblock3", "features.norm5"),
             "features.norm5",
+            (
+                ("features.conv0", "features.norm0"),
+                ("features.denseblock1",),
+                ("features.transition1", "features.denseblock2"),
+                ("features.transition2", "features.denseblock3"),
+                ("features.transition3", "features.denseblock4", "features.norm5"),
+            ),
         ),
     }
 )

@@ -12,7 +12,7 @@ from torch import nn
 from medtl.bundle.boundary import one_line
 from medtl.errors import MedtlError
 from medtl.networks.classifier import backbone_of
-from medtl.networks.state_dicts import StateDict, in_our_names, read_state_dict
+from medtl.networks.state_dicts import StateDict, disagreements, in_our_names, read_state_dict
 
 POSITIONS = "patch_embedding.position_embeddings"
 UNUSED = "norm_cross_attn"  # MONAI's ViT makes it and never uses it
@@ -32,6 +32,7 @@ class LoadReport:
         dropped: the file's head, left out on purpose.
         adapted: name to what was done to make it fit (channels, positions).
         coverage: loaded share of the trunk's parameters, 0..1.
+        normalization: a sentence when the images are not normalised as the weights expect, or nobody says how that is.
     """
 
     source: str
@@ -42,6 +43,7 @@ class LoadReport:
     dropped: tuple[str, ...]
     adapted: Mapping[str, str]
     coverage: float
+    normalization: str = ""
 
     def __str__(self) -> str:
         parts = [f"{100 * self.coverage:.1f} % of the trunk's parameters loaded ({len(self.loaded)} tensors)"]
@@ -51,6 +53,7 @@ class LoadReport:
             parts.append(f"{len(self.mismatched)} of another shape (first {name}: {there}, expected {here})")
         parts += [f"head left out ({', '.join(self.dropped)})"] if self.dropped else []
         parts += [f"{name}: {what}" for name, what in self.adapted.items()]
+        parts += [self.normalization] if self.normalization else []
         return f"{self.source}: {'; '.join(parts)}"
 
 
@@ -61,7 +64,7 @@ def load_pretrained(
 
     Args:
         network: as ``build_classifier`` made it; filled in place only when enough fits.
-        source: a ``.pt`` or ``.safetensors`` file, or a bundle with ``models/``.
+        source: a ``.pt`` or ``.safetensors`` file, or a bundle with ``models/`` or its ``.zip``.
         backbone: the network's name.
         least: the share of the trunk's parameters that must be loaded; all by default.
         option: the argument that errors name.
@@ -157,23 +160,12 @@ def load_exactly(network: nn.Module, weights: str) -> None:
 
     Args:
         network: filled in place.
-        weights: a ``.pt`` or ``.safetensors`` file.
+        weights: a ``.pt`` or ``.safetensors`` file, or a bundle with ``models/`` or its ``.zip``.
 
     Raises:
         MedtlError: names the first disagreements and counts the rest.
     """
     state = read_state_dict(Path(str(weights)))
-    wanted = network.state_dict()
-    missing = [name for name in wanted if name not in state]
-    unexpected = [name for name in state if name not in wanted]
-    shapes = [
-        f"{name} is {tuple(state[name].shape)}, expected {tuple(wanted[name].shape)}"
-        for name in wanted
-        if name in state and state[name].shape != wanted[name].shape
-    ]
-    if missing or unexpected or shapes:
-        told = [f"{len(missing)} missing (first {missing[0]})"] if missing else []
-        told += [f"{len(unexpected)} unexpected (first {unexpected[0]})"] if unexpected else []
-        told += [f"{len(shapes)} of another shape (first {shapes[0]})"] if shapes else []
-        raise MedtlError(f"--weights {weights} are not of this network: of {len(wanted)} tensors {'; '.join(told)}")
+    if found := disagreements(state, network.state_dict()):
+        raise MedtlError(f"--weights {weights} are not of this network: {found}")
     network.load_state_dict(state)

@@ -1,5 +1,6 @@
 """Weights of other libraries compute the same in our networks; what does not fit is refused with a report."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,52 @@ def timm_vit(x: torch.Tensor, s: State, eps: float = 1e-6) -> torch.Tensor:
     return layer_norm(x, "norm")[:, 0]
 
 
+def mmpretrain_vit(x: torch.Tensor, s: State) -> torch.Tensor:
+    """The class token that MMPretrain's VisionTransformer (arch b, patch 16) hands to its head, from its files'
+    names."""
+
+    def layer_norm(v: torch.Tensor, name: str) -> torch.Tensor:
+        return F.layer_norm(v, (768,), s[f"backbone.{name}.weight"], s[f"backbone.{name}.bias"], 1e-6)
+
+    def linear(v: torch.Tensor, name: str) -> torch.Tensor:
+        return F.linear(v, s[f"backbone.{name}.weight"], s[f"backbone.{name}.bias"])
+
+    first = "backbone.patch_embed.projection"
+    patches = F.conv2d(x, s[f"{first}.weight"], s[f"{first}.bias"], stride=16).flatten(2).mT
+    tokens = torch.cat([s["backbone.cls_token"].repeat(len(x), 1, 1), patches], dim=1) + s["backbone.pos_embed"]
+    for n in range(12):
+        qkv = linear(layer_norm(tokens, f"layers.{n}.ln1"), f"layers.{n}.attn.qkv")
+        q, k, v = (part.unflatten(2, (12, 64)).transpose(1, 2) for part in qkv.chunk(3, dim=2))
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        tokens = tokens + linear(mixed, f"layers.{n}.attn.proj")
+        hidden = F.gelu(linear(layer_norm(tokens, f"layers.{n}.ln2"), f"layers.{n}.ffn.layers.0.0"))
+        tokens = tokens + linear(hidden, f"layers.{n}.ffn.layers.1")
+    return layer_norm(tokens, "ln1")[:, 0]
+
+
+def mmpretrain_state() -> State:
+    """A checkpoint as MMPretrain names it, with weights drawn here: nothing of ours takes part."""
+    random = torch.Generator().manual_seed(9)
+
+    def draw(*shape: int, around: float = 0.0) -> torch.Tensor:
+        return around + 0.03 * torch.randn(*shape, generator=random)
+
+    shapes = {"attn.qkv": (2304, 768), "attn.proj": (768, 768)}
+    shapes |= {"ffn.layers.0.0": (3072, 768), "ffn.layers.1": (768, 3072)}
+    state = {"cls_token": draw(1, 1, 768), "pos_embed": draw(1, 197, 768)}
+    state |= {"patch_embed.projection.weight": draw(768, 3, 16, 16), "patch_embed.projection.bias": draw(768)}
+    for n in range(12):
+        for norm_layer in ("ln1", "ln2"):
+            state[f"layers.{n}.{norm_layer}.weight"] = draw(768, around=1.0)
+            state[f"layers.{n}.{norm_layer}.bias"] = draw(768)
+        for name, shape in shapes.items():
+            state[f"layers.{n}.{name}.weight"] = draw(*shape)
+            state[f"layers.{n}.{name}.bias"] = draw(shape[0])
+    state |= {"ln1.weight": draw(768, around=1.0), "ln1.bias": draw(768)}
+    head = {"head.layers.head.weight": draw(1000, 768), "head.layers.head.bias": draw(1000)}
+    return {f"backbone.{name}": tensor for name, tensor in state.items()} | head
+
+
 def scrambled(state: State) -> State:
     """Weights and statistics that no default has, small enough to stay finite."""
     torch.manual_seed(3)
@@ -149,6 +196,12 @@ def test_torchvision_densenet_computes_the_same(tmp_path: Path) -> None:
     image = torch.rand(2, 3, 64, 64)
     found = features_before_head(network, "class_layers.out", image)
     assert torch.allclose(found, torchvision_densenet(image, state), rtol=1e-4, atol=1e-5)
+    # the released file is older than the network's code: norm.1 for norm1, and no counters
+    old = {re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", n): t for n, t in state.items()}
+    torch.save({n: t for n, t in old.items() if "num_batches_tracked" not in n}, tmp_path / "released.pth")
+    again = build_classifier("densenet121", 3).eval()
+    assert load_pretrained(again, tmp_path / "released.pth", "densenet121").coverage == 1.0
+    assert torch.equal(features_before_head(again, "class_layers.out", image), found)
 
 
 @torch.no_grad()
@@ -183,6 +236,22 @@ def test_timm_and_torchvision_vit_compute_the_same_at_their_epsilon(tmp_path: Pa
                 module.eps = 1e-6
         found = features_before_head(network, "classification_head", image)
         assert torch.allclose(found, expected, atol=1e-4)
+
+
+@torch.no_grad()
+def test_mmpretrains_vit_computes_the_same_at_its_epsilon(tmp_path: Path) -> None:
+    state = mmpretrain_state()
+    torch.save({"meta": {}, "state_dict": state}, tmp_path / "vit-base.pth")
+    network = build_classifier("vit_b16", 3).eval()
+    report = load_pretrained(network, tmp_path / "vit-base.pth", "vit_b16")
+    assert (report.coverage, report.missing, report.unexpected) == (1.0, (), ())
+    assert set(report.dropped) == {"classification_head.weight", "classification_head.bias"}
+    for module in network.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            module.eps = 1e-6
+    image = torch.rand(1, 3, 224, 224)
+    found = features_before_head(network, "classification_head", image)
+    assert torch.allclose(found, mmpretrain_vit(image, state), atol=1e-4)
 
 
 def test_real_imagenet_weights_fill_the_whole_trunk(shared_data: Path) -> None:
@@ -257,12 +326,14 @@ def test_what_does_not_fit_is_refused_and_leaves_the_network_alone(tmp_path: Pat
     torch.save({(f"x{k}" if k % 10 else n): state[n] for k, n in enumerate(names)}, tmp_path / "renamed.pt")
     torch.save(build_classifier("resnet50", 2).state_dict(), tmp_path / "other.pt")
     torch.save({"conv1.weight": print}, tmp_path / "code.pt")
+    torch.save({**state, "conv1.weight": state["conv1.weight"] * torch.nan}, tmp_path / "broken.pt")
     (tmp_path / "cut.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{")
     for file, words in (
         ("half.pt", "missing .first"),
         ("renamed.pt", "unexpected .first"),
         ("other.pt", "of another shape"),
-        ("code.pt", "not a readable file of tensors"),
+        ("code.pt", "holds code .print., which was not run"),
+        ("broken.pt", "NaN or infinite weights in 1 tensors .first conv1.weight"),
         ("cut.safetensors", "not a readable safetensors file"),
     ):
         with pytest.raises(MedtlError, match=words):

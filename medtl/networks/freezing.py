@@ -1,0 +1,110 @@
+"""Which parts of a network train, and how fast.
+
+A stage is what ``Backbone.parts`` says: of a ResNet ``layer1`` to ``layer4``, of DenseNet-121 a dense block with the
+transition before it, of ViT-B/16 three blocks of twelve. The last norm belongs to the last stage; the stem (first
+convolution and its norm, or patch embedding, positions and class token) to none, so it trains with ``none`` only.
+"""
+
+import re
+from typing import Any
+
+from torch import nn
+
+from medtl.bundle.boundary import one_line
+from medtl.errors import UsageError
+from medtl.networks.classifier import backbone_of
+
+EXPECTED = "expected none, trunk (only the head trains) or all_but_last:N (head and last N stages train)"
+UNUSED = "norm_cross_attn"  # MONAI's ViT makes it and never uses it; it has no gradient that DDP could wait for
+
+
+@one_line
+def freeze(network: nn.Module, backbone: str, how: str) -> None:
+    """Freeze the first parts of a trunk, before the optimiser is built and before DDP wraps the network.
+
+    Frozen parameters need no gradient. Frozen parts compute as in evaluation whatever ``network.train()`` says, which
+    a trainer calls in each iteration: their running statistics stay as they were and dropout in them is off.
+
+    Args:
+        network: as ``build_classifier`` made it.
+        backbone: its name.
+        how: ``none``; ``trunk``; or ``all_but_last:N`` with N of 0 (as ``trunk``) to 4 (only the stem is frozen).
+
+    Raises:
+        UsageError: ``how`` is none of these.
+    """
+    frozen = frozen_parts(backbone, how)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(UNUSED not in name and not any(_belongs(name, part) for part in frozen))
+    modules = dict(network.named_modules())
+    for part in frozen:
+        if part in modules:  # a class token is a bare parameter
+            modules[part].register_forward_pre_hook(_evaluate_if_frozen)
+
+
+def frozen_parts(backbone: str, how: str) -> tuple[str, ...]:
+    """Names of the modules and parameters that ``freeze`` freezes.
+
+    Raises:
+        UsageError: ``how`` is not understood.
+    """
+    parts = backbone_of(backbone).parts
+    stages = len(parts) - 1
+    if how == "none":
+        return ()
+    match = re.fullmatch(r"all_but_last:(\d+)", str(how))
+    if how != "trunk" and match is None:
+        raise UsageError(f"--freeze {how}: {EXPECTED}")
+    training = int(match[1]) if match else 0
+    if training > stages:
+        raise UsageError(f"--freeze {how}: {backbone} has {stages} stages, so N is 0 to {stages}")
+    groups = parts[: len(parts) - training]
+    return tuple(name for group in groups for name in group)
+
+
+def _belongs(parameter: str, part: str) -> bool:
+    return parameter == part or parameter.startswith(f"{part}.")
+
+
+def _evaluate_if_frozen(module: nn.Module, inputs: object) -> None:
+    """Forward pre-hook: whoever has set the mode last, a part that does not train computes as in evaluation."""
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        module.eval()
+
+
+@one_line
+def parameter_groups(
+    network: nn.Module, backbone: str, learning_rate: float, trunk_multiplier: float = 1.0
+) -> list[dict[str, Any]]:
+    """Parameters for a torch optimiser: the head at ``learning_rate``, the trunk at a share of it.
+
+    Args:
+        network: as ``build_classifier`` made it, frozen or not.
+        backbone: its name.
+        learning_rate: of the head, above 0.
+        trunk_multiplier: the trunk's rate in terms of the head's, above 0 and at most 1.
+
+    Returns:
+        One or two dictionaries ``{name, params, lr}``, the head first; frozen parameters are left out.
+
+    Raises:
+        UsageError: a value is out of its range.
+    """
+    for option, value in (("--learning_rate", learning_rate), ("--trunk_multiplier", trunk_multiplier)):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+            raise UsageError(f"{option} {value}: expected a number above 0")
+    if trunk_multiplier > 1:
+        raise UsageError(
+            f"--trunk_multiplier {trunk_multiplier}: expected at most 1 (to keep the trunk still: --freeze trunk)"
+        )
+    head = backbone_of(backbone).head
+    training = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
+    groups = [
+        {"name": "head", "params": [p for n, p in training if _belongs(n, head)], "lr": learning_rate},
+        {
+            "name": "trunk",
+            "params": [p for n, p in training if not _belongs(n, head)],
+            "lr": learning_rate * trunk_multiplier,
+        },
+    ]
+    return [group for group in groups if group["params"]]
