@@ -46,11 +46,13 @@ class ClassificationScores:
     Args:
         prefix: short name of the split, such as "val".
         multilabel: logits are independent yes-or-no answers (sigmoid) instead of one choice (softmax).
+        positive: index of the class whose sensitivity and the like are added, where there are two classes.
     """
 
-    def __init__(self, prefix: str, multilabel: bool = False) -> None:
+    def __init__(self, prefix: str, multilabel: bool = False, positive: int | None = None) -> None:
         self.prefix = prefix
         self.multilabel = multilabel
+        self.positive = positive
         self._batches: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
     def attach(self, engine: Engine) -> None:
@@ -81,6 +83,9 @@ class ClassificationScores:
             )
         score = classification.multi_label if self.multilabel else classification.single_label
         scores = score(predictions.labels, predictions.probabilities)
+        if self.positive is not None:
+            of_positive = predictions.probabilities[:, self.positive]
+            scores |= classification.binary(predictions.labels, of_positive, self.positive, 0.5)
         engine.state.predictions = predictions
         engine.state.metrics.update({f"{self.prefix}_{name}": value for name, value in scores.items()})
 

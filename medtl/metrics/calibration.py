@@ -1,0 +1,113 @@
+"""Whether a probability of 0.8 is right four times in five: calibration of the class that a network names.
+
+Confidence is the largest probability of an image. References: Guo et al. 2017 (expected calibration error with 15
+bins of equal width), Kumar, Liang and Ma 2019 (the debiased error), Brier 1950.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+CALIBRATION = ("ece", "brier")
+BINS = 15
+
+
+@dataclass(frozen=True)
+class Bin:
+    """A point of the reliability curve.
+
+    Attributes:
+        low, high: edges of the bin, ``low < confidence <= high``.
+        confidence: mean of the images in it, 0..1.
+        accuracy: share of them that were recognised, 0..1.
+        count: how many.
+    """
+
+    low: float
+    high: float
+    confidence: float
+    accuracy: float
+    count: int
+
+
+def scores(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> dict[str, float]:
+    """The metrics ``CALIBRATION``: small is good.
+
+    Args:
+        labels: (n,) class indices.
+        probabilities: (n, n_classes), rows adding up to 1.
+
+    Returns:
+        ``ece``, 0..1: mean over the images of \\|accuracy - confidence\\| of their bin, 15 bins of equal width. It is
+        never negative, so on few images even a perfect network gets one well above 0: see ``debiased_error``.
+        ``brier``: squared error of the probabilities, 0..1 for two classes (of either), 0..2 (summed over the classes,
+        as Brier did) for more.
+    """
+    error = sum(each.count * abs(each.accuracy - each.confidence) for each in reliability(labels, probabilities))
+    return {"ece": error / len(labels), "brier": float(image_brier(labels, probabilities).mean())}
+
+
+def reliability(labels: NDArray[np.int64], probabilities: NDArray[np.floating], bins: int = BINS) -> list[Bin]:
+    """Points of the reliability curve: the bins of equal width that hold an image, by rising confidence.
+
+    Args:
+        labels: (n,) class indices.
+        probabilities: (n, n_classes), rows adding up to 1.
+        bins: of 0..1.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == labels
+    place = bin_of(confidence, bins)
+    return [
+        Bin(
+            low=b / bins,
+            high=(b + 1) / bins,
+            confidence=float(confidence[place == b].mean()),
+            accuracy=float(right[place == b].mean()),
+            count=int((place == b).sum()),
+        )
+        for b in np.unique(place).tolist()
+    ]
+
+
+def debiased_error(labels: NDArray[np.int64], probabilities: NDArray[np.floating], bins: int = BINS) -> float:
+    """Root of the mean squared calibration error without what chance alone adds (Kumar, Liang and Ma 2019).
+
+    Bins hold equally many images (those with one confidence stay together); from each bin's squared gap the variance
+    of its accuracy, a(1 - a) / (n_b - 1), is taken off; bins with one image say nothing and are left out.
+
+    Args:
+        labels: (n,) class indices.
+        probabilities: (n, n_classes), rows adding up to 1.
+        bins: at most so many.
+
+    Returns:
+        0..1, in units of probability; 0 where the gaps are no larger than chance makes them, NaN without a bin of two.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == labels
+    edges = np.quantile(confidence, np.arange(1, bins) / bins)
+    place = np.searchsorted(edges, confidence, side="left")
+    count = np.bincount(place, minlength=bins)
+    use = count > 1
+    count = count[use].astype(np.float64)
+    accuracy = np.bincount(place, weights=right, minlength=bins)[use] / count
+    gap = accuracy - np.bincount(place, weights=confidence, minlength=bins)[use] / count
+    if not len(count):
+        return math.nan
+    squared = float((count * (gap**2 - accuracy * (1 - accuracy) / (count - 1))).sum() / count.sum())
+    return math.sqrt(max(squared, 0.0))
+
+
+def bin_of(confidence: NDArray[np.float64], bins: int = BINS) -> NDArray[np.int64]:
+    """(n,) bin of equal width, open below and closed above, that each confidence of (n,) falls into."""
+    return np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+
+
+def image_brier(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(n,) Brier score of each image; arguments and range as of ``scores``."""
+    n_classes = probabilities.shape[1]
+    errors = probabilities.astype(np.float64) - (labels[:, np.newaxis] == np.arange(n_classes))
+    return (errors**2).sum(axis=1) / (2 if n_classes == 2 else 1)

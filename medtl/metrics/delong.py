@@ -1,0 +1,182 @@
+"""Standard errors of areas under the ROC curve, and of their difference on the same images, without resampling.
+
+DeLong, DeLong and Clarke-Pearson 1988, computed with midranks in n log n (Sun and Xu 2014). They take images as
+independent; with ``patients`` the images of one patient may be alike (Obuchowski 1997), which gives the same numbers
+where each patient has one image.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+from scipy.stats import norm, rankdata
+
+from medtl.metrics.weighted import by_patient
+
+Patients = Sequence[str] | NDArray
+
+
+@dataclass(frozen=True)
+class Area:
+    """An area under the ROC curve.
+
+    Attributes:
+        value: 0..1.
+        se: its standard error.
+        low, high: of the interval; NaN where none is defined.
+    """
+
+    value: float
+    se: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class AreaDifference:
+    """How much one area exceeds another on the same images.
+
+    Attributes:
+        first, second: the areas.
+        value: first minus second.
+        se: its standard error.
+        low, high: of the interval, -1..1.
+        z: value / se.
+        p: two-sided, of no difference.
+    """
+
+    first: float
+    second: float
+    value: float
+    se: float
+    low: float
+    high: float
+    z: float
+    p: float
+
+
+def auc_covariance(
+    labels: NDArray, scores: NDArray[np.floating], patients: Patients | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Areas of several scores of the same images, and how they vary together.
+
+    Args:
+        labels: (n,) true where the image is of the positive class.
+        scores: (k, n), higher is more positive; ties count half.
+        patients: (n,) whose image each is; None where no patient has two.
+
+    Returns:
+        (k,) areas and their (k, k) covariance. Areas are NaN unless both classes occur, the covariance unless each has
+        images of two patients.
+
+    Raises:
+        ValueError: a score is not a number.
+    """
+    positive, table = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
+    if np.isnan(table).any():
+        raise ValueError("scores hold NaN")
+    k = len(table)
+    ups, downs = int(positive.sum()), int((~positive).sum())
+    if not ups or not downs:
+        return np.full(k, np.nan), np.full((k, k), np.nan)
+    # Sun and Xu: how many of the other class an image outranks is its rank among all less its rank among its own
+    ranks = rankdata(table, axis=1)
+    outranked = (ranks[:, positive] - rankdata(table[:, positive], axis=1)) / downs
+    outranking = 1 - (ranks[:, ~positive] - rankdata(table[:, ~positive], axis=1)) / ups
+    areas = outranked.mean(axis=1)
+
+    patient, count = (np.arange(len(positive)), len(positive)) if patients is None else by_patient(patients)
+    up = _by_cluster(outranked - areas[:, np.newaxis], patient[positive], count)
+    down = _by_cluster(outranking - areas[:, np.newaxis], patient[~positive], count)
+    with_up, with_down = len(np.unique(patient[positive])), len(np.unique(patient[~positive]))
+    if with_up < 2 or with_down < 2:
+        return areas, np.full((k, k), np.nan)
+    # Obuchowski's S10, S01 and S11, already over M², N² and MN
+    s10 = with_up / (with_up - 1) * (up @ up.T) / ups**2
+    s01 = with_down / (with_down - 1) * (down @ down.T) / downs**2
+    s11 = count / (count - 1) * (up @ down.T) / (ups * downs)
+    return areas, s10 + s01 + s11 + s11.T
+
+
+def auc_variance(
+    labels: NDArray, scores: NDArray[np.floating], patients: Patients | None = None
+) -> tuple[float, float]:
+    """Area and its variance; arguments as of ``auc_covariance``, but scores (n,)."""
+    areas, covariance = auc_covariance(labels, np.asarray(scores)[np.newaxis], patients)
+    return float(areas[0]), float(covariance[0, 0])
+
+
+def auc_interval(
+    labels: NDArray,
+    scores: NDArray[np.floating],
+    patients: Patients | None = None,
+    level: float = 0.95,
+    method: Literal["logit", "wald"] = "logit",
+) -> Area:
+    """Area with its interval.
+
+    Args:
+        labels: (n,) true where the image is of the positive class.
+        scores: (n,), higher is more positive.
+        patients: (n,) whose image each is; None where no patient has two.
+        level: of confidence.
+        method: ``logit`` builds the interval on log(A / (1 - A)) with standard error se / (A (1 - A)) and maps it back
+            (Pepe 2003, section 5.2): it stays inside 0..1 and covers better near 1. ``wald`` is A ± z se, cut off at 0
+            and 1, as most software prints it.
+
+    Returns:
+        The interval is NaN where the standard error is 0 (an area of exactly 1 says nothing about its uncertainty) or
+        not defined.
+    """
+    area, variance = auc_variance(labels, scores, patients)
+    se = math.sqrt(max(variance, 0.0)) if not math.isnan(variance) else math.nan
+    if not se > 1e-12 or not 0 < area < 1:
+        return Area(area, se, math.nan, math.nan)
+    z = float(norm.ppf((1 + level) / 2))
+    if method == "wald":
+        return Area(area, se, max(area - z * se, 0.0), min(area + z * se, 1.0))
+    centre, half = float(logit(area)), z * se / (area * (1 - area))
+    return Area(area, se, float(expit(centre - half)), float(expit(centre + half)))
+
+
+def paired_test(
+    labels: NDArray,
+    first: NDArray[np.floating],
+    second: NDArray[np.floating],
+    patients: Patients | None = None,
+    level: float = 0.95,
+) -> AreaDifference:
+    """DeLong's test of two models on the same images.
+
+    Args:
+        labels: (n,) true where the image is of the positive class.
+        first, second: (n,) scores, higher is more positive.
+        patients: (n,) whose image each is; None where no patient has two.
+        level: of confidence.
+
+    Returns:
+        Where the two never differ: z 0, p 1 and no interval; where no standard error is defined, or it is 0 although
+        the areas differ, z, p and the interval are NaN.
+    """
+    areas, covariance = auc_covariance(labels, np.stack([first, second]), patients)
+    value = float(areas[0] - areas[1])
+    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    se = math.sqrt(max(variance, 0.0)) if not math.isnan(variance) else math.nan
+    low = high = z = p = math.nan
+    if se > 1e-9:
+        z = value / se
+        p = float(2 * norm.sf(abs(z)))
+        half = float(norm.ppf((1 + level) / 2)) * se
+        low, high = max(value - half, -1.0), min(value + half, 1.0)
+    elif not math.isnan(se) and abs(value) < 1e-12:
+        se, z, p = 0.0, 0.0, 1.0
+    return AreaDifference(float(areas[0]), float(areas[1]), value, se, low, high, z, p)
+
+
+def _by_cluster(values: NDArray[np.float64], patient: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    """(k, count) sums over each patient's images of (k, n) values."""
+    return np.stack([np.bincount(patient, weights=row, minlength=count) for row in values])

@@ -1,0 +1,187 @@
+"""Scores of one case's organs in 3-D, and their means and intervals over cases. Arrays in, floats out.
+
+What an absent organ gives (organ in the ground truth / in the prediction):
+
+===========  =========  =====  =====  ======================================================
+truth        predicted  IoU    Dice   95 % Hausdorff distance
+===========  =========  =====  =====  ======================================================
+absent       absent     none   none   none: the case does not count for this organ
+absent       present    0      0      the volume's diagonal: the farthest that two voxels lie
+present      absent     0      0      the volume's diagonal
+===========  =========  =====  =====  ======================================================
+
+"none" is NaN, an empty field in predictions.csv, and is left out of means.
+"""
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medtl.metrics import weighted
+from medtl.metrics.bootstrap import REPLICATES, distribution, percentile
+from medtl.metrics.weighted import Scorer
+
+OVERLAPS = ("iou", "dice")
+DISTANCE = "hd95"
+PERCENTILE = 95
+
+Scores = dict[str, float]
+
+
+def names(organs: Sequence[str], distances: bool = True) -> tuple[str, ...]:
+    """``iou_<organ>…, dice_<organ>…`` and, with ``distances``, ``hd95_<organ>…``: the columns of a case."""
+    kinds = (*OVERLAPS, DISTANCE) if distances else OVERLAPS
+    return tuple(f"{kind}_{organ}" for kind in kinds for organ in organs)
+
+
+def key_metrics(organs: Sequence[str]) -> tuple[str, ...]:
+    """What an epoch can be chosen by; larger is better for each."""
+    return (*(f"mean_{kind}" for kind in OVERLAPS), *names(organs, distances=False))
+
+
+def overlaps(truth: NDArray, predicted: NDArray, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Intersection over union, and Dice, of each organ.
+
+    Args:
+        truth, predicted: integers of one shape; 0 is background, 1 to ``count`` are organs.
+        count: number of organs.
+
+    Returns:
+        IoU and Dice (count,), 0..1, NaN for an organ that is in neither.
+    """
+    if truth.shape != predicted.shape:
+        raise ValueError(f"truth of shape {truth.shape} and prediction of shape {predicted.shape}")
+    pairs = truth.reshape(-1).astype(np.int64) * (count + 1) + predicted.reshape(-1)
+    table = np.bincount(pairs, minlength=(count + 1) ** 2).reshape(count + 1, count + 1)
+    shared = np.diagonal(table)[1:].astype(np.float64)
+    both = table.sum(axis=1)[1:] + table.sum(axis=0)[1:]
+    nothing = np.full(count, np.nan)
+    iou = np.divide(shared, both - shared, out=nothing.copy(), where=both > 0)
+    dice = np.divide(2 * shared, both, out=nothing, where=both > 0)
+    return iou, dice
+
+
+def hausdorff95(truth: NDArray[np.bool_], predicted: NDArray[np.bool_], spacing: Sequence[float] = (1, 1, 1)) -> float:
+    """The larger of the two directed 95th percentiles of distances between two surfaces (MONAI's), in mm.
+
+    Args:
+        truth, predicted: (x, y, z) of one organ.
+        spacing: of the voxels along (x, y, z) in mm.
+
+    Returns:
+        NaN where the organ is in neither, the volume's diagonal where it is in one of them.
+    """
+    there = bool(truth.any()), bool(predicted.any())
+    if there == (False, False):
+        return math.nan
+    if there != (True, True):
+        return float(np.linalg.norm(np.array(truth.shape) * np.array(spacing)))
+    from monai.metrics import compute_hausdorff_distance  # takes seconds to import, and is not always asked for
+
+    pair = (_cropped(mask, truth | predicted)[np.newaxis, np.newaxis] for mask in (predicted, truth))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # MONAI 1.6 warns of an argument that it sets itself
+        found = compute_hausdorff_distance(
+            *pair, include_background=True, percentile=PERCENTILE, spacing=[float(mm) for mm in spacing]
+        )
+    return float(found[0, 0])
+
+
+def _cropped(mask: NDArray[np.bool_], union: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The part around both masks with a rim of background, which changes no distance."""
+    axes = [np.flatnonzero(union.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    return np.pad(mask[tuple(slice(int(a[0]), int(a[-1]) + 1) for a in axes)], 1)
+
+
+def case_scores(
+    truth: NDArray,
+    predicted: NDArray,
+    organs: Sequence[str],
+    spacing: Sequence[float] = (1, 1, 1),
+    distances: bool = True,
+) -> Scores:
+    """All scores of one case.
+
+    Args:
+        truth, predicted: (x, y, z) whole numbers; 0 is background, 1 the first organ.
+        organs: names in the order of their index.
+        spacing: of the voxels along (x, y, z) in mm.
+        distances: with the 95 % Hausdorff distances, which take about a second a case.
+
+    Returns:
+        Under ``names(organs, distances)``; NaN where the table above says none.
+    """
+    values = np.concatenate(overlaps(truth, predicted, len(organs))).tolist()
+    if distances:
+        values += [hausdorff95(truth == i, predicted == i, spacing) for i in range(1, len(organs) + 1)]
+    return dict(zip(names(organs, distances), values, strict=True))
+
+
+def case_means(scores: Mapping[str, float]) -> Scores:
+    """``mean_iou``, ``mean_dice`` (and ``mean_hd95``) of one case over the organs that count for it."""
+    return {
+        f"mean_{kind}": _mean([value for name, value in scores.items() if name.startswith(f"{kind}_")])
+        for kind in (*OVERLAPS, DISTANCE)
+        if any(name.startswith(f"{kind}_") for name in scores)
+    }
+
+
+def mean_scores(cases: Sequence[Mapping[str, float]]) -> Scores:
+    """Each score's mean over the cases that it counts for; ``mean_<kind>`` is the mean over organs of these."""
+    each = {name: _mean([case[name] for case in cases]) for name in cases[0]}
+    return {**case_means(each), **each}
+
+
+def _mean(values: Sequence[float]) -> float:
+    there = [value for value in values if not math.isnan(value)]
+    return float(np.mean(there)) if there else math.nan
+
+
+def intervals(
+    cases: Sequence[Mapping[str, float]],
+    patients: Sequence[str],
+    level: float = 0.95,
+    seed: int = 0,
+    replicates: int = REPLICATES,
+) -> dict[str, tuple[float, float]]:
+    """Percentile bootstrap of ``mean_scores`` with whole patients as the units.
+
+    Args:
+        cases: scores of each case.
+        patients: whose each is.
+        level: of confidence.
+        seed: of the draws.
+        replicates: number of draws.
+
+    Returns:
+        Score to (low, high), without those whose interval is not defined: none is with fewer than two patients.
+    """
+    patient, count = weighted.by_patient(patients)
+    if count < 2:
+        return {}
+    drawn = distribution(_scorer(cases, patient, count), count, replicates, seed)
+    found = {name: percentile(values, level) for name, values in drawn.items()}
+    return {name: ends for name, ends in found.items() if not math.isnan(ends[0])}
+
+
+def _scorer(cases: Sequence[Mapping[str, float]], patient: NDArray[np.int64], count: int) -> Scorer:
+    columns = {name: np.array([case[name] for case in cases]) for name in cases[0]}
+    organs = weighted.means(columns, patient, count)
+    kinds = [kind for kind in (*OVERLAPS, DISTANCE) if any(name.startswith(f"{kind}_") for name in columns)]
+
+    def score(times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        found = organs(times)
+        for kind in kinds:
+            table = np.stack([values for name, values in found.items() if name.startswith(f"{kind}_")])
+            there = np.isfinite(table)
+            total, number = np.where(there, table, 0.0).sum(axis=0), there.sum(axis=0)
+            found = {
+                **found,
+                f"mean_{kind}": np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0),
+            }
+        return found
+
+    return score
