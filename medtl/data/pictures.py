@@ -4,10 +4,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
-from monai.data import Dataset
+import torch
+from monai.data import Dataset, DistributedSampler, DistributedWeightedRandomSampler
+from torch.utils.data import RandomSampler, Sampler, SequentialSampler, WeightedRandomSampler
 
 from medtl.bundle.boundary import one_line
+from medtl.data.balance import sampling_weights
 from medtl.datalist import DataList
 from medtl.errors import MedtlError
 from medtl.readers.picture import find_pictures
@@ -44,6 +48,31 @@ def found(source: str) -> list[dict[str, Any]]:
     return entries
 
 
+def sampler(listed: DataList, balance: str, seed: int) -> Sampler[int]:
+    """Every training image once an epoch in random order; with ``balance`` "sampling" as many draws with replacement,
+    each class equally often on average. Of several processes each takes its own share."""
+    weights = sampling_weights(listed, balance)
+    alone = idist.get_world_size() == 1
+    if weights is not None:
+        if alone:
+            return WeightedRandomSampler(weights.tolist(), len(weights), generator=_generator(seed))
+        return DistributedWeightedRandomSampler(listed.training, weights, seed=seed, generator=_generator(seed))
+    if alone:
+        return RandomSampler(listed.training, generator=_generator(seed))
+    return DistributedSampler(listed.training, shuffle=True, seed=seed)
+
+
+def in_order(dataset: Dataset) -> Sampler[int]:
+    """Every image once, in order; of several processes each takes its own share, and none is repeated."""
+    if idist.get_world_size() == 1:
+        return SequentialSampler(dataset)
+    return DistributedSampler(dataset, even_divisible=False, shuffle=False)
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
 class PictureDataset(Dataset):
     """MONAI's Dataset, whose error names the picture.
 
@@ -66,3 +95,29 @@ class PictureDataset(Dataset):
                 raise MedtlError(str(cause)) from error
             reason = " ".join(str(cause).split()) or type(cause).__name__
             raise MedtlError(f"{self.data[index]['image']} cannot be used: {reason}") from error
+
+
+class ReadablePictures(PictureDataset):
+    """For inference: a picture that cannot be read becomes a black one with a ``reason``, and the others go on.
+
+    Args:
+        data: dictionaries with at least ``image``, a path.
+        transform: of one dictionary.
+        shape: of the black picture (channels, rows, columns), as the transform makes them.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[dict[str, Any]],
+        transform: Callable[[dict[str, Any]], Any],
+        shape: Sequence[int],
+    ) -> None:
+        super().__init__(data, transform)
+        self.shape = tuple(shape)
+
+    def _transform(self, index: int) -> Any:
+        try:
+            return {**super()._transform(index), "reason": ""}
+        except MedtlError as error:
+            reason = str(error).removeprefix(f"{self.data[index]['image']} ")
+            return {**self.data[index], "image": torch.zeros(self.shape), "reason": reason}
