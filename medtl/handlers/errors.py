@@ -1,4 +1,4 @@
-"""A picture that cannot be read in the middle of an epoch ends the run in one line that names it."""
+"""A picture that cannot be read or a disk that is full in the middle of an epoch ends the run in one line."""
 
 import sys
 
@@ -9,7 +9,8 @@ from medtl.errors import MedtlError
 
 
 class OneLineErrors:
-    """Engine handler: a MedtlError, also one from a data-loading process, becomes one line and exit status 1."""
+    """Engine handler: a MedtlError, also one from a data-loading process, and what the system refuses (a full disk, a
+    folder that cannot be written) become one line and exit status 1."""
 
     def attach(self, engine: Engine) -> None:
         """Listen to a trainer or evaluator; attach it last, so that others may clean up before."""
@@ -21,4 +22,7 @@ class OneLineErrors:
             last = str(error).strip().splitlines()[-1]
             tell(f"error: {last.removeprefix(f'{MedtlError.__module__}.{type(error).__name__}: ')}")
             sys.exit(error.exit_status)
+        if isinstance(error, OSError) and error.strerror and not debugging():
+            tell(f"error: {error.filename or 'a file of this run'}: {error.strerror}; the checkpoints are whole")
+            sys.exit(MedtlError.exit_status)
         raise error

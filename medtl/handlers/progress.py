@@ -11,6 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from medtl.console import tell
 
+BETWEEN_SHOWS = 0.2  # seconds
+
 
 class TrainingProgress:
     """Trainer handler; put it behind the validation, whose metric its line shows, and before ``OneLineErrors``.
@@ -38,9 +40,11 @@ class TrainingProgress:
         self._task: TaskID | None = None
         self._since = 0.0
         self._images = 0
-        self._loss = 0.0
+        self._loss = torch.zeros(())  # stays on the device: fetching it makes a GPU's queue run empty
+        self._mean = 0.0
         self._rate = 0.0
         self._seconds = 0.0
+        self._shown = 0.0
 
     def attach(self, engine: Engine) -> None:
         """Listen to a trainer; only the first process speaks."""
@@ -50,7 +54,7 @@ class TrainingProgress:
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._tell)
-        for event in (Events.COMPLETED, Events.EXCEPTION_RAISED):
+        for event in (Events.COMPLETED, Events.TERMINATE, Events.EXCEPTION_RAISED):
             engine.add_event_handler(event, self._stop)
 
     def _start(self, engine: Engine) -> None:
@@ -58,7 +62,7 @@ class TrainingProgress:
         self._task = self._bar.add_task("", total=engine.state.epoch_length, numbers="")
 
     def _begin(self, engine: Engine) -> None:
-        self._since, self._images, self._loss = time.monotonic(), 0, 0.0
+        self._since, self._images, self._loss = time.monotonic(), 0, torch.zeros(())
         # the rate of the epoch, read before a scheduler moves it on
         self._rate = self.optimizer.param_groups[0]["lr"]
         if self._task is not None:
@@ -67,14 +71,25 @@ class TrainingProgress:
     def _step(self, engine: Engine) -> None:
         images = len(engine.state.batch["image"]) * idist.get_world_size()
         self._images += images
-        self._loss += engine.state.output["loss"].item() * images
-        self._seconds = time.monotonic() - self._since
+        loss = engine.state.output["loss"].detach()
+        self._loss = self._loss.to(loss.device) + loss * images
+        is_last = engine.state.iteration % (engine.state.epoch_length or 1) == 0
+        if is_last or (not self._bar.disable and time.monotonic() - self._shown >= BETWEEN_SHOWS):
+            self._look()
+            if self._task is not None:
+                self._bar.update(self._task, numbers=self._numbers())
         if self._task is not None:
-            self._bar.update(self._task, advance=1, numbers=self._numbers())
+            self._bar.advance(self._task)
+
+    def _look(self) -> None:
+        """Fetch the mean loss; a GPU is waited for, so that the seconds are those of the work done."""
+        self._mean = float(self._loss) / max(self._images, 1)
+        self._shown = time.monotonic()
+        self._seconds = self._shown - self._since
 
     def _numbers(self) -> str:
         rate = self._images / max(self._seconds, 1e-9)
-        return f"loss {self._loss / self._images:.3f}  lr {self._rate:.2g}  {rate:,.0f} images/s"
+        return f"loss {self._mean:.3f}  lr {self._rate:.2g}  {rate:,.0f} images/s"
 
     def _tell(self, engine: Engine) -> None:
         value = self.evaluator.state.metrics.get(self.key_metric)

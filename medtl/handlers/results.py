@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ from ignite.engine import Engine, Events
 from medtl.bundle.boundary import one_line
 from medtl.bundle.provenance import RunRecord
 from medtl.console import tell
-from medtl.datalist import DataList, Entry
-from medtl.metrics import bootstrap
-from medtl.metrics.ignite import Predictions, class_probabilities
-from medtl.writers.atomic import replacing
-from medtl.writers.tables import write_metrics, write_predictions
+from medtl.datalist import DataList
+from medtl.handlers.scored import Scored, Threshold, choose, from_state, scored, write_scored
+from medtl.writers.checkpoint import write_tensors
+
+OPENED_ONCE = "opened once, after the best epoch was chosen on validation"
 
 
 class KeepBest:
@@ -45,11 +45,16 @@ class KeepBest:
         self.split = split
         self.best = -math.inf
         self.best_epoch = 0
-        self.metrics: dict[str, float] = {}
+        self.scored: Scored | None = None
 
     def attach(self, engine: Engine) -> None:
         """Listen to an evaluator whose scores are attached already."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._compare)
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Those of the best epoch."""
+        return self.scored.metrics if self.scored else {}
 
     @one_line
     def _compare(self, engine: Engine) -> None:
@@ -58,10 +63,114 @@ class KeepBest:
             return
         self.best = value if math.isfinite(value) else -math.inf
         self.best_epoch = engine.state.epoch
-        self.metrics = dict(engine.state.metrics)
-        if idist.get_rank() == 0:
+        self.scored = scored(engine, self.listed, self.split)
+        self.write()
+
+    def write(self) -> None:
+        """``model.pt`` from the network as it is, with the best epoch's predictions and metrics, on the first
+        process."""
+        if idist.get_rank() == 0 and self.scored is not None:
             save_weights(self.network, self.folder / "model.pt")
-            save_scores(engine, self.folder, self.listed, self.split)
+            write_scored(self.folder, self.listed.classes, [self.scored])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best epoch and what was predicted in it."""
+        kept = {"best": float(self.best), "best_epoch": self.best_epoch}
+        return kept if self.scored is None else {**kept, "scored": self.scored.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on comparing with the best epoch of that state."""
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+        self.scored = from_state(state["scored"], self.listed) if "scored" in state else None
+
+
+class OpenTest:
+    """Trainer handler: when training is over, the best weights meet the test split, for the first and only time.
+
+    Args:
+        network: filled with the best weights; not wrapped by DDP.
+        output_dir: the run's folder.
+        best: the handler that kept the best epoch.
+        evaluator: of the test split, its scores attached.
+        listed: the data list; without a test split nothing happens.
+    """
+
+    def __init__(
+        self, network: torch.nn.Module, output_dir: str, best: KeepBest, evaluator: Engine, listed: DataList
+    ) -> None:
+        self.network = network
+        self.folder = Path(output_dir)
+        self.best = best
+        self.evaluator = evaluator
+        self.listed = listed
+        self.scored: Scored | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to a trainer; attach it before ``FinishRun``."""
+        engine.add_event_handler(Events.COMPLETED, self._open)
+
+    @one_line
+    def _open(self, engine: Engine) -> None:
+        if not self.listed.test:
+            return
+        idist.barrier()  # the first process has written the weights by now
+        state = torch.load(self.folder / "model.pt", map_location="cpu", weights_only=True)
+        self.network.load_state_dict(state)
+        self.evaluator.run()
+        self.scored = scored(self.evaluator, self.listed, "test")
+
+
+class FinishRun:
+    """Trainer handler: intervals of what was measured, the closed ``run.json``, and one line that says what came out.
+
+    Args:
+        output_dir: the run's folder.
+        best: the handler that kept the best epoch.
+        record: the run's record.
+        chance: what guessing would give, beside which the result is told.
+        threshold: how the operating point is chosen on validation; None where no class is the positive one.
+        test: the handler that opened the test split, where there is one.
+    """
+
+    def __init__(
+        self,
+        output_dir: str,
+        best: KeepBest,
+        record: RunRecord,
+        chance: float,
+        threshold: Threshold | None = None,
+        test: OpenTest | None = None,
+    ) -> None:
+        self.folder = Path(output_dir)
+        self.best = best
+        self.record = record
+        self.chance = chance
+        self.threshold = threshold
+        self.test = test
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to a trainer; attach it after the validation."""
+        engine.add_event_handler(Events.COMPLETED, self._finish)
+
+    @one_line
+    def _finish(self, engine: Engine) -> None:
+        if idist.get_rank() or self.best.scored is None:
+            return
+        splits = [self.best.scored]
+        outcome: dict[str, Any] = {"epochs": engine.state.epoch, "best_epoch": self.best.best_epoch}
+        if self.test is not None and self.test.scored is not None:
+            splits.append(self.test.scored)
+            outcome["test"] = OPENED_ONCE
+        threshold = choose(self.threshold, self.best.scored)
+        if threshold is not None:
+            outcome["threshold"] = threshold.as_record()
+        metrics = write_scored(self.folder, self.best.listed.classes, splits, threshold, intervals=True)
+        self.record.close(self.folder, **outcome, metrics=finite(metrics))
+        name = self.best.key_metric
+        what = f"best epoch {self.best.best_epoch} of {engine.state.epoch}: {name} {self.best.metrics[name]:.3f}"
+        on_test = name.replace("val_", "test_", 1)
+        tested = f", {on_test} {metrics[on_test]:.3f}" if on_test in metrics else ""
+        tell(f"{what} (chance {self.chance:.3f}){tested}; weights, predictions and metrics in {self.folder}")
 
 
 class SaveScores:
@@ -73,14 +182,24 @@ class SaveScores:
         split: name of the evaluated split.
         record: the run's record, closed here.
         key_metric: named in the last line.
+        threshold: the operating point that was chosen when these weights were trained.
     """
 
-    def __init__(self, output_dir: str, listed: DataList, split: str, record: RunRecord, key_metric: str) -> None:
+    def __init__(
+        self,
+        output_dir: str,
+        listed: DataList,
+        split: str,
+        record: RunRecord,
+        key_metric: str,
+        threshold: Threshold | None = None,
+    ) -> None:
         self.folder = Path(output_dir)
         self.listed = listed
         self.split = split
         self.record = record
         self.key_metric = key_metric
+        self.threshold = threshold
 
     def attach(self, engine: Engine) -> None:
         """Listen to an evaluator whose scores are attached already."""
@@ -90,111 +209,18 @@ class SaveScores:
     def _save(self, engine: Engine) -> None:
         if idist.get_rank():
             return
-        save_scores(engine, self.folder, self.listed, self.split)
-        self.record.close(self.folder, evaluated_split=self.split, metrics=finite(engine.state.metrics))
+        what = scored(engine, self.listed, self.split)
+        metrics = write_scored(self.folder, self.listed.classes, [what], self.threshold, intervals=True)
+        self.record.close(self.folder, evaluated_split=self.split, metrics=finite(metrics))
         name = f"{self.split}_{self.key_metric}"
         count = len(self.listed.split(self.split))
-        tell(f"{name} {engine.state.metrics[name]:.3f} on {count:,} entries; in {self.folder}")
-
-
-class SavePredictions:
-    """Evaluator handler of an inference: ``predictions.csv`` without a label column, and one last line.
-
-    Args:
-        output_dir: where to write.
-        data: what ``medtl.data.pictures.found`` gave.
-        classes: class names in index order.
-        multilabel: sigmoid instead of softmax.
-    """
-
-    def __init__(
-        self, output_dir: str, data: Sequence[Mapping[str, Any]], classes: Sequence[str], multilabel: bool
-    ) -> None:
-        self.folder = Path(output_dir)
-        self.data = data
-        self.classes = classes
-        self.multilabel = multilabel
-        self._logits: list[torch.Tensor] = []
-
-    def attach(self, engine: Engine) -> None:
-        """Listen to an evaluator."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
-        engine.add_event_handler(Events.COMPLETED, self._save)
-
-    def _collect(self, engine: Engine) -> None:
-        self._logits.append(engine.state.output["pred"].float().cpu())
-
-    @one_line
-    def _save(self, engine: Engine) -> None:
-        probabilities = class_probabilities(torch.cat(self._logits), self.multilabel).numpy()
-        entries = [{"image": item["name"], "patient": ""} for item in self.data]
-        path = self.folder / "predictions.csv"
-        write_predictions(path, entries, "inference", self.classes, probabilities)
-        tell(f"{len(entries):,} predictions in {path} (not for clinical use)")
-
-
-class FinishRun:
-    """Trainer handler: closes ``run.json`` and says in one line what came out.
-
-    Args:
-        output_dir: the run's folder.
-        best: the handler that kept the best epoch.
-        record: the run's record.
-        chance: what guessing would give, beside which the result is told.
-    """
-
-    def __init__(self, output_dir: str, best: KeepBest, record: RunRecord, chance: float) -> None:
-        self.folder = Path(output_dir)
-        self.best = best
-        self.record = record
-        self.chance = chance
-
-    def attach(self, engine: Engine) -> None:
-        """Listen to a trainer; attach it after the validation."""
-        engine.add_event_handler(Events.COMPLETED, self._finish)
-
-    @one_line
-    def _finish(self, engine: Engine) -> None:
-        if idist.get_rank():
-            return
-        name = self.best.key_metric
-        self.record.close(
-            self.folder, epochs=engine.state.epoch, best_epoch=self.best.best_epoch, metrics=finite(self.best.metrics)
-        )
-        what = f"best epoch {self.best.best_epoch} of {engine.state.epoch}: {name} {self.best.metrics[name]:.3f}"
-        tell(f"{what} (chance {self.chance:.3f}); weights, predictions and metrics in {self.folder}")
+        tell(f"{name} {what.metrics[name]:.3f} on {count:,} entries; in {self.folder}")
 
 
 def save_weights(network: torch.nn.Module, path: Path) -> None:
     """The network's plain state dict on the CPU, durable before it takes the old one's place."""
     state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
-    with replacing(path, durable=True) as part:
-        torch.save(state, part)
-
-
-def save_scores(engine: Engine, folder: Path, listed: DataList, split: str) -> None:
-    """``predictions.csv`` and ``metrics.json`` of an evaluator's last epoch."""
-    predictions = engine.state.predictions
-    entries = [listed.split(split)[index] for index in predictions.index]
-    write_predictions(folder / "predictions.csv", entries, split, listed.classes, predictions.probabilities)
-    write_metrics(folder / "metrics.json", with_intervals(engine.state.metrics, predictions, entries, split))
-
-
-def with_intervals(
-    metrics: Mapping[str, float], predictions: Predictions, entries: Sequence[Entry], split: str
-) -> dict[str, float]:
-    """Metrics with ``_lo`` and ``_hi`` (95 %, by patient) beside those that have an interval."""
-    if predictions.labels.ndim > 1:  # multi-hot
-        return dict(metrics)
-    patients = [entry["patient"] for entry in entries]
-    guesses = predictions.probabilities.argmax(axis=1)
-    found = bootstrap.intervals(predictions.labels, guesses, patients, predictions.probabilities.shape[1])
-    result: dict[str, float] = {}
-    for name, value in metrics.items():
-        result[name] = value
-        if name.removeprefix(f"{split}_") in found:
-            result[f"{name}_lo"], result[f"{name}_hi"] = found[name.removeprefix(f"{split}_")]
-    return result
+    write_tensors(state, path)
 
 
 def finite(metrics: Mapping[str, Any]) -> dict[str, float | None]:

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,8 +25,28 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
             with open(part, "rb") as file:
                 os.fsync(file.fileno())
         os.replace(part, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say whose write failed
+        raise
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a new, empty folder beside ``path``; rename it to ``path`` on success, remove it on any error.
+
+    ``path`` must be absent, or an empty folder, by the end. What a killed process left half-made stays beside it under
+    a name of its own, never under ``path``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+    part.mkdir()
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -42,4 +63,7 @@ def write_text(path: Path, content: str) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Delete what a killed process left half-written below ``folder``."""
     for part in folder.rglob(f".*{TEMPORARY_SUFFIX}"):
-        part.unlink(missing_ok=True)
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)

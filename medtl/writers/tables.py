@@ -5,6 +5,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,31 +15,40 @@ from medtl.datalist import Entry
 from medtl.writers.atomic import write_text
 
 
-def write_predictions(
-    path: Path,
-    entries: Sequence[Entry],
-    split: str,
-    classes: Sequence[str],
-    probabilities: NDArray[np.floating],
-) -> None:
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Predictions of one split.
+
+    Attributes:
+        split: short name.
+        entries: of the split, in the order of the rows; without ``label`` the table has no such column.
+        probabilities: (n_entries, n_classes).
+    """
+
+    split: str
+    entries: Sequence[Entry]
+    probabilities: NDArray[np.floating]
+
+
+def write_predictions(path: Path, tables: Sequence[Table], classes: Sequence[str]) -> None:
     """One row a data-list entry: ``image,patient,split,label,prob_<class>…``; a multi-hot label as class indices
     joined by ``;``.
 
     Args:
         path: the CSV.
-        entries: of the split, in the order of the rows; without ``label`` there is no such column.
-        split: short name.
+        tables: the splits, one below the other.
         classes: class names, used as they are.
-        probabilities: (n_entries, n_classes).
     """
-    labelled = all("label" in entry for entry in entries)
+    labelled = all("label" in entry for table in tables for entry in table.entries)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = [f"prob_{name}" for name in classes]
     writer.writerow(["image", "patient", "split", *(["label"] if labelled else []), *names])
-    for entry, row in zip(entries, probabilities, strict=True):
-        label = [_label(entry["label"])] if labelled else []
-        writer.writerow([entry["image"], entry["patient"], split, *label, *(f"{value:.7g}" for value in row)])
+    for table in tables:
+        for entry, row in zip(table.entries, table.probabilities, strict=True):
+            label = [_label(entry["label"])] if labelled else []
+            numbers = (f"{value:.7g}" for value in row)
+            writer.writerow([entry["image"], entry["patient"], table.split, *label, *numbers])
     write_text(path, text.getvalue())
 
 

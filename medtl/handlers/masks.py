@@ -1,0 +1,104 @@
+"""What the inference of a segmentation leaves behind: masks on the grids of their sources."""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import ignite.distributed as idist
+import numpy as np
+from ignite.engine import Engine, Events
+from numpy.typing import NDArray
+
+from medtl.bundle.boundary import one_line
+from medtl.console import tell
+from medtl.data.slices import Case
+from medtl.data.volumes import Source, Volumes
+from medtl.errors import MedtlError
+from medtl.transforms.components import check, postprocessed
+from medtl.writers.atomic import write_text
+from medtl.writers.images import write_png
+from medtl.writers.masks import side_by_side, write_chaos_pngs, write_nifti
+
+# CHAOS's own folders: MR/<case>/<sequence>/…; of T1-DUAL the phases share one result, which the in-phase gives
+CHAOS_FOLDER = re.compile(r"(?:^|/)MR/(\d+)/(T1DUAL|T2SPIR)(?:/|$)")
+OUT_OF_PHASE = re.compile(r"out", re.IGNORECASE)
+
+
+class SaveMasks:
+    """Evaluator handler of an inference: masks, overlays, and ``predictions.csv`` with the organs' volumes.
+
+    Args:
+        output_dir: where to write.
+        data: what is predicted on.
+        organs: names in index order.
+        formats: of ``medtl.bundle.cases.SAVES``; PNG and SEG are for DICOM sources only.
+        postprocess: see ``medtl.transforms.components``.
+
+    Raises:
+        UsageError: no such post-processing.
+    """
+
+    def __init__(
+        self, output_dir: str, data: Volumes, organs: Sequence[str], formats: Sequence[str], postprocess: str = "none"
+    ) -> None:
+        check(postprocess)
+        self.folder = Path(output_dir)
+        self.data = data
+        self.organs = tuple(organs)
+        self.formats = tuple(formats)
+        self.postprocess = postprocess
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to an evaluator whose predicted slices are attached already."""
+        engine.add_event_handler(Events.COMPLETED, self._save)
+
+    @one_line
+    def _save(self, engine: Engine) -> None:
+        if idist.get_rank():
+            return
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["case", "patient", "split", *(f"ml_{organ}" for organ in self.organs)])
+        for source, case in zip(self.data.sources, self.data.cases, strict=True):
+            displayed = postprocessed(case.volume(engine.state.slices), len(self.organs), self.postprocess)
+            labels = source.stored(displayed)
+            if labels.shape != source.shape:
+                raise AssertionError(f"mask of shape {labels.shape} for a volume of shape {source.shape}")
+            self._write(source, labels)
+            self._overlay(case, displayed)
+            counts = np.bincount(labels.ravel(), minlength=len(self.organs) + 1)[1:]
+            volumes = [f"{count * source.millilitres:.7g}" for count in counts]
+            writer.writerow([source.name, "", "inference", *volumes])
+        write_text(self.folder / "predictions.csv", text.getvalue())
+        tell(f"masks of {len(self.data.sources)} volumes in {self.folder} (not for clinical use)")
+
+    def _write(self, source: Source, labels: NDArray[np.uint8]) -> None:
+        if "nifti" in self.formats:
+            write_nifti(self.folder / "masks" / f"{source.name}.nii.gz", labels, source.affine)
+        others = [name for name in self.formats if name != "nifti"]
+        if others and source.series is None:
+            raise MedtlError(f"--save {others[0]}: {source.name} is NIfTI; expected DICOM")
+        if "dicom_png" in self.formats:
+            write_chaos_pngs(self.folder / results_folder(source), labels, source.files)
+        if "dicom_seg" in self.formats:
+            from medtl.writers.dicom_seg import write_seg
+
+            write_seg(self.folder / "seg" / f"{source.name}.dcm", labels, source.files, self.organs)
+
+    def _overlay(self, case: Case, displayed: NDArray[np.uint8]) -> None:
+        """The slice with the most organ, plain and painted."""
+        number = int(np.argmax((displayed > 0).sum(axis=(0, 1))))
+        panels = side_by_side(self.data.pictures[case.index[number]], [displayed[:, :, number].T])
+        write_png(self.folder / "overlays" / f"{case.name}.png", panels)
+
+
+def results_folder(source: Source) -> str:
+    """Where CHAOS wants a case's pictures: ``Task5/MR/<case>/<sequence>/Results`` if its files lie in CHAOS's folders;
+    otherwise ``png/<name>``."""
+    folder = source.files[0].parent.resolve().as_posix() if source.files else ""
+    match = CHAOS_FOLDER.search(folder)
+    if match is None or OUT_OF_PHASE.search(folder[match.end() :]):
+        return f"png/{source.name}"
+    return f"Task5/MR/{match[1]}/{match[2]}/Results"

@@ -1,0 +1,77 @@
+"""What an inference leaves behind."""
+
+import csv
+import io
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+from medtl.bundle.boundary import one_line
+from medtl.console import tell
+from medtl.errors import EXIT_PARTLY_REJECTED
+from medtl.metrics.ignite import class_probabilities
+from medtl.writers.atomic import write_text
+from medtl.writers.tables import Table, write_predictions
+
+
+class SavePredictions:
+    """Evaluator handler of an inference: ``predictions.csv`` without a label column, and one last line.
+
+    Pictures that came with a ``reason`` (``ReadablePictures``) are named in ``rejected.csv`` instead, and the run ends
+    with status 3.
+
+    Args:
+        output_dir: where to write.
+        data: what ``medtl.data.pictures.found`` gave.
+        classes: class names in index order.
+        multilabel: sigmoid instead of softmax.
+    """
+
+    def __init__(
+        self, output_dir: str, data: Sequence[Mapping[str, Any]], classes: Sequence[str], multilabel: bool
+    ) -> None:
+        self.folder = Path(output_dir)
+        self.data = data
+        self.classes = classes
+        self.multilabel = multilabel
+        self._logits: list[torch.Tensor] = []
+        self._reasons: list[str] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to an evaluator."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.COMPLETED, self._save)
+
+    def _collect(self, engine: Engine) -> None:
+        self._logits.append(engine.state.output["pred"].float().cpu())
+        self._reasons += engine.state.batch["reason"]
+
+    @one_line
+    def _save(self, engine: Engine) -> None:
+        read = [not reason for reason in self._reasons]
+        probabilities = class_probabilities(torch.cat(self._logits), self.multilabel)[torch.tensor(read)].numpy()
+        names = [item["name"] for item in self.data]
+        entries = [{"image": name, "patient": ""} for name, fine in zip(names, read, strict=True) if fine]
+        path = self.folder / "predictions.csv"
+        if entries:
+            write_predictions(path, [Table("inference", entries, probabilities)], self.classes)
+            tell(f"{len(entries):,} predictions in {path} (not for clinical use)")
+        if len(entries) < len(names):
+            self._reject(names)
+
+    def _reject(self, names: Sequence[str]) -> None:
+        """Name what could not be read, and leave with status 3."""
+        rows = [(name, reason) for name, reason in zip(names, self._reasons, strict=True) if reason]
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([("file", "reason"), *rows])
+        write_text(self.folder / "rejected.csv", text.getvalue())
+        file, reason = rows[0]
+        tell(
+            f"{len(rows):,} of {len(names):,} pictures cannot be used, each named in rejected.csv; "
+            f"the first: {file} {reason}"
+        )
+        sys.exit(EXIT_PARTLY_REJECTED)

@@ -1,0 +1,157 @@
+"""A split's predictions with its metrics, and how several splits become predictions.csv and metrics.json."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine
+
+from medtl.datalist import DataList, Entry
+from medtl.metrics import bootstrap, calibration, classification
+from medtl.metrics.ignite import Predictions
+from medtl.metrics.operating_point import choose_threshold
+from medtl.writers.tables import Table, write_metrics, write_predictions
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """One split, scored.
+
+    Attributes:
+        split: short name.
+        entries: of the data list, in the order of the predictions.
+        predictions: of the network.
+        metrics: ``<split>_<metric>`` to value.
+    """
+
+    split: str
+    entries: Sequence[Entry]
+    predictions: Predictions
+    metrics: Mapping[str, float]
+
+    def state_dict(self) -> dict[str, Any]:
+        """As tensors and plain numbers, for a checkpoint; the entries are the data list's."""
+        found = self.predictions
+        arrays = {"index": found.index, "labels": found.labels, "probabilities": found.probabilities}
+        return {
+            "split": self.split,
+            **{name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()},
+            "metrics": {name: float(value) for name, value in self.metrics.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """An operating point of a two-class problem.
+
+    Attributes:
+        positive: index of the class whose probability is compared with it.
+        positive_class: its name.
+        rule: how it is chosen on validation.
+        value: probability from which on an image counts as positive; None as long as it is not chosen.
+    """
+
+    positive: int
+    positive_class: str
+    rule: str
+    value: float | None = None
+
+    def as_record(self) -> dict[str, Any]:
+        """As run.json holds it."""
+        return asdict(self)
+
+
+def threshold(positive: int | None, classes: Sequence[str], rule: str) -> Threshold | None:
+    """What a config names; None where no class is the positive one."""
+    return None if positive is None else Threshold(positive, classes[positive], rule)
+
+
+def scored(engine: Engine, listed: DataList, split: str) -> Scored:
+    """What an evaluator's last epoch found on ``split``."""
+    predictions = engine.state.predictions
+    entries = [listed.split(split)[index] for index in predictions.index]
+    own = {name: value for name, value in engine.state.metrics.items() if name.startswith(f"{split}_")}
+    return Scored(split, entries, predictions, own)
+
+
+def from_state(state: Mapping[str, Any], listed: DataList) -> Scored:
+    """What ``Scored.state_dict`` holds, of the same data list."""
+    arrays = {name: state[name].numpy() for name in ("index", "labels", "probabilities")}
+    entries = [listed.split(state["split"])[index] for index in arrays["index"]]
+    return Scored(state["split"], entries, Predictions(**arrays), state["metrics"])
+
+
+def choose(wanted: Threshold | None, validated: Scored) -> Threshold | None:
+    """The operating point by its rule on validation; None where there is none, or validation has one class only."""
+    if wanted is None or len(np.unique(validated.predictions.labels)) < 2:
+        return None
+    positive = validated.predictions.labels == wanted.positive
+    scores = validated.predictions.probabilities[:, wanted.positive]
+    return replace(wanted, value=choose_threshold(positive, scores, wanted.rule))
+
+
+def write_scored(
+    folder: Path,
+    classes: Sequence[str],
+    splits: Sequence[Scored],
+    threshold: Threshold | None = None,
+    intervals: bool = False,
+) -> dict[str, float]:
+    """``predictions.csv`` and ``metrics.json``.
+
+    Args:
+        folder: the run's.
+        classes: names in index order.
+        splits: in the order of their rows.
+        threshold: adds the scores at this operating point, ``<split>_<metric>_at_threshold``.
+        intervals: adds ``_lo`` and ``_hi`` (95 %, by patient); left out while training goes on, for they take time.
+
+    Returns:
+        What metrics.json holds.
+    """
+    tables = [Table(each.split, each.entries, each.predictions.probabilities) for each in splits]
+    write_predictions(folder / "predictions.csv", tables, classes)
+    metrics: dict[str, float] = {}
+    for each in splits:
+        metrics |= with_intervals(each, threshold) if intervals else each.metrics
+    if threshold is not None and threshold.value is not None:
+        metrics["val_threshold"] = threshold.value
+    write_metrics(folder / "metrics.json", metrics)
+    return metrics
+
+
+def with_intervals(each: Scored, threshold: Threshold | None = None) -> dict[str, float]:
+    """A split's metrics with calibration, those at the operating point, and ``_lo`` and ``_hi`` (95 %, by patient)
+    beside every one that has an interval."""
+    predictions = each.predictions
+    labels, probabilities = predictions.labels, predictions.probabilities
+    patients = [entry["patient"] for entry in each.entries]
+    values = {name.removeprefix(f"{each.split}_"): value for name, value in each.metrics.items()}
+    if labels.ndim > 1:  # multi-hot
+        return _named(each.split, values, bootstrap.multi_label(labels, probabilities, patients))
+    values |= calibration.scores(labels, probabilities)
+    found = bootstrap.single_label(labels, probabilities, patients)
+    if threshold is not None:
+        scores = probabilities[:, threshold.positive]
+        found |= bootstrap.binary(labels, scores, patients, threshold.positive)
+        if threshold.value is not None:
+            there = classification.binary(labels, scores, threshold.positive, threshold.value)
+            around = bootstrap.binary(labels, scores, patients, threshold.positive, threshold.value)
+            for name in classification.AT_THRESHOLD:
+                values[f"{name}_at_threshold"] = there[name]
+                if name in around:
+                    found[f"{name}_at_threshold"] = around[name]
+    return _named(each.split, values, found)
+
+
+def _named(split: str, values: Mapping[str, float], found: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+    """Under the names of metrics.json, each interval behind its value."""
+    result: dict[str, float] = {}
+    for name, value in values.items():
+        result[f"{split}_{name}"] = value
+        if name in found:
+            result[f"{split}_{name}_lo"], result[f"{split}_{name}_hi"] = found[name]
+    return result

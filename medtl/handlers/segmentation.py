@@ -1,0 +1,270 @@
+"""What a segmentation run leaves behind: as ``medtl.handlers.results``, with cases in place of images."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from numpy.typing import NDArray
+from torch.utils.tensorboard import SummaryWriter
+
+from medtl.bundle.boundary import one_line
+from medtl.bundle.provenance import RunRecord
+from medtl.console import tell
+from medtl.datalist import DataList
+from medtl.handlers.results import OPENED_ONCE, KeepBest, finite, save_weights
+from medtl.metrics.ignite_segmentation import CaseResult
+from medtl.metrics.segmentation import case_means, case_scores, intervals, mean_scores, names
+from medtl.readers.picture import read_picture
+from medtl.writers.atomic import write_text
+from medtl.writers.images import write_png
+from medtl.writers.masks import side_by_side, write_nifti
+from medtl.writers.tables import write_metrics
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredCases:
+    """One split, scored.
+
+    Attributes:
+        split: short name.
+        cases: each predicted and scored.
+        metrics: ``<split>_<score>`` to value.
+    """
+
+    split: str
+    cases: tuple[CaseResult, ...]
+    metrics: Mapping[str, float]
+
+
+def scored_cases(engine: Engine, split: str) -> ScoredCases:
+    """What an evaluator's last epoch found on ``split``."""
+    own = {name: value for name, value in engine.state.metrics.items() if name.startswith(f"{split}_")}
+    return ScoredCases(split, engine.state.cases, own)
+
+
+def with_distances(scored: ScoredCases, organs: Sequence[str]) -> ScoredCases:
+    """The same with 95 % Hausdorff distances, and with ``_lo`` and ``_hi`` (95 %, by patient) beside every metric that
+    has an interval."""
+    cases = tuple(
+        replace(each, scores=case_scores(each.truth, each.predicted, organs, each.case.spacing))
+        for each in scored.cases
+    )
+    scores = [each.scores for each in cases]
+    found = intervals(scores, [each.case.patient for each in cases])
+    metrics: dict[str, float] = {}
+    for name, value in mean_scores(scores).items():
+        metrics[f"{scored.split}_{name}"] = value
+        if name in found:
+            metrics[f"{scored.split}_{name}_lo"], metrics[f"{scored.split}_{name}_hi"] = found[name]
+    return ScoredCases(scored.split, cases, metrics)
+
+
+def write_cases(folder: Path, organs: Sequence[str], splits: Sequence[ScoredCases]) -> dict[str, float]:
+    """``predictions.csv`` (``case,patient,split,iou_<organ>…,dice_<organ>…``, with distances ``hd95_<organ>…``, then
+    ``mean_iou,mean_dice…`` of the case) and ``metrics.json``.
+
+    Args:
+        folder: the run's.
+        organs: names in index order.
+        splits: in the order of their rows; all with distances, or none.
+
+    Returns:
+        What metrics.json holds.
+    """
+    distances = all(any(name.startswith("hd95_") for name in each.scores) for each in splits[0].cases)
+    columns = names(organs, distances)
+    means = [f"mean_{kind}" for kind in dict.fromkeys(name.split("_")[0] for name in columns)]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case", "patient", "split", *columns, *means])
+    for scored in splits:
+        for each in scored.cases:
+            values = each.scores | case_means(each.scores)
+            numbers = [_number(values[name]) for name in (*columns, *means)]
+            writer.writerow([each.case.name, each.case.patient, scored.split, *numbers])
+    write_text(folder / "predictions.csv", text.getvalue())
+    metrics = {name: value for scored in splits for name, value in scored.metrics.items()}
+    write_metrics(folder / "metrics.json", metrics)
+    return metrics
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.7g}"
+
+
+class KeepBestCases(KeepBest):
+    """``KeepBest`` for cases: ``model.pt``, ``predictions.csv`` and ``metrics.json`` whenever the key metric improves.
+
+    The distances and intervals, which take time, are added by ``FinishCases``.
+    """
+
+    cases: ScoredCases | None = None
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Those of the best epoch."""
+        return self.cases.metrics if self.cases else {}
+
+    @one_line
+    def _compare(self, engine: Engine) -> None:
+        value = engine.state.metrics[self.key_metric]
+        if self.best_epoch and not value > self.best:
+            return
+        self.best = value if math.isfinite(value) else -math.inf
+        self.best_epoch = engine.state.epoch
+        self.cases = scored_cases(engine, self.split)
+        if idist.get_rank() == 0:
+            save_weights(self.network, self.folder / "model.pt")
+            write_cases(self.folder, self.listed.classes, [self.cases])
+
+
+class OpenTestCases:
+    """Trainer handler: when training is over, the best weights meet the test split, for the first and only time.
+
+    Args:
+        network: filled with the best weights; not wrapped by DDP.
+        output_dir: the run's folder.
+        evaluator: of the test split, its scores attached.
+        listed: the data list; without a test split nothing happens.
+    """
+
+    def __init__(self, network: torch.nn.Module, output_dir: str, evaluator: Engine, listed: DataList) -> None:
+        self.network = network
+        self.folder = Path(output_dir)
+        self.evaluator = evaluator
+        self.listed = listed
+        self.cases: ScoredCases | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to a trainer; attach it before ``FinishCases``."""
+        engine.add_event_handler(Events.COMPLETED, self._open)
+
+    @one_line
+    def _open(self, engine: Engine) -> None:
+        if not self.listed.test:
+            return
+        idist.barrier()  # the first process has written the weights by now
+        state = torch.load(self.folder / "model.pt", map_location="cpu", weights_only=True)
+        self.network.load_state_dict(state)
+        self.evaluator.run()
+        self.cases = scored_cases(self.evaluator, "test")
+
+
+class FinishCases:
+    """Trainer handler: distances and intervals, pictures of each case, the closed ``run.json``, and one line that says
+    what came out.
+
+    Args:
+        output_dir: the run's folder.
+        best: the handler that kept the best epoch.
+        record: the run's record.
+        test: the handler that opened the test split.
+    """
+
+    def __init__(self, output_dir: str, best: KeepBestCases, record: RunRecord, test: OpenTestCases) -> None:
+        self.folder = Path(output_dir)
+        self.best = best
+        self.record = record
+        self.test = test
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to a trainer; attach it after the validation."""
+        engine.add_event_handler(Events.COMPLETED, self._finish)
+
+    @one_line
+    def _finish(self, engine: Engine) -> None:
+        if idist.get_rank() or self.best.cases is None:
+            return
+        outcome: dict[str, Any] = {"epochs": engine.state.epoch, "best_epoch": self.best.best_epoch}
+        found = [self.best.cases]
+        if self.test.cases is not None:
+            found.append(self.test.cases)
+            outcome["test"] = OPENED_ONCE
+        organs = self.best.listed.classes
+        splits = [with_distances(each, organs) for each in found]
+        metrics = write_cases(self.folder, organs, splits)
+        for each in splits:
+            write_overlays(self.folder, each, self.best.listed, self.best.best_epoch)
+        self.record.close(self.folder, **outcome, metrics=finite(metrics))
+        name = self.best.key_metric
+        what = f"best epoch {self.best.best_epoch} of {engine.state.epoch}: {name} {self.best.metrics[name]:.3f}"
+        on_test = name.replace("val_", "test_", 1)
+        tested = f", {on_test} {metrics[on_test]:.3f}" if on_test in metrics else ""
+        tell(f"{what}{tested}; weights, predictions, metrics and overlays in {self.folder}")
+
+
+class SaveCases:
+    """Evaluator handler of an evaluation: ``predictions.csv``, ``metrics.json``, overlays and masks of the split, and
+    one last line.
+
+    Args:
+        output_dir: the run's folder.
+        listed: the data list.
+        split: short name of the evaluated split.
+        record: the run's record, closed here.
+        key_metric: named in the last line.
+    """
+
+    def __init__(self, output_dir: str, listed: DataList, split: str, record: RunRecord, key_metric: str) -> None:
+        self.folder = Path(output_dir)
+        self.listed = listed
+        self.split = split
+        self.record = record
+        self.key_metric = key_metric
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to an evaluator whose scores are attached already."""
+        engine.add_event_handler(Events.COMPLETED, self._save)
+
+    @one_line
+    def _save(self, engine: Engine) -> None:
+        if idist.get_rank():
+            return
+        what = with_distances(scored_cases(engine, self.split), self.listed.classes)
+        metrics = write_cases(self.folder, self.listed.classes, [what])
+        write_overlays(self.folder, what, self.listed, 0)
+        for each in what.cases:
+            path = self.folder / "masks" / f"{file_name(each.case.name)}.nii.gz"
+            write_nifti(path, each.predicted, grid(each))
+        self.record.close(self.folder, evaluated_split=self.split, metrics=finite(metrics))
+        name = f"{self.split}_{self.key_metric}"
+        tell(f"{name} {metrics[name]:.3f} on {len(what.cases)} cases; in {self.folder}")
+
+
+def grid(result: CaseResult) -> NDArray[np.float64]:
+    """The affine (RAS+ mm) of a data list's case: spacing and directions are the patient's; where the patient lay in
+    the scanner is not in a data list, so the first column, row and slice lie at 0."""
+    x, y, z = result.case.spacing
+    # columns run from the patient's right to left, rows from front to back (medtl.readers.volume.display)
+    return np.diag([-x, -y, z, 1.0])
+
+
+def file_name(case: str) -> str:
+    """A case's name as a file's."""
+    return case.replace("/", "_")
+
+
+def write_overlays(folder: Path, scored: ScoredCases, listed: DataList, epoch: int) -> None:
+    """``overlays/<split>_<case>.png`` (picture, ground truth, prediction) of each case's slice with the most organ, and
+    the same for TensorBoard."""
+    entries = listed.absolute(scored.split)
+    with SummaryWriter(str(folder / "tensorboard")) as board:
+        for each in scored.cases:
+            areas = ((each.truth > 0).sum(axis=(0, 1)), (each.predicted > 0).sum(axis=(0, 1)))
+            number = int(np.argmax(areas[0] if areas[0].any() else areas[1])) + each.case.numbers[0]
+            if number not in each.case.numbers:  # an empty slice where the data list has none
+                number = each.case.numbers[0]
+            place = each.case.index[each.case.numbers.index(number)]
+            picture = read_picture(Path(entries[place]["image"]))
+            masks = [volume[:, :, number - each.case.numbers[0]].T for volume in (each.truth, each.predicted)]
+            panels = side_by_side(picture, masks)
+            write_png(folder / "overlays" / f"{scored.split}_{file_name(each.case.name)}.png", panels)
+            board.add_image(f"overlays/{scored.split} {each.case.name}", panels, epoch, dataformats="HWC")

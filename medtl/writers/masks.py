@@ -1,0 +1,79 @@
+"""Predicted masks as files: NIfTI on the grid of the source, CHAOS's submission pictures, and pictures to look at."""
+
+import gzip
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageColor
+
+from medtl.readers.chaos import natural
+from medtl.writers.atomic import write_bytes
+from medtl.writers.images import write_png
+
+# the grey values in which CHAOS wants liver, right kidney, left kidney and spleen
+CHAOS_GREY = np.array([0, 63, 126, 189, 252], np.uint8)
+# told apart with every common colour blindness (Okabe and Ito 2008)
+COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+OPACITY = 0.5
+
+
+def write_nifti(path: Path, labels: NDArray[np.uint8], affine: NDArray[np.float64]) -> None:
+    """Write a mask (x, y, z) with the affine (RAS+ mm) of the image it was made from; the same bytes for the same
+    mask.
+
+    Args:
+        path: ending in ``.nii.gz``.
+        labels: organ indices, 0 is background.
+        affine: (4, 4).
+    """
+    image = nib.Nifti1Image(np.asfortranarray(labels), affine)
+    image.set_sform(affine, code="scanner")
+    image.set_qform(affine, code="scanner")
+    image.header.set_xyzt_units("mm")
+    write_bytes(path, gzip.compress(image.to_bytes(), compresslevel=6, mtime=0))
+
+
+def write_chaos_pngs(folder: Path, labels: NDArray[np.uint8], files: Sequence[Path]) -> list[Path]:
+    """Write ``img000.png``, ``img001.png`` …, one for each image file, in the natural order of the files' names: that
+    is how CHAOS pairs results with images, whatever the positions in the headers.
+
+    Args:
+        folder: such as ``Task5/MR/1/T2SPIR/Results``.
+        labels: (columns, rows, slices), organ indices up to 4.
+        files: image file of each slice, in the order of the slices.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ValueError: not one file a slice.
+    """
+    if labels.shape[2] != len(files):
+        raise ValueError(f"{labels.shape[2]} slices, but {len(files)} files")
+    order = sorted(range(len(files)), key=lambda index: natural(files[index].as_posix()))
+    written = []
+    for number, index in enumerate(order):
+        written.append(folder / f"img{number:03d}.png")
+        write_png(written[-1], CHAOS_GREY[labels[:, :, index].T])
+    return written
+
+
+def painted(picture: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A grey picture (rows, columns) with each organ of ``labels`` in its colour: (rows, columns, 3)."""
+    colours = np.array([ImageColor.getrgb(colour) for colour in COLOURS], np.float32)
+    rgb = np.repeat(picture[..., np.newaxis], 3, axis=2).astype(np.float32)
+    inside = labels > 0
+    rgb[inside] = (1 - OPACITY) * rgb[inside] + OPACITY * colours[(labels[inside] - 1) % len(colours)]
+    return np.rint(rgb).astype(np.uint8)
+
+
+def side_by_side(picture: NDArray[np.uint8], masks: Sequence[NDArray[np.uint8]], least: int = 256) -> NDArray[np.uint8]:
+    """The picture alone, then with each mask, enlarged by a whole factor until a panel has ``least`` rows."""
+    panels = np.concatenate([painted(picture, labels) for labels in (np.zeros_like(picture), *masks)], axis=1)
+    factor = max(1, -(-least // picture.shape[0]))
+    rows, columns = panels.shape[:2]
+    image = Image.fromarray(panels)
+    return np.asarray(image.resize((columns * factor, rows * factor), Image.Resampling.NEAREST))
