@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from data_prep import chaos, chexpert, cpmid, lidc, msd
+from data_prep import breastmnist, chaos, chestxray2017, chexpert, cpmid, folder, lidc, mix, msd, tb
 from medtl.cards import DATASETS
 from medtl.console import guarded
 
@@ -15,7 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Raw public downloads in, images and datalist.json out. Not for clinical use.",
 )
-for module in (chexpert, msd, lidc, cpmid, chaos):
+for module in (chexpert, msd, lidc, cpmid, chaos, chestxray2017, tb, breastmnist, folder, mix):
     app.command(module.CARD.name, help=f"{module.CARD.title} ({module.CARD.layout})")(module.command)
 
 
@@ -26,7 +26,7 @@ def data_prep(
 ) -> None:
     if list_:
         for card in DATASETS.values():
-            typer.echo(f"{card.name:<12}{card.title}: {card.layout}")
+            typer.echo(f"{card.name:<15}{card.title}: {card.layout}")
     elif context.invoked_subcommand is None:
         typer.echo(context.get_help())
 

@@ -2,7 +2,6 @@
 split."""
 
 import hashlib
-import io
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
@@ -10,9 +9,9 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import typer
-from PIL import Image, UnidentifiedImageError
 
 from data_prep import options, sample
+from data_prep.pictures import read_checked
 from data_prep.run import VALIDATION_FRACTION
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import CHEXPERT as CARD
@@ -200,7 +199,7 @@ def process(work: Work, raw: Path, out: Path) -> Done:
     for relative, findings in rows:
         try:
             patient, target = _names(relative, table)
-            content = _read_image(raw / folder / relative)
+            content = read_checked(raw / folder / relative)
         except BadFileError as error:
             done.rejected.append(Rejected(_shown(folder, relative), str(error)))
             continue
@@ -225,24 +224,3 @@ def _names(relative: str, table: str) -> tuple[str, str]:
     if len(parts) != 4 or not parts[1].startswith("patient") or ".." in parts:
         raise BadFileError(f"the path in {table}.csv is not <split>/patientNNNNN/studyN/viewN_<view>.jpg")
     return parts[1], f"images/{CARD.name}/{'/'.join((table, parts[1], f'{parts[2]}_{parts[3]}'))}"
-
-
-def _read_image(path: Path) -> bytes:
-    """The file's bytes, once they have been decoded to the last one: a picture that cannot be decoded must not stop a
-    training run in the night."""
-    try:
-        if not path.is_file():
-            raise BadFileError("is missing")
-        content = path.read_bytes()
-    except OSError as error:
-        raise BadFileError(f"cannot be read: {error.strerror}") from None
-    if not content:
-        raise BadFileError("is empty (0 bytes)")
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            low, high = image.convert("L").getextrema()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        raise BadFileError("is not a readable image, or is cut short") from None
-    if low == high:
-        raise BadFileError("shows nothing: all its pixels are alike")
-    return content

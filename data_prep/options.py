@@ -1,7 +1,7 @@
 """The options that every data set's command shares, and the two ways in which a command ends."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from data_prep import run, sample
 from data_prep.work import EXIT_PARTLY_REJECTED, Source
 from medtl import datalist
 from medtl.cards import DatasetCard
+from medtl.console import tell
 from medtl.errors import MedtlError, UsageError
 
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -30,8 +31,9 @@ Validation = Annotated[float, typer.Option(min=0.0, max=0.9, help="Share of the 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
-def raw_folder(raw: str, option: str, name: str) -> Path:
-    """The folder that an option names; ``sample`` stands for the built-in phantom download of data set ``name``.
+def raw_folder(raw: str, option: str, name: str, file_suffix: str | None = None) -> Path:
+    """The folder that an option names; ``sample`` stands for the built-in phantom download of data set ``name``. With
+    ``file_suffix`` a file of that kind is taken, too.
 
     Raises:
         UsageError: it does not exist or is no folder.
@@ -41,7 +43,7 @@ def raw_folder(raw: str, option: str, name: str) -> Path:
     folder = Path(raw)
     if not folder.exists():
         raise UsageError(f"{option} {raw}: no such folder")
-    if not folder.is_dir():
+    if not folder.is_dir() and folder.suffix != file_suffix:
         raise UsageError(f"{option} {raw} is a file; expected the folder of the unpacked download")
     return folder
 
@@ -54,40 +56,60 @@ def finish(
     choices: dict[str, Any],
     is_sample: bool,
     workers: int,
-    seed: int,
     dry_run: bool,
+    seed: int | None = None,
     validation_fraction: float | None = None,
+    test_fraction: float = 0.0,
+    command: str | None = None,
+    deal: run.Deal | None = None,
+    after: Callable[[datalist.DataList], None] | None = None,
 ) -> None:
     """Prepare and print what was found beside the paper's counts; with ``dry_run`` only print what tables promise.
-    Sets that are dealt into folds have no ``validation_fraction``.
+    Sets that are dealt into folds have no ``validation_fraction``, those whose splits the publisher made no ``seed``
+    either. ``command`` is the word of the command where the data set's name is another, ``deal`` that of
+    ``run.prepare``, and ``after`` is called with what was made.
 
     Raises:
         typer.Exit: with status 3 when something was rejected.
     """
+    incomplete = "" if is_sample else _missing_parts(card, sources)
     if dry_run:
-        _print_dry_run(card, sources)
+        _print_dry_run(card, sources, incomplete)
         return
-    named = {"seed": seed, "validation-fraction": validation_fraction, **choices}
-    if validation_fraction is None:
-        del named["validation-fraction"]
-    options = " ".join(f"--{key} {value}" for key, value in named.items())
+    if (validation_fraction or 0.0) + test_fraction >= 1:
+        raise UsageError("--validation-fraction and --test-fraction leave nothing to train on")
+    named = {
+        "seed": seed,
+        "validation-fraction": validation_fraction,
+        "test-fraction": test_fraction or None,
+        **choices,
+    }
+    options = " ".join(f"--{key} {value}" for key, value in named.items() if value is not None)
     made, rejected = run.prepare(
         card,
         sources,
         out,
-        created_by=f"python -m data_prep {card.name} {options}",
+        created_by=f"python -m data_prep {command or card.name} {options}".rstrip(),
         sample=is_sample,
         workers=workers,
-        seed=seed,
+        seed=seed or 0,
         validation_fraction=validation_fraction or 0.0,
+        test_fraction=test_fraction,
+        deal=deal,
     )
+    if after:
+        after(made)
     console = Console()
     console.print(_sequences(card, made) if card.task == "segmentation" else _classes(card, made))
     sizes = ", ".join(f"{len(made.split(split)):,} {split}" for split in datalist.SPLITS)
-    console.print(f"{card.name}: {sizes} entries in {datalist.FILE_NAME}", soft_wrap=True, highlight=False)
+    console.print(f"{card.name}: {sizes} entries in {datalist.FILE_NAME}{incomplete}", soft_wrap=True, highlight=False)
+    for line in datalist.overlaps(made):
+        tell(f"data_prep: {line}, as in the download")
     if not rejected and not any(made.split(split) for split in datalist.SPLITS):
         raise MedtlError("nothing usable was found: no entry for any class")
     if rejected:
+        if not any(made.split(split) for split in datalist.SPLITS):
+            console.print(f"nothing usable: {rejected[0].file} {rejected[0].reason}", soft_wrap=True, highlight=False)
         console.print(
             f"{len(rejected):,} rejected, each with its reason in rejected.csv", soft_wrap=True, highlight=False
         )
@@ -114,27 +136,65 @@ def _sequences(card: DatasetCard, made: datalist.DataList) -> Table:
     return table
 
 
-def _print_dry_run(card: DatasetCard, sources: Sequence[Source]) -> None:
+def _missing_parts(card: DatasetCard, sources: Sequence[Source]) -> str:
+    """Says which parts of a download differ from the publication; empty where none does."""
+    less: list[str] = []
+    other: list[str] = []
+    for part, published in card.parts.items():
+        there = {name: _found_in(part, name, sources) for name in published}
+        if there != published:
+            lacks = all(there[name] <= published[name] for name in published)
+            (less if lacks else other).append(f"{part} {sum(there.values()):,} of {sum(published.values()):,}")
+    lines = [f"; partial download: {', '.join(less)} images"] if less else []
+    lines += [f"; not as published: {', '.join(other)} images"] if other else []
+    return "".join(lines)
+
+
+def _found_in(part: str, name: str, sources: Sequence[Source]) -> int:
+    return sum(source.parts.get(part, {}).get(name, 0) for source in sources)
+
+
+def _print_dry_run(card: DatasetCard, sources: Sequence[Source], incomplete: str) -> None:
+    console = Console()
+    console.print(_parts(card, sources) if card.parts else _promised(card, sources))
+    for row in (row for source in sources for row in source.rejected):
+        console.print(f"would reject {row.file}: {row.reason}", soft_wrap=True, highlight=False)
+    console.print(f"{card.name}: dry run, nothing was written{incomplete}", soft_wrap=True, highlight=False)
+
+
+def _promised(card: DatasetCard, sources: Sequence[Source]) -> Table:
+    """What tables and headers promise of each class or sequence."""
     segmentation = card.task == "segmentation"
     table = _table(card, "sequence" if segmentation else "class", "found", "counted in")
     units = {name: source.unit for source in sources for name in source.found}
     found = run.promised(sources)
     for name in card.published if segmentation else card.classes:
         table.add_row(name, f"{found[name]:,}", units.get(name, ""), _paper(card, name))
-    console = Console()
-    console.print(table)
-    for row in (row for source in sources for row in source.rejected):
-        console.print(f"would reject {row.file}: {row.reason}", soft_wrap=True, highlight=False)
-    console.print(f"{card.name}: dry run, nothing was written", highlight=False)
+    return table
+
+
+def _parts(card: DatasetCard, sources: Sequence[Source]) -> Table:
+    """Images of each class in each part of the download, each beside the publication's."""
+    table = Table(title=card.title, title_justify="left")
+    table.add_column("class")
+    for column in (column for part in card.parts for column in (part, "paper")):
+        table.add_column(column, justify="right")
+    for name in card.classes:
+        pairs = ((_found_in(part, name, sources), published[name]) for part, published in card.parts.items())
+        table.add_row(name, *(f"{number:,}" for pair in pairs for number in pair))
+    return table
 
 
 def _table(card: DatasetCard, kind: str, *columns: str) -> Table:
     table = Table(title=card.title, title_justify="left")
     table.add_column(kind)
-    for column in (*columns, "paper"):
+    paper = f"paper ({' + '.join(card.parts)})" if card.parts else "paper"
+    for column in (*columns, paper):
         table.add_column(column, justify="right")
     return table
 
 
 def _paper(card: DatasetCard, name: str) -> str:
+    if card.parts:
+        return " + ".join(f"{published[name]:,}" for published in card.parts.values())
     return f"{card.published[name]:,}" if name in card.published else "–"

@@ -15,7 +15,7 @@ import shutil
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -37,6 +37,8 @@ from medtl.writers.atomic import remove_leftovers, write_text
 FORMAT = 1  # of records and images; raise it when the same raw file gives other bytes
 VALIDATION_FRACTION = 0.1
 PROGRESS = ".progress"
+# entries with class names as labels, and the class names in index order → entries a split, and what is left out
+Deal = Callable[[list[Entry], Sequence[str]], tuple[dict[str, list[Entry]], list[Rejected]]]
 
 
 @dataclass
@@ -60,6 +62,8 @@ def prepare(
     workers: int,
     seed: int,
     validation_fraction: float,
+    test_fraction: float = 0.0,
+    deal: Deal | None = None,
 ) -> tuple[DataList, list[Rejected]]:
     """Do all work that is not done yet, deal patients into training and validation, and write datalist.json and
     rejected.csv.
@@ -74,11 +78,14 @@ def prepare(
         workers: processes; 1 works in this one.
         seed: of the training/validation split.
         validation_fraction: share of the images, by class, for validation.
+        test_fraction: share of the images, by class, for test, where the publisher has no test split.
+        deal: gives the entries their splits and label indices, in place of the patients' deal by ``seed`` and
+            ``validation_fraction``.
 
     Raises:
         UsageError: ``out`` holds another data set or is a raw folder, or another process works in it.
     """
-    _check_out(card, sources, out)
+    check_out(card, sources, out)
     progress_folder = out / PROGRESS
     progress_folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -93,6 +100,12 @@ def prepare(
                 done = _all_done(source, plan, out, workers)
                 entries += [entry for one in done for entry in one.entries]
                 rejected += [*source.rejected, *(row for one in done for row in one.rejected)]
+            if deal:
+                splits, left_out = deal(entries, names)
+                rejected += left_out
+            else:
+                fractions = (1 - validation_fraction - test_fraction, validation_fraction, test_fraction)
+                splits = _split(entries, names, fractions, seed, max(source.folds for source in sources))
             made = DataList(
                 name=card.name,
                 classes=names,
@@ -101,7 +114,7 @@ def prepare(
                 created_by=created_by,
                 sample=sample,
                 folder=out,
-                **_split(entries, names, validation_fraction, seed, max(source.folds for source in sources)),
+                **splits,
             )
             datalist.write(made, out)
             _write_rejected(rejected, out)
@@ -113,7 +126,8 @@ def prepare(
     return made, rejected
 
 
-def _check_out(card: DatasetCard, sources: Sequence[Source], out: Path) -> None:
+def check_out(card: DatasetCard, sources: Sequence[Source], out: Path) -> None:
+    """Raise UsageError unless the data set may be prepared into ``out``."""
     for source in sources:
         if source.raw.resolve() == out.resolve():
             raise UsageError(f"--out {out} is the raw folder itself; choose another folder")
@@ -274,10 +288,10 @@ def _remove_stale(pieces: Sequence[Piece], out: Path) -> None:
 
 
 def _split(
-    entries: Sequence[Entry], classes: Sequence[str], validation_fraction: float, seed: int, folds: int = 0
+    entries: Sequence[Entry], classes: Sequence[str], fractions: Sequence[float], seed: int, folds: int = 0
 ) -> dict[str, list[Entry]]:
-    """Class names to indices, publisher's test entries apart, the patients of the rest dealt into training and
-    validation; with folds, masks to labels and all into training."""
+    """Class names to indices, publisher's test entries apart, the patients of the rest dealt into the three splits by
+    ``fractions``; with folds, masks to labels and all into training."""
     index = {name: number for number, name in enumerate(classes)}
     splits: dict[str, list[Entry]] = {name: [] for name in datalist.SPLITS}
     if folds:
@@ -297,9 +311,9 @@ def _split(
     group = datalist.same_people(open_entries)
     for entry in open_entries:
         people.setdefault(group[entry["patient"]], []).extend(datalist.label_classes(entry["label"]))
-    part = datalist.assign_patients(people, (1 - validation_fraction, validation_fraction), seed)
+    part = datalist.assign_patients(people, fractions, seed)
     for entry in open_entries:
-        splits["validation" if part[group[entry["patient"]]] else "training"].append(entry)
+        splits[datalist.SPLITS[part[group[entry["patient"]]]]].append(entry)
     return splits
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-EXIT_PARTLY_REJECTED = 3
+from medtl.errors import EXIT_PARTLY_REJECTED as EXIT_PARTLY_REJECTED
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class Source:
         folds: for segmentation: all entries go to training, with patients dealt into so many folds.
         found: class to number of ``unit`` that tables and headers promise, for --dry-run.
         unit: what ``found`` counts: images, cases or nodules.
+        parts: of a download in parts, as on its card: each part's ``found``.
     """
 
     name: str
@@ -71,3 +72,4 @@ class Source:
     unit: str
     rejected: tuple[Rejected, ...] = ()
     folds: int = 0
+    parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

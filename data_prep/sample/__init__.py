@@ -25,7 +25,7 @@ from medtl.errors import UsageError
 
 WORD = "sample"
 CPMID_PARTS = ("chexpert", "msd", "lidc")
-DOWNLOADS = (*CPMID_PARTS, "chaos")
+DOWNLOADS = (*CPMID_PARTS, "chaos", "chestxray2017", "tb", "breastmnist", "folder")
 PREPARED = (*DOWNLOADS, "cpmid")
 SAMPLE_VALIDATION_FRACTION = 0.25  # a tenth of so few patients would leave some classes with a handful of images
 
@@ -63,6 +63,9 @@ def prepared(name: str) -> Path:
 def _prepare(name: str, out: Path) -> None:
     """What the command does with its defaults, without its table."""
     module = importlib.import_module(f"data_prep.{name}")
+    if name == "folder":
+        module.prepare_sample(download(name), out)
+        return
     folders = {part: download(part) for part in (CPMID_PARTS if name == "cpmid" else (name,))}
     run.prepare(
         module.CARD,

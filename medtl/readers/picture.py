@@ -1,4 +1,4 @@
-"""Pictures for a 2-D network from whatever holds them: PNG, JPEG, one DICOM image, or the transverse slices of a
+"""Pictures for a 2-D network from whatever holds them: PNG, JPEG, TIFF, one DICOM image, or the transverse slices of a
 NIfTI volume.
 
 All come out as 8-bit grey or RGB, rows first, as a radiologist looks at them.
@@ -20,7 +20,7 @@ from medtl.readers.nifti import read_header, read_nifti
 from medtl.readers.volume import Volume, display
 from medtl.transforms import intensity
 
-RASTER = (".png", ".jpg", ".jpeg")
+RASTER = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 NIFTI = (".nii", ".nii.gz")
 HU_OF_AIR = -500  # a NIfTI file does not name its modality; only CT has voxels below this
 
@@ -107,6 +107,8 @@ def _raster(path: Path, channels: int) -> NDArray[np.uint8]:
     mode = "RGB" if channels == 3 else "L"
     try:
         with Image.open(path) as image:
+            if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
+                raise BadFileError("holds several pictures where one is expected")
             if image.mode.startswith("I") or image.mode == "F":
                 # Pillow would clip 16-bit grey at 255 instead of scaling it
                 values = np.asarray(image, dtype=np.float32)

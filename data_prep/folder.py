@@ -1,0 +1,262 @@
+"""One's own images, in class folders or listed in a table: neutral names, keyed hashes in place of patients."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from PIL import Image
+
+from data_prep import options, private, run, sample
+from data_prep.folder_deal import Shares, dealer
+from data_prep.folder_rows import Found, Row, from_folders, from_table, with_classes, with_patients
+from data_prep.work import Done, Rejected, Source, Work
+from medtl.cards import FOLDER as CARD
+from medtl.cards import DatasetCard
+from medtl.console import tell
+from medtl.datalist import DataList, Entry, file_hash
+from medtl.errors import BadFileError, UsageError
+from medtl.readers.picture import kind, read_picture
+from medtl.writers.images import write_png
+
+TEST_FRACTION = 0.2
+ROWS_A_PIECE = 64
+COLOURED = 10  # grey levels by which two channels must differ: less is what JPEG does to grey
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+SAMPLE_PATTERN = r"(p\d+)_"
+SAMPLE_SHARES = Shares(validation=0.2, test=0.2, folds=0, seed=0)
+SAMPLE_KEY = b"phantoms have no secrets"
+
+Name = Annotated[str, typer.Option(help="The data set's name.")]
+
+
+def command(
+    raw: options.Raw,
+    out: options.Out,
+    table: Annotated[
+        Path | None, typer.Option(help="CSV with columns path, label and where known patient, split.")
+    ] = None,
+    classes: Annotated[str, typer.Option(help="Class names in index order, comma-separated; default: all.")] = "",
+    name: Name = CARD.name,
+    test_fraction: Annotated[
+        float, typer.Option(min=0.0, max=0.9, help="Share of the images, by patient, for the test split.")
+    ] = TEST_FRACTION,
+    validation_fraction: options.Validation = run.VALIDATION_FRACTION,
+    folds: Annotated[int, typer.Option(min=0, help="Deal the training patients into so many folds; 0 for none.")] = 0,
+    patient_pattern: Annotated[
+        str, typer.Option(help="Regular expression whose first group is the patient, in the path below the folder.")
+    ] = "",
+    size: Annotated[int, typer.Option(min=0, help="Longest side in pixels; larger pictures are shrunk. 0: as is.")] = 0,
+    licence: Annotated[str, typer.Option(help="Of the images.")] = CARD.licence,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(help="Secret behind the patients' hashes, made if absent; default: in OUT."),
+    ] = None,
+    workers: options.Workers = options.CPUS,
+    dry_run: options.DryRun = False,
+    seed: options.Seed = 0,
+    debug: options.Debug = False,
+) -> None:
+    check_name(name)
+    shares = Shares(validation_fraction, test_fraction, folds, seed)
+    folder = options.raw_folder(raw, "--raw", CARD.name)
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(f"--out {out} lies in the raw folder; choose another folder")
+    wanted = [word.strip() for word in classes.split(",") if word.strip()]
+    if raw == sample.WORD and not patient_pattern and table is None:
+        patient_pattern = SAMPLE_PATTERN
+    found = look(folder, table, wanted, patient_pattern)
+    card = own_card(found, wanted, name, licence)
+    if found.passed_over:
+        tell(f"data_prep: {found.passed_over:,} file(s) of other kinds are passed over")
+    run.check_out(card, [], out)
+    secret = b"dry run"
+    if not dry_run:
+        (out / run.PROGRESS).mkdir(parents=True, exist_ok=True)
+        secret = private.key(key_file or out / run.PROGRESS / "key")
+    source = find(folder, found, name, size, secret)
+    options.finish(
+        card,
+        [source],
+        out,
+        choices={
+            "name": name,
+            "classes": classes or None,
+            "test-fraction": test_fraction,
+            "folds": folds or None,
+            "patient-pattern": patient_pattern or None,
+            "size": size or None,
+            "licence": licence if licence != CARD.licence else None,
+        },
+        is_sample=raw == sample.WORD,
+        workers=workers,
+        seed=seed,
+        validation_fraction=validation_fraction,
+        dry_run=dry_run,
+        command=CARD.name,
+        deal=dealer(shares, found.multilabel, partial(_shown, found.rows, secret)),
+        after=partial(_write_mapping, found.rows),
+    )
+
+
+def check_name(name: str) -> None:
+    """Raise UsageError unless a data set's name can be part of a path and of a patient's id."""
+    if not SAFE_NAME.fullmatch(name):
+        raise UsageError(f"--name {name!r}: expected letters, digits, '.', '_' and '-' only")
+
+
+def look(raw: Path, table: Path | None, classes: Sequence[str], patient_pattern: str) -> Found:
+    """The pictures to be prepared, with labels and what is known of patients and splits.
+
+    Raises:
+        UsageError: there are none, or fewer than two classes.
+    """
+    found = from_folders(raw) if table is None else from_table(table if table.is_file() else raw / table, raw)
+    if found.rows and classes:
+        found = with_classes(found, classes)
+    if found.rows and patient_pattern:
+        found = with_patients(found, patient_pattern)
+    names = sorted({name for row in found.rows for name in row.labels})
+    if len(names) == 1 and len(classes) < 2:
+        deeper = table is None and any(len(Path(row.file).parts) > 2 for row in found.rows)
+        hint = f"; if its folders are the classes, say --raw {raw / names[0]}" if deeper else ""
+        raise UsageError(f"only one class, {names[0]!r}: expected at least two{hint}")
+    alike = [(a, b) for a in names for b in names if a < b and a.casefold() == b.casefold()]
+    for one, other in alike:
+        tell(f"data_prep: warning: {one!r} and {other!r} are taken for two classes")
+    return found
+
+
+def own_card(found: Found, classes: Sequence[str], name: str, licence: str) -> DatasetCard:
+    """The card of what was found; class names in index order are the wanted ones, or all sorted."""
+    names = classes or sorted({label for row in found.rows for label in row.labels})
+    return replace(CARD, name=name, title=f"{CARD.title}: {name}", classes=tuple(names), licence=licence)
+
+
+def find(raw: Path, found: Found, name: str, size: int, secret: bytes) -> Source:
+    """The work: chunks of the pictures.
+
+    Args:
+        raw: the folder.
+        found: its pictures.
+        name: of the data set.
+        size: longest side in pixels, 0 for any.
+        secret: key of the patients' hashes.
+    """
+    works = []
+    for first in range(0, len(found.rows), ROWS_A_PIECE):
+        rows = found.rows[first : first + ROWS_A_PIECE]
+        payload = [(first + k, row.file, row.labels, row.patient, row.split) for k, row in enumerate(rows)]
+        works.append(Work(f"{first // ROWS_A_PIECE:05d}", tuple(row.path for row in rows), payload))
+    return Source(
+        name=name,
+        raw=raw,
+        works=tuple(works),
+        process=partial(process, name=name, size=size, secret=secret),
+        options={"size": size, "key": private.keyed_hash(secret, "which key")},
+        found=Counter(label for row in found.rows for label in row.labels),
+        unit="images",
+        rejected=tuple(Rejected(_masked(row, secret), reason) for row, reason in found.rejected),
+    )
+
+
+def process(work: Work, raw: Path, out: Path, *, name: str, size: int, secret: bytes) -> Done:
+    """Read one chunk of pictures and write each as 8-bit PNG under a number."""
+    done = Done()
+    for path, (number, file, labels, patient, split) in zip(work.files, work.payload, strict=True):
+        known = patient or (private.dicom_identity(path)[0] if kind_of(path) == "dicom" else "")
+        code = private.keyed_hash(secret, f"patient {known}" if known else f"image {name} {file}")
+        try:
+            pixels = _read(path, size)
+        except BadFileError as error:
+            done.rejected.append(Rejected(_masked(Row(file, path, tuple(labels), patient), secret), str(error)))
+            continue
+        target = _image(name, number)
+        write_png(out / target, pixels)
+        entry: Entry = {
+            "image": target,
+            "label": list(labels),
+            "patient": f"{name}/{code}",
+            "source": name,
+            "sha256": file_hash(out / target),
+            "channels": 3 if pixels.ndim == 3 else 1,
+        }
+        extra: dict[str, Any] = {"split": split} if split else {}
+        done.entries.append({**entry, **extra} if known else {**entry, **extra, "alone": True})
+    return done
+
+
+def kind_of(path: Path) -> str | None:
+    """The picture's kind; None for a file that cannot be opened."""
+    try:
+        return kind(path) if path.is_file() else None
+    except OSError:
+        return None
+
+
+def _read(path: Path, size: int) -> NDArray[np.uint8]:
+    """Grey (rows, columns) or, if it is really coloured, RGB (rows, columns, 3), its longest side at most ``size``."""
+    try:
+        if not path.is_file():
+            raise BadFileError("is missing")
+        if path.stat().st_size == 0:
+            raise BadFileError("is empty (0 bytes)")
+        pixels = read_picture(path, channels=3 if kind(path) == "raster" else 1)
+    except OSError as error:
+        raise BadFileError(f"cannot be read: {error.strerror}") from None
+    if pixels.min() == pixels.max():
+        raise BadFileError("shows nothing: all its pixels are alike")
+    image = Image.fromarray(pixels)
+    if pixels.ndim == 3 and int((pixels.max(axis=2) - pixels.min(axis=2)).max()) <= COLOURED:
+        image = image.convert("L")
+    if size and max(image.size) > size:
+        image.thumbnail((size, size), Image.Resampling.LANCZOS)
+    return np.asarray(image)
+
+
+def _image(name: str, number: int) -> str:
+    return f"images/{name}/{number:06d}.png"
+
+
+def _masked(row: Row, secret: bytes) -> str:
+    """What rejected.csv calls a picture: its path, without words that are known to tell who it shows."""
+    identity, words = private.dicom_identity(row.path) if kind_of(row.path) == "dicom" else ("", ())
+    code = private.keyed_hash(secret, f"patient {row.patient or identity}")
+    return private.masked(row.file, [row.patient, *words], code)
+
+
+def _shown(rows: Sequence[Row], secret: bytes, entry: Entry) -> str:
+    return _masked(rows[int(Path(entry["image"]).stem)], secret)
+
+
+def _write_mapping(rows: Sequence[Row], made: DataList) -> None:
+    entries = {entry["image"]: entry["patient"] for _, entry in made}
+    mapping = []
+    for number, row in enumerate(rows):
+        image = _image(made.name, number)
+        mapping.append((image if image in entries else "", row.file, entries.get(image, ""), row.patient))
+    private.write_mapping(mapping, made.folder)
+    private.hide(made.folder / "rejected.csv")
+    tell(f"data_prep: {private.MAPPING}, rejected.csv and .progress name your files: keep them to yourself")
+
+
+def prepare_sample(raw: Path, out: Path) -> None:
+    """What ``--raw sample`` gives, without the files that lead back."""
+    found = look(raw, None, (), SAMPLE_PATTERN)
+    run.prepare(
+        own_card(found, (), CARD.name, CARD.licence),
+        [find(raw, found, CARD.name, 0, SAMPLE_KEY)],
+        out,
+        created_by=f"python -m data_prep {CARD.name}, built-in sample",
+        sample=True,
+        workers=1,  # worker processes would import the caller's script, which may have no __main__ guard
+        seed=SAMPLE_SHARES.seed,
+        validation_fraction=SAMPLE_SHARES.validation,
+        deal=dealer(SAMPLE_SHARES, found.multilabel, partial(_shown, found.rows, SAMPLE_KEY)),
+    )

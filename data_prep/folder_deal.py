@@ -1,0 +1,152 @@
+"""Splits of one's own images: those that were given stay, the others are dealt by patient."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from data_prep.run import Deal
+from data_prep.work import Rejected
+from medtl import datalist
+from medtl.console import tell
+from medtl.datalist import Entry
+from medtl.errors import UsageError
+
+# where a patient stands in several given splits, the last of these keeps the images
+HELD_BACK = ("training", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How the images are dealt.
+
+    Attributes:
+        validation, test: shares of the images; of a split that is given nothing is dealt.
+        folds: 0, or into how many folds the training images are dealt; validation is then one of these.
+        seed: of the deal.
+    """
+
+    validation: float
+    test: float
+    folds: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.validation + self.test >= 1:
+            raise UsageError("--validation-fraction and --test-fraction leave nothing to train on")
+        if self.folds == 1:
+            raise UsageError("--folds 1: expected at least 2, or 0 for none")
+
+
+def dealer(shares: Shares, multilabel: bool, file_of: Callable[[Entry], str]) -> Deal:
+    """The function that gives entries their splits and label indices.
+
+    Args:
+        shares: of the splits.
+        multilabel: labels become multi-hot.
+        file_of: what rejected.csv calls an entry.
+    """
+
+    def deal(entries: list[Entry], classes: Sequence[str]) -> tuple[dict[str, list[Entry]], list[Rejected]]:
+        index = {name: number for number, name in enumerate(classes)}
+        _warn_of_unknown_patients(entries)
+        for entry in entries:
+            names = entry["label"]
+            entry["label"] = [int(name in names) for name in classes] if multilabel else index[names[0]]
+        kept, rejected = _one_split_each(entries, file_of)
+        splits = _dealt(kept, shares)
+        _warn_of_rare_classes(kept, classes, shares.folds or 2)
+        return splits, rejected
+
+    return deal
+
+
+def _warn_of_unknown_patients(entries: Sequence[Entry]) -> None:
+    unknown = sum(entry.pop("alone", False) for entry in entries)
+    if unknown:
+        tell(
+            f"data_prep: warning: of {unknown:,} of {len(entries):,} images the patient is unknown: each is taken for a"
+            f" patient of its own, so images of one person may lie in several splits (--patient-pattern or a table's"
+            f" column patient tells them)"
+        )
+
+
+def _warn_of_rare_classes(entries: Sequence[Entry], classes: Sequence[str], wanted: int) -> None:
+    people: dict[int, set[str]] = defaultdict(set)
+    for entry in entries:
+        for number in datalist.label_classes(entry["label"]):
+            people[number].add(entry["patient"])
+    for number, name in enumerate(classes):
+        if len(people[number]) < wanted:
+            there = f"only {len(people[number])} patient(s)" if people[number] else "no usable image"
+            tell(f"data_prep: warning: class {name!r} has {there}: it cannot be in every split")
+
+
+def _one_split_each(entries: Sequence[Entry], file_of: Callable[[Entry], str]) -> tuple[list[Entry], list[Rejected]]:
+    """Entries whose patient (or identical image) has its own in one given split alone; the others are left out, so
+    that nobody trained on is tested on."""
+    group = datalist.same_people(entries)
+    given: dict[str, set[str]] = defaultdict(set)
+    for entry in entries:
+        if "split" in entry:
+            given[group[entry["patient"]]].add(entry["split"])
+    kept, rejected = [], []
+    for entry in entries:
+        own = given[group[entry["patient"]]]
+        last = max(own, key=HELD_BACK.index, default=None)
+        if "split" not in entry and last:
+            entry["split"] = last
+        if last and entry["split"] != last:
+            reason = f"its patient, or the same picture, is in the {last} split too"
+            rejected.append(Rejected(file_of(entry), reason))
+        else:
+            kept.append(entry)
+    return kept, rejected
+
+
+def _dealt(entries: Sequence[Entry], shares: Shares) -> dict[str, list[Entry]]:
+    """Entries a split. Patients are dealt by the place where they first stand: their names depend on a key that is
+    nobody's business."""
+    given = {entry["split"] for entry in entries if "split" in entry}
+    fractions = {
+        "validation": 0.0 if shares.folds or "validation" in given else shares.validation,
+        "test": 0.0 if "test" in given else shares.test,
+    }
+    fractions = {"training": 1 - sum(fractions.values()), **fractions}
+    fixed = [entry for entry in entries if entry.get("split", "training") != "training"]
+    free = [entry for entry in entries if entry.get("split", "training") == "training"]
+    names = _places(free)
+    if len(set(names.values())) == 1 and (fractions["training"] < 1 or shares.folds):
+        raise UsageError(
+            "all images have the same patient, so they cannot be dealt into splits: give --patient-pattern, a table's"
+            " column patient, or --test-fraction 0 --validation-fraction 0"
+        )
+    part = datalist.assign_patients(_labels(free, names), tuple(fractions.values()), shares.seed)
+    splits: dict[str, list[Entry]] = {name: [] for name in datalist.SPLITS}
+    for entry in fixed:
+        splits[entry["split"]].append(entry)
+    for entry in free:
+        splits[tuple(fractions)[part[names[entry["patient"]]]]].append(entry)
+    if shares.folds:
+        training = splits["training"]
+        fold = datalist.assign_patients(_labels(training, names), [1 / shares.folds] * shares.folds, shares.seed)
+        for entry in training:
+            entry["fold"] = fold[names[entry["patient"]]]
+    for entry in entries:
+        entry.pop("split", None)
+    return splits
+
+
+def _places(entries: Sequence[Entry]) -> dict[str, str]:
+    """Patient to a name for the group of people who share an image: where its first image stands."""
+    group = datalist.same_people(entries)
+    first: dict[str, str] = {}
+    for number, entry in enumerate(entries):
+        first.setdefault(group[entry["patient"]], f"{number:09d}")
+    return {patient: first[group[patient]] for patient in group}
+
+
+def _labels(entries: Sequence[Entry], names: dict[str, str]) -> dict[str, list[int]]:
+    labels: dict[str, list[int]] = defaultdict(list)
+    for entry in entries:
+        labels[names[entry["patient"]]] += datalist.label_classes(entry["label"])
+    return labels

@@ -1,0 +1,277 @@
+"""medtl-mini: several prepared data lists in one, for pretraining; what a later target holds can be left out."""
+
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from PIL import Image
+
+from data_prep import options, sample
+from data_prep.folder import COLOURED, check_name
+from data_prep.run import VALIDATION_FRACTION
+from data_prep.work import Done, Rejected, Source, Work
+from medtl import datalist, leaks
+from medtl.cards import MIX as CARD
+from medtl.cards import DatasetCard
+from medtl.console import tell
+from medtl.datalist import DataList, Entry
+from medtl.errors import UsageError
+from medtl.signatures import sign_list
+
+NAME = "medtl-mini"
+ENTRIES_A_PIECE = 256
+
+
+@dataclass(frozen=True)
+class Part:
+    """One prepared data list.
+
+    Attributes:
+        name: put before its classes.
+        listed: the list.
+        entries: what is taken of it, each with its new class name as ``label``.
+        left_out: (entries, patients) that an excluded list has too.
+    """
+
+    name: str
+    listed: DataList
+    entries: tuple[Entry, ...]
+    left_out: tuple[int, int] = (0, 0)
+
+
+def command(
+    lists: Annotated[
+        str,
+        typer.Option(help="NAME=DIR,…: prepared folders, NAME stands before their classes; DIR 'sample': phantoms."),
+    ],
+    out: options.Out,
+    take: Annotated[str, typer.Option(help="Which of their splits, comma-separated.")] = "training",
+    per_class_limit: Annotated[int, typer.Option(min=0, help="Most images a class; 0 for all.")] = 0,
+    exclude: Annotated[
+        str, typer.Option(help="Prepared folders, comma-separated: patients and images that are there are left out.")
+    ] = "",
+    name: Annotated[str, typer.Option(help="The collection's name.")] = NAME,
+    workers: options.Workers = options.CPUS,
+    dry_run: options.DryRun = False,
+    seed: options.Seed = 0,
+    validation_fraction: options.Validation = VALIDATION_FRACTION,
+    debug: options.Debug = False,
+) -> None:
+    check_name(name)
+    folders = _folders(lists)
+    splits = tuple(word.strip() for word in take.split(",") if word.strip())
+    if not splits:
+        raise UsageError("--take names no split: expected training, validation or test")
+    others = [Path(word.strip()) for word in exclude.split(",") if word.strip()]
+    parts = look(folders, splits, per_class_limit, others, seed=seed, workers=workers)
+    for part in parts:
+        lost = (
+            f"; {part.left_out[0]:,} of {part.left_out[1]:,} patient(s) left out, as --exclude has them"
+            if others
+            else ""
+        )
+        tell(f"data_prep: {part.name}: {len(part.entries):,} entries of {part.listed.name}{lost}")
+    options.finish(
+        own_card(parts, name),
+        [find(part) for part in parts],
+        out,
+        choices={
+            "name": name,
+            "lists": ",".join(folders),
+            "take": ",".join(splits),
+            "per-class-limit": per_class_limit or None,
+            "exclude": ",".join(datalist.read(other).name for other in others) or None,
+        },
+        is_sample=any(part.listed.sample for part in parts),
+        workers=workers,
+        seed=seed,
+        validation_fraction=validation_fraction,
+        dry_run=dry_run,
+        command=CARD.name,
+    )
+
+
+def _folders(lists: str) -> dict[str, Path]:
+    """Name to folder of ``NAME=DIR,NAME=DIR``."""
+    folders: dict[str, Path] = {}
+    for word in (word.strip() for word in lists.split(",") if word.strip()):
+        name, equals, place = (part.strip() for part in word.partition("="))
+        if not equals or not place:
+            raise UsageError(f"--lists {word!r}: expected NAME=DIR, a name for the classes and a prepared folder")
+        check_name(name)
+        if name in folders:
+            raise UsageError(f"--lists names {name!r} twice")
+        folders[name] = sample.prepared(name) if place == sample.WORD else Path(place)
+    if not folders:
+        raise UsageError("--lists names no data list: expected NAME=DIR,NAME=DIR")
+    return folders
+
+
+def look(
+    folders: Mapping[str, Path],
+    take: Sequence[str],
+    per_class_limit: int,
+    exclude: Sequence[Path],
+    *,
+    seed: int,
+    workers: int,
+) -> list[Part]:
+    """What of each list enters the collection.
+
+    Args:
+        folders: name to prepared folder.
+        take: splits.
+        per_class_limit: most entries a class, 0 for all; many patients are preferred to many images of few.
+        exclude: prepared folders whose patients and images must not enter.
+        seed: of the choice under a limit.
+        workers: processes that look for excluded images.
+
+    Raises:
+        UsageError: a list is absent, has no such split, or labels that are lists. MedtlError: it is not valid.
+    """
+    targets = [(str(path), datalist.read(path)) for path in exclude]  # mistakes are told before the work
+    parts = [_part(name, datalist.read(folder), take) for name, folder in folders.items()]
+    signed = [sign_list(listed, name, workers) for name, listed in targets]
+    for number, part in enumerate(parts):
+        if signed:
+            own = sign_list(_taken(part), part.name, workers)
+            known: set[str] = set()
+            for other in signed:
+                known.update(own.patients[leak.first] for leak in leaks.compare(own, other).leaks)
+            kept = tuple(entry for entry in part.entries if entry["patient"] not in known)
+            lost = {entry["patient"] for entry in part.entries if entry["patient"] in known}
+            part = replace(part, entries=kept, left_out=(len(part.entries) - len(kept), len(lost)))
+        if per_class_limit:
+            part = replace(part, entries=_limited(part.entries, per_class_limit, seed))
+        parts[number] = part
+    return parts
+
+
+def _part(name: str, listed: DataList, take: Sequence[str]) -> Part:
+    if listed.task == "multilabel":
+        raise UsageError(
+            f"--lists {name}: its labels are lists (multi-label); a class is needed for each image: prepare it again,"
+            " chexpert with --rule exactly-one"
+        )
+    entries = [
+        {**entry, "label": f"{name}/{_class_name(entry, listed)}"}
+        for split in take
+        for entry in listed.split(split)
+        if "areas" not in entry or any(entry["areas"].values())  # slices beyond the organs show little or nothing
+    ]
+    if not entries:
+        raise UsageError(f"--lists {name}: its {' and '.join(take)} split is empty")
+    return Part(name, listed, tuple(entries))
+
+
+def _taken(part: Part) -> DataList:
+    """What is taken of a list, as a list."""
+    return replace(part.listed, training=list(part.entries), validation=[], test=[])
+
+
+def _class_name(entry: Entry, listed: DataList) -> str:
+    label = entry["label"]
+    return str(entry.get("sequence", "slice")) if isinstance(label, str) else listed.classes[label]
+
+
+def _limited(entries: Sequence[Entry], limit: int, seed: int) -> tuple[Entry, ...]:
+    """At most so many entries of each class, in their order: every patient's first, then every patient's second …"""
+    taken: Counter[tuple[str, str]] = Counter()
+    ranked: dict[str, list[tuple[int, str, int]]] = defaultdict(list)
+    order = [hashlib.sha256(f"{seed} {entry['patient']} {entry['image']}".encode()).hexdigest() for entry in entries]
+    for place in sorted(range(len(entries)), key=lambda place: order[place]):
+        entry = entries[place]
+        ranked[entry["label"]].append((taken[entry["patient"], entry["label"]], order[place], place))
+        taken[entry["patient"], entry["label"]] += 1
+    kept = {place for ranks in ranked.values() for _, _, place in sorted(ranks)[:limit]}
+    return tuple(entry for place, entry in enumerate(entries) if place in kept)
+
+
+def own_card(parts: Sequence[Part], name: str) -> DatasetCard:
+    """The collection's card: classes list by list in the order of each, licences of all."""
+    classes = [label for part in parts for label in _classes(part)]
+    licences = "; ".join(f"{part.name}: {part.listed.licence or 'not stated'}" for part in parts)
+    return replace(CARD, name=name, classes=tuple(classes), licence=licences)
+
+
+def _classes(part: Part) -> Iterator[str]:
+    there = {entry["label"] for entry in part.entries}
+    if part.listed.task == "segmentation":
+        yield from sorted(there)
+    else:
+        yield from (label for label in (f"{part.name}/{name}" for name in part.listed.classes) if label in there)
+
+
+def find(part: Part) -> Source:
+    """The work of one list: chunks of its entries."""
+    works = []
+    channels = part.listed.channels
+    for number, start in enumerate(range(0, len(part.entries), ENTRIES_A_PIECE)):
+        entries = part.entries[start : start + ENTRIES_A_PIECE]
+        rows = [[entry[key] for key in ("image", "label", "patient", "source", "sha256")] for entry in entries]
+        files = tuple(part.listed.folder / entry["image"] for entry in entries)
+        works.append(Work(f"{number:05d}", files, (part.name, channels, rows)))
+    return Source(
+        name=part.name,
+        raw=part.listed.folder,
+        works=tuple(works),
+        process=process,
+        options={},
+        found=Counter(entry["label"] for entry in part.entries),
+        unit="images",
+    )
+
+
+def process(work: Work, raw: Path, out: Path) -> Done:
+    """Link (or, on another disk, copy) one chunk of pictures, unless they are not what was listed."""
+    name, channels, rows = work.payload
+    done = Done()
+    for image, label, patient, source, sha256 in rows:
+        inside = image.removeprefix("images/")
+        target = f"images/{name}/{inside.removeprefix(f'{name}/')}"
+        path = raw / image
+        fault = _fault(image, path, sha256)
+        if fault:
+            done.rejected.append(Rejected(image, fault))
+            continue
+        _link(path, out / target)
+        entry: dict[str, Any] = {
+            "image": target,
+            "label": label,
+            "patient": patient,
+            "source": source,
+            "sha256": sha256,
+            "channels": 3 if channels == 3 and _coloured(path) else 1,
+        }
+        done.entries.append(entry)
+    return done
+
+
+def _fault(image: str, path: Path, sha256: str) -> str | None:
+    if PurePosixPath(image).is_absolute() or ".." in PurePosixPath(image).parts:
+        return "leads out of the data list's folder"
+    if not path.is_file():
+        return "is missing"
+    return None if datalist.file_hash(path) == sha256 else "differs from what was listed (sha256)"
+
+
+def _link(path: Path, target: Path) -> None:
+    if target.exists():
+        return  # an image with several labels
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(path, target)
+    except OSError:  # another disk, or one without links
+        target.write_bytes(path.read_bytes())
+
+
+def _coloured(path: Path) -> bool:
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    return int((pixels.max(axis=2) - pixels.min(axis=2)).max()) > COLOURED

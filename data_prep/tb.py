@@ -1,0 +1,186 @@
+"""TB: the tuberculosis chest X-rays of Montgomery County and of Shenzhen, one picture a person."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from PIL import Image
+
+from data_prep import options, sample
+from data_prep.pictures import UNREADABLE
+from data_prep.work import Done, Rejected, Source, Work
+from medtl.cards import TB as CARD
+from medtl.datalist import file_hash
+from medtl.errors import BadFileError, UsageError
+from medtl.transforms import intensity
+from medtl.writers.images import write_png
+
+SITES = {"MCU": "Montgomery", "CHN": "Shenzhen"}
+FILE = re.compile(r"((MCU|CHN)CXR_\d{4})(?:_(\d+))?\.png", re.IGNORECASE)
+FILES_A_PIECE = 16  # of 20 million pixels each
+SIZE = 512
+PAPER_SHARE = 79 / 800  # the paper's "9:1": 40 of 406 normal and 39 of 394 with tuberculosis
+
+
+class Split(StrEnum):
+    """How people are dealt."""
+
+    PAPER = "paper"  # training and validation, sites mixed
+    LEAVE_ONE_SITE_OUT = "leave-one-site-out"  # fold 0 is Montgomery, fold 1 Shenzhen
+
+
+def command(
+    raw: options.Raw,
+    out: options.Out,
+    split: Annotated[Split, typer.Option(help="Sites mixed 9:1, or each site as a fold.")] = Split.PAPER,
+    size: Annotated[int, typer.Option(min=32, help="Pixels of the longer side at most; smaller ones stay.")] = SIZE,
+    workers: options.Workers = options.CPUS,
+    dry_run: options.DryRun = False,
+    seed: options.Seed = 0,
+    validation_fraction: options.Validation = PAPER_SHARE,
+    debug: options.Debug = False,
+) -> None:
+    folder = options.raw_folder(raw, "--raw", CARD.name)
+    dealt = split is Split.PAPER
+    options.finish(
+        CARD,
+        [find(folder, split, size)],
+        out,
+        choices={"split": split.value, "size": size},
+        is_sample=raw == sample.WORD,
+        workers=workers,
+        seed=seed if dealt else None,
+        validation_fraction=validation_fraction if dealt else None,
+        dry_run=dry_run,
+    )
+
+
+def find(raw: Path, split: Split = Split.PAPER, size: int = SIZE) -> Source:
+    """The work of a download: chunks of its pictures. Names alone say site, person and class.
+
+    Args:
+        raw: a folder with the pictures of one or both sites anywhere below it.
+        split: how people are dealt.
+        size: pixels of the longer side at most.
+
+    Raises:
+        UsageError: no picture, or only one site where each is to be left out in turn.
+    """
+    rejected: list[Rejected] = []
+    rows: list[tuple[str, str, str]] = []
+    parts: dict[str, Counter[str]] = {site: Counter() for site in SITES.values()}
+    seen: set[str] = set()
+    for file in _files(raw):
+        match = FILE.fullmatch(Path(file).name)
+        if match is None:
+            continue
+        person, site, mark = match[1].upper(), SITES[match[2].upper()], match[3]
+        if mark not in ("0", "1"):
+            rejected.append(Rejected(file, "its name ends neither in _0 (normal) nor in _1 (tuberculosis)"))
+        elif f"{person}_{mark}" in seen:
+            rejected.append(Rejected(file, "another folder holds the same picture"))
+        else:
+            seen.add(f"{person}_{mark}")
+            rows.append((file, person, CARD.classes[int(mark)]))
+            parts[site][CARD.classes[int(mark)]] += 1
+    if not rows and not rejected:
+        raise UsageError(f"{raw} holds no picture of either site: expected {CARD.layout}")
+    missing = [site for site, counts in parts.items() if not counts]
+    if missing and split is Split.LEAVE_ONE_SITE_OUT:
+        raise UsageError(f"--split {split.value} needs both sites; {raw} holds none of {missing[0]}")
+    works = []
+    for number, start in enumerate(range(0, len(rows), FILES_A_PIECE)):
+        piece = rows[start : start + FILES_A_PIECE]
+        works.append(Work(f"{number:05d}", tuple(raw / file for file, _, _ in piece), (split.value, size, piece)))
+    return Source(
+        name=CARD.name,
+        raw=raw,
+        works=tuple(works),
+        process=process,
+        options={"split": split.value, "size": size},
+        found=sum(parts.values(), Counter()),
+        unit="images",
+        rejected=tuple(rejected),
+        parts=parts,
+    )
+
+
+def _files(raw: Path) -> Iterator[str]:
+    """Files below ``raw``, by site and name, without hidden ones and without folders of lung masks, which repeat the
+    pictures' names."""
+    found = []
+    for path in raw.rglob("*.[pP][nN][gG]"):
+        inside = path.relative_to(raw)
+        hidden = any(part[0] in "._" for part in inside.parts)
+        if not hidden and not any("mask" in part.lower() for part in inside.parts[:-1]):
+            found.append(inside.as_posix())
+    yield from sorted(found, key=lambda file: (Path(file).name, file.count("/"), file))
+
+
+def process(work: Work, raw: Path, out: Path) -> Done:
+    """Read, shrink and write one chunk of pictures as 8-bit grey."""
+    split, size, rows = work.payload
+    done = Done()
+    for file, person, label in rows:
+        try:
+            pixels = read_grey(raw / file, size)
+        except BadFileError as error:
+            done.rejected.append(Rejected(file, str(error)))
+            continue
+        site = SITES[person[:3]]
+        target = f"images/{CARD.name}/{site}/{person}_{CARD.classes.index(label)}.png"
+        write_png(out / target, pixels)
+        entry = {
+            "image": target,
+            "label": label,
+            "patient": f"{CARD.name}/{person}",
+            "source": CARD.name,
+            "sha256": file_hash(out / target),
+            "site": site,
+        }
+        if split == Split.LEAVE_ONE_SITE_OUT:
+            entry |= {"split": "training", "fold": list(SITES.values()).index(site)}
+        done.entries.append(entry)
+    return done
+
+
+def read_grey(path: Path, size: int) -> NDArray[np.uint8]:
+    """A picture as 8-bit grey (rows, columns) whose longer side has at most ``size`` pixels.
+
+    Pictures of more than 8 bits are scaled by the bits that they use (12 of 16 in a radiograph); pictures are only
+    shrunk, each new pixel being an average over what it covers.
+
+    Raises:
+        BadFileError: missing, empty, no picture, cut short, or all its pixels alike.
+    """
+    if not path.is_file():
+        raise BadFileError("is missing")
+    if not path.stat().st_size:
+        raise BadFileError("is empty (0 bytes)")
+    try:
+        with Image.open(path) as image:
+            grey = _eight_bit(image)
+    except UNREADABLE:
+        raise BadFileError("is not a readable image, or is cut short") from None
+    low, high = grey.getextrema()
+    if low == high:
+        raise BadFileError("shows nothing: all its pixels are alike")
+    factor = size / max(grey.size)
+    if factor < 1:
+        columns, rows = (max(1, round(side * factor)) for side in grey.size)
+        grey = grey.resize((columns, rows), Image.Resampling.BILINEAR)
+    return np.asarray(grey)
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    if not image.mode.startswith("I") and image.mode != "F":
+        return image.convert("L")
+    values = np.asarray(image, dtype=np.float32)
+    bits = max(8, int(values.max()).bit_length())
+    return Image.fromarray(intensity.scale(values, 0, 2**bits - 1))

@@ -1,0 +1,62 @@
+"""numpy's .npz archives from strangers: headers without data, arrays without unpickling, faults in one line."""
+
+import math
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from medtl.errors import BadFileError
+
+DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError)
+
+
+def open_npz(path: Path) -> zipfile.ZipFile:
+    """The archive, to be closed by the caller.
+
+    Raises:
+        BadFileError: it is none, or has no end.
+    """
+    try:
+        return zipfile.ZipFile(path)
+    except DAMAGED:
+        raise BadFileError("is no .npz, or is cut short") from None
+
+
+def read_array_header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of one array, without reading it.
+
+    Raises:
+        BadFileError: the archive has no such array, or not in whole.
+    """
+    try:
+        size = archive.getinfo(f"{name}.npy").file_size
+        with archive.open(f"{name}.npy") as member:
+            read = npy.read_array_header_1_0 if npy.read_magic(member) == (1, 0) else npy.read_array_header_2_0
+            shape, _, dtype = read(member)
+    except KeyError:
+        raise BadFileError(f"has no array {name}") from None
+    except DAMAGED:
+        raise BadFileError(f"{name} cannot be read: the file is damaged") from None
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize > size:
+        raise BadFileError(f"{name} cannot be read: it is no plain array of {dtype}, shape {shape}")
+    return shape, dtype
+
+
+def read_array(archive: zipfile.ZipFile, name: str) -> NDArray:
+    """One array of the archive; the others are not read, and nothing is unpickled.
+
+    Raises:
+        BadFileError: as for ``read_array_header``.
+    """
+    read_array_header(archive, name)
+    try:
+        with archive.open(f"{name}.npy") as member:
+            array = npy.read_array(member, allow_pickle=False)
+            member.read(1)  # at the end the archive's own checksum is compared
+    except DAMAGED:
+        raise BadFileError(f"{name} cannot be read: the file is damaged") from None
+    return np.asarray(array)
