@@ -13,11 +13,16 @@ import torch
 from medtl import datalist
 from medtl.bundle.boundary import one_line
 from medtl.console import tell
+from medtl.data.blank import blank_images
+from medtl.data.packed import Packed
 from medtl.datalist import DataList
 from medtl.errors import UsageError
-from medtl.metrics import classification
+from medtl.metrics import classification, operating_point
 
 WHOLE_NUMBERS = {"epochs": 1, "batch_size": 1, "image_size": 32, "num_workers": 0, "seed": 0}
+BALANCES = ("none", "loss", "sampling")
+RANKING = ("auc", "average_precision")
+NAMED = 3  # of the blank images, in the warning
 SAMPLE_PRESET = ("epochs", "batch_size", "image_size")
 
 
@@ -41,13 +46,23 @@ def processes(distributed: bool) -> int:
 
 
 @one_line
-def data(dataset_dir: str, classes: Sequence[str], tasks: Sequence[str]) -> DataList:
+def data(
+    dataset_dir: str,
+    classes: Sequence[str] | None,
+    tasks: Sequence[str],
+    fold: int | None = None,
+    train_fraction: float = 1.0,
+    seed: int = 0,
+) -> DataList:
     """The data list of ``dataset_dir``, if it suits the bundle.
 
     Args:
         dataset_dir: a data_prep output.
-        classes: the bundle's class names in index order.
+        classes: the bundle's class names in index order; None takes any.
         tasks: which of classification, multilabel and segmentation the bundle trains.
+        fold: of the training entries, taken as validation.
+        train_fraction: share of the training patients that is kept.
+        seed: of the draw of that share.
     """
     try:
         listed = datalist.read(Path(str(dataset_dir)))
@@ -56,12 +71,12 @@ def data(dataset_dir: str, classes: Sequence[str], tasks: Sequence[str]) -> Data
     where = f"--dataset_dir {dataset_dir} (data set {listed.name!r})"
     if listed.task not in tasks:
         raise UsageError(f"{where} is for {listed.task}; this bundle does {' or '.join(tasks)}")
-    if listed.classes != tuple(classes):
+    if classes is not None and listed.classes != tuple(classes):
         raise UsageError(
             f"{where} has {len(listed.classes)} classes ({_shorten(listed.classes)}); "
             f"this bundle has {len(classes)} ({_shorten(classes)})"
         )
-    return listed
+    return datalist.with_fraction(datalist.with_fold(listed, fold), train_fraction, seed)
 
 
 def _shorten(names: Sequence[str]) -> str:
@@ -80,7 +95,8 @@ def check(listed: DataList, recipe: Mapping[str, Any], splits: Sequence[str]) ->
     check_numbers(recipe)
     for split in splits:
         if not listed.split(split):
-            raise UsageError(f"{listed.folder / datalist.FILE_NAME} has no entries in its {split} split")
+            hint = "; it is dealt into folds: name one, --fold K" if any("fold" in e for e in listed.training) else ""
+            raise UsageError(f"{listed.folder / datalist.FILE_NAME} has no entries in its {split} split{hint}")
 
 
 @one_line
@@ -93,7 +109,7 @@ def check_numbers(recipe: Mapping[str, Any]) -> None:
     rate = recipe.get("learning_rate", 1.0)
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < float("inf"):
         raise UsageError(f"--learning_rate {rate}: expected a number above 0")
-    for name in ("momentum", "weight_decay", "warmup"):
+    for name in ("momentum", "weight_decay", "warmup", "dropout"):
         value = recipe.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
             raise UsageError(f"--{name} {value}: expected a number from 0 to below 1")
@@ -142,22 +158,32 @@ def announce_recipe(listed: DataList, recipe: Mapping[str, Any], published: Mapp
         tell("recipe: " + ", ".join(f"{name} {recipe[name]}" for name in (*SAMPLE_PRESET, "learning_rate")))
 
 
-def share_cores(device: str, num_workers: int) -> None:
-    """Leave the loading processes cores of their own when training on the CPU, unless OMP_NUM_THREADS says otherwise.
+def share_cores(device: str) -> None:
+    """Share a CPU's cores among the processes that train on it, unless OMP_NUM_THREADS says otherwise.
 
     Torch's threads wait for each other busily: with more threads than free cores a step can take ten times as long.
     """
     if str(device) == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // idist.get_world_size() - num_workers))
+        torch.set_num_threads(max(1, cores() // idist.get_world_size()))
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def new_output_dir(bundle_root: str) -> str:
     """``runs/<bundle>/<date-time>`` in the working directory (in the bundle's own folder: beside all bundles, because
     nothing is ever written into a bundle); of several processes all get the first one's."""
+    folder = str(runs_folder(bundle_root) / f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}")
+    return str(idist.broadcast(folder)) if idist.get_world_size() > 1 else folder
+
+
+def runs_folder(bundle_root: str) -> Path:
+    """Where a bundle's runs lie unless they are told to lie elsewhere."""
     root = Path(bundle_root)
     base = root.parents[1] if Path.cwd().is_relative_to(root) else Path()
-    folder = str(base / "runs" / root.name / f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}")
-    return str(idist.broadcast(folder)) if idist.get_world_size() > 1 else folder
+    return base / "runs" / root.name
 
 
 @one_line
@@ -167,20 +193,31 @@ def open_output_dir(output_dir: str) -> None:
     Raises:
         UsageError: it holds another run, or cannot be made or written.
     """
-    if not isinstance(output_dir, str) or not output_dir:
-        raise UsageError(f"--output_dir {output_dir}: expected the name of a folder; write a number as ./{output_dir}")
+    check_name(output_dir)
     folder = Path(output_dir)
-    problem = _problem_of(folder) if idist.get_rank() == 0 else ""
+    problem = problem_of(folder) if idist.get_rank() == 0 else ""
     if idist.get_world_size() > 1:
         problem = str(idist.broadcast(problem or "none", safe_mode=True)).removeprefix("none")
     if problem:
         raise UsageError(f"--output_dir {folder} {problem}")
 
 
-def _problem_of(folder: Path) -> str:
-    """Why a run cannot write here; empty when it can."""
-    if any((folder / name).exists() for name in ("model.pt", "predictions.csv")) or _runs(folder / "run.json"):
-        return "holds another run; choose another folder"
+def check_name(output_dir: Any) -> None:
+    """Refuse what is not the name of a folder."""
+    if not isinstance(output_dir, str) or not output_dir:
+        raise UsageError(f"--output_dir {output_dir}: expected the name of a folder; write a number as ./{output_dir}")
+
+
+def problem_of(folder: Path) -> str:
+    """Why a new run cannot write here; empty when it can."""
+    left = any((folder / name).exists() for name in ("model.pt", "predictions.csv"))
+    if left or any(folder.glob("checkpoints/*.pt")) or _runs(folder / "run.json"):
+        return "holds another run; choose another folder, or go on with a run that has not finished by --resume auto"
+    return unwritable(folder)
+
+
+def unwritable(folder: Path) -> str:
+    """Make a folder and try to write there; why that cannot be done, empty when it can."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
@@ -211,11 +248,73 @@ def short_name(split: str) -> str:
 
 
 @one_line
-def check_metric(key_metric: str, multilabel: bool) -> None:
-    """Refuse a key metric that will not be there when the first epoch is over."""
+def check_metric(key_metric: str, multilabel: bool, listed: DataList | None = None) -> None:
+    """Refuse a key metric that will not be there when the first epoch is over.
+
+    Args:
+        key_metric: its name.
+        multilabel: whether images have several labels.
+        listed: whose validation split must let the metric be computed, where epochs are chosen by it.
+    """
     known = classification.MULTI_LABEL if multilabel else classification.SINGLE_LABEL
     if key_metric not in known:
         raise UsageError(f"--key_metric {key_metric} is not one of {', '.join(known)}")
+    if listed is not None and key_metric in RANKING:
+        counts = datalist.class_counts(listed, "val")
+        if not any(0 < count < len(listed.validation) for count in counts.values()):
+            there = [name for name, count in counts.items() if count] or ["of no class"]
+            raise UsageError(
+                f"--key_metric {key_metric} needs more than one class, but the {len(listed.validation)} validation "
+                f"image(s) of {listed.folder / datalist.FILE_NAME} are all {_shorten(there)}"
+            )
+
+
+@one_line
+def check_threshold_rule(rule: str) -> None:
+    """Refuse a rule for the operating point that there is not, before an epoch is spent."""
+    operating_point.parse_rule(str(rule))
+
+
+@one_line
+def warn_of_blank(dataset: Any, listed: DataList) -> None:
+    """Name, on the first process, the training images that hold one value only; training goes on.
+
+    Args:
+        dataset: the packed training images; of any other kind of data set nothing is said.
+        listed: the data list they come from.
+    """
+    if not isinstance(dataset, Packed) or idist.get_rank():
+        return
+    blank = blank_images(dataset)
+    if blank:
+        names = ", ".join(listed.training[place]["image"] for place in blank[:NAMED])
+        more = f" and {len(blank) - NAMED:,} more" if len(blank) > NAMED else ""
+        tell(
+            f"warning: {len(blank):,} of {len(dataset):,} training images show nothing (one value only): {names}{more}"
+        )
+
+
+@one_line
+def positive_index(positive_class: str | None, classes: Sequence[str]) -> int | None:
+    """Index of the class whose sensitivity and specificity are reported; None where none is named.
+
+    Raises:
+        UsageError: no such class, or there are more than two.
+    """
+    if positive_class is None:
+        return None
+    if positive_class not in classes:
+        raise UsageError(f"--positive_class {positive_class} is not one of {', '.join(classes)}")
+    if len(classes) != 2:
+        raise UsageError(f"--positive_class {positive_class}: sensitivity needs two classes, there are {len(classes)}")
+    return list(classes).index(positive_class)
+
+
+@one_line
+def check_balance(balance: str) -> None:
+    """Refuse a way of balancing classes that there is not."""
+    if balance not in BALANCES:
+        raise UsageError(f"--balance {balance} is not one of {', '.join(BALANCES)}")
 
 
 @one_line

@@ -10,10 +10,13 @@ from typing import Any
 
 import jsonschema
 
+from medtl.bundle.unpack import SUMS, verify
+
 REQUIRED_FILES = ("LICENSE", "docs/README.md", "docs/data_license.txt", "configs/metadata.json", "configs/logging.conf")
 # each is run as one config: later files override earlier ones
 COMBINATIONS = (
     ("train.json",),
+    ("train.json", "per_image.json"),
     ("train.json", "multi_gpu_train.json"),
     ("train.json", "evaluate.json"),
     ("inference.json",),
@@ -57,6 +60,9 @@ def problems_of_bundle(folder: Path) -> tuple[str, list[str]]:
     problems += [problem for names in combinations for problem in _undefined(merged(configs, names), names)]
     if all_parsed:  # an unreadable config may be the one that reads an id
         problems += unread_ids(configs)
+    problems += verify(folder)
+    if (folder / "card.json").is_file() and not (folder / SUMS).is_file():
+        problems.append(f"{SUMS} is missing: a released bundle has one")
     return f"bundle of {len(configs)} configs", list(dict.fromkeys(problems))
 
 
@@ -97,12 +103,13 @@ def references(value: Any) -> Iterator[str]:
 def _undefined(config: dict[str, Any], names: tuple[str, ...]) -> list[str]:
     problems = []
     for reference in sorted(set(references(config))):
-        if not reference.startswith("_meta_") and not _resolves(config, reference):
+        if not reference.startswith("_meta_") and not resolves(config, reference):
             problems.append(f"{' + '.join(names)}: @{reference} names no id")
     return problems
 
 
-def _resolves(config: Any, reference: str) -> bool:
+def resolves(config: Any, reference: str) -> bool:
+    """Whether a config has an id, looked up as MONAI does: ``a#b`` in ``a``, ``a#0`` in a list."""
     for part in reference.split("#"):
         if isinstance(config, dict) and part in config:
             config = config[part]

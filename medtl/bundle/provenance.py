@@ -7,6 +7,7 @@ import platform
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,12 @@ import torch
 
 import medtl
 from medtl import datalist
+from medtl.bundle.boundary import one_line
 from medtl.bundle.overrides import effective_config
 from medtl.datalist import DataList
+from medtl.errors import UsageError
+from medtl.networks.pretrained import LoadReport
+from medtl.networks.starts import Start
 from medtl.writers.atomic import write_text
 
 PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "scikit-learn", "pillow")
@@ -34,6 +39,8 @@ class RunRecord:
 
     def __init__(self, bundle: Mapping[str, str], listed: DataList, recipe: Mapping[str, Any]) -> None:
         self._started = time.monotonic()
+        self._seconds = 0.0  # of what a resumed run took before
+        self.lock: object = None  # on the run's folder, held as long as this lives
         sizes = {split: len(getattr(listed, split)) for split in datalist.SPLITS}
         self._content: dict[str, Any] = {
             "status": "running",
@@ -53,12 +60,18 @@ class RunRecord:
                 "sha256": datalist.file_hash(listed.folder / datalist.FILE_NAME),
                 "entries": sizes,
                 "classes": list(listed.classes),
+                "channels": listed.channels,
                 "licence": listed.licence,
             },
             "command": sys.argv[1:],
-            "config": effective_config(),
+            "config": _without_resuming(effective_config()),
             "not for clinical use": True,
         }
+
+    @property
+    def content(self) -> Mapping[str, Any]:
+        """What run.json holds."""
+        return self._content
 
     def open(self, folder: str) -> None:
         """Write run.json with status "running", on the first process."""
@@ -66,20 +79,82 @@ class RunRecord:
             atexit.register(self._fail, Path(folder))
             self._write(Path(folder))
 
+    def go_on(self, folder: str, before: Mapping[str, Any], checkpoint: str) -> None:
+        """Write run.json of a run that is resumed: as it was begun, and from where it goes on.
+
+        Args:
+            folder: the run's.
+            before: its run.json.
+            checkpoint: name of the file.
+        """
+        kept = {name: before[name] for name in ("started", "command", "config", "start") if name in before}
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        resumed = [*before.get("resumed", ()), {"at": now, "from": checkpoint}]
+        self._content |= {**kept, "resumed": resumed}
+        self.open(folder)
+
+    @one_line
+    def started_from(self, start: Start, loaded: LoadReport | None, folder: str) -> None:
+        """Add what the network started from.
+
+        Args:
+            start: where the weights were found.
+            loaded: what of them fitted; None for a random start.
+            folder: the run's.
+
+        Raises:
+            UsageError: a resumed run was begun from other weights.
+        """
+        before = self._content.get("start", {}).get("sha256", start.sha256)
+        if before != start.sha256:
+            raise UsageError(f"--resume: {start.path or start.init} holds other weights than the run was begun from")
+        self._content["start"] = {
+            "init": start.init if start.path is None or "/" not in start.init else start.path.name,
+            "file": start.path.name if start.path else None,
+            "sha256": start.sha256,
+            "licence": start.licence,
+            "coverage": loaded.coverage if loaded else 0.0,
+            "mean": list(start.mean),
+            "std": list(start.std),
+        }
+        if idist.get_rank() == 0:
+            self._write(Path(folder))
+
     def close(self, folder: Path, **outcome: Any) -> None:
         """Write run.json with status "finished", the duration and the outcome."""
-        seconds = round(time.monotonic() - self._started, 1)
-        self._content |= {"status": "finished", "duration_s": seconds, **outcome}
+        self._content |= {"status": "finished", "duration_s": self._duration(), **outcome}
         self._write(folder)
+
+    def interrupt(self, folder: Path) -> None:
+        """Write run.json with status "interrupted": saved, and waiting to go on."""
+        self._content |= {"status": "interrupted", "duration_s": self._duration()}
+        self._write(folder)
+
+    def state_dict(self) -> dict[str, Any]:
+        """How long the run has taken, for a checkpoint."""
+        return {"seconds": self._duration()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Count from there."""
+        self._seconds, self._started = state["seconds"], time.monotonic()
+
+    def _duration(self) -> float:
+        return round(self._seconds + time.monotonic() - self._started, 1)
 
     def _fail(self, folder: Path) -> None:
         """At the process's end: a run that is not closed by then has failed, and its folder may be used again."""
         if self._content["status"] == "running" and folder.is_dir():
             self._content["status"] = "failed"
-            self._write(folder)
+            with suppress(OSError):  # a full disk has been reported by now
+                self._write(folder)
 
     def _write(self, folder: Path) -> None:
         write_text(folder / "run.json", json.dumps(self._content, indent=1, ensure_ascii=False, default=str) + "\n")
+
+
+def _without_resuming(config: dict[str, Any]) -> dict[str, Any]:
+    """A config as it would be without ``--resume``: the run is the same."""
+    return {**config, "resume": ""} if "resume" in config else config
 
 
 def device_name(device: str) -> str:

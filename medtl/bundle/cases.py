@@ -1,0 +1,233 @@
+"""The first seconds of a segmentation run: which sequence and fold of a data list are meant, and what cannot be."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+
+from medtl import datalist
+from medtl.bundle import begin
+from medtl.bundle.boundary import one_line
+from medtl.bundle.unpack import opened
+from medtl.cards import IMAGENET_MEAN, IMAGENET_STD, WeightsCard
+from medtl.console import tell
+from medtl.data.slices import cases_of
+from medtl.datalist import DataList
+from medtl.errors import MedtlError, UsageError
+from medtl.metrics import segmentation
+from medtl.transforms import components
+
+AUTO = "auto"
+FAVOURITE = "T1DUAL-in"  # the CPMID paper trains on T1-weighted cases
+ONLY_LIVER = "CT"  # on which CHAOS marks the liver alone: every other organ would be learnt as background
+SAVES = ("nifti", "dicom_png", "dicom_seg")
+UNSAID = {
+    "backbone": "resnet18",
+    "image_size": 256,
+    "output_stride": 8,
+    "decoder": "deeplabv3",
+    "auxiliary": 0.0,
+    "sequence": AUTO,
+    "fold": None,
+    "postprocess": "none",
+    "mean": IMAGENET_MEAN,
+    "std": IMAGENET_STD,
+}
+
+
+@one_line
+def sequence_in(dataset_dir: str, sequence: str = AUTO) -> str | None:
+    """The sequence that a run uses.
+
+    Args:
+        dataset_dir: a data_prep output.
+        sequence: its name; ``auto`` takes T1 in-phase where there is any, else the only MR sequence there is.
+
+    Returns:
+        Its name; None where the data list names no sequences.
+
+    Raises:
+        UsageError: there is no such sequence, ``auto`` has a choice or none, or it is CT.
+    """
+    listed = _read(dataset_dir)
+    there = sorted({entry["sequence"] for _, entry in listed if "sequence" in entry})
+    if not there and sequence == AUTO:
+        return None
+    trainable = [name for name in there if name != ONLY_LIVER]
+    where = f"--dataset_dir {dataset_dir} holds {', '.join(there) or 'no sequences'}"
+    if sequence == ONLY_LIVER:
+        raise UsageError("--sequence CT: on CT only the liver is marked, so the other organs would be background")
+    if sequence != AUTO:
+        if sequence not in trainable:
+            raise UsageError(f"--sequence {sequence}: {where}")
+        return sequence
+    if FAVOURITE in trainable:
+        return FAVOURITE
+    if len(trainable) != 1:
+        what = "name one: --sequence NAME" if trainable else "expected an MR sequence (on CT only the liver is marked)"
+        raise UsageError(f"{where}; {what}")
+    return trainable[0]
+
+
+@one_line
+def default_fold(dataset_dir: str) -> int | None:
+    """The fold that is validated on where none is named: the first of a data list without validation entries."""
+    listed = _read(dataset_dir)
+    folds = sorted({entry["fold"] for entry in listed.training if "fold" in entry})
+    return folds[0] if folds and not listed.validation else None
+
+
+@one_line
+def fold_of(said: Mapping[str, Any], dataset_dir: str) -> int | None:
+    """The fold to evaluate on: the one that the weights were validated on, where the data list has it."""
+    listed = _read(dataset_dir)
+    dealt = any(entry.get("fold") == said["fold"] for entry in listed.training if "fold" in entry)
+    return said["fold"] if dealt else default_fold(dataset_dir)
+
+
+def _read(dataset_dir: str) -> DataList:
+    try:
+        return datalist.read(Path(str(dataset_dir)))
+    except UsageError as error:
+        raise UsageError(f"--dataset_dir {error}") from None
+
+
+@one_line
+def data(
+    dataset_dir: str,
+    organs: Sequence[str],
+    sequence: str | None,
+    fold: int | None = None,
+    train_fraction: float = 1.0,
+    seed: int = 0,
+) -> DataList:
+    """One sequence of a data list, if it suits the bundle.
+
+    Args:
+        dataset_dir: a data_prep output.
+        organs: the bundle's names in index order.
+        sequence: its name; None takes all entries.
+        fold: of the training entries, taken as validation.
+        train_fraction: share of the training patients that is kept.
+        seed: of the draw of that share.
+
+    Raises:
+        UsageError: it does not suit.
+        MedtlError: a patient or case lies in several splits.
+    """
+    listed = begin.data(dataset_dir, organs, ["segmentation"], fold=fold)
+    if sequence is not None:
+        listed = replace(
+            listed,
+            training=[entry for entry in listed.training if entry.get("sequence") == sequence],
+            validation=[entry for entry in listed.validation if entry.get("sequence") == sequence],
+            test=[entry for entry in listed.test if entry.get("sequence") == sequence],
+        )
+    listed = datalist.with_fraction(listed, train_fraction, seed)
+    _check_apart(listed)
+    return listed
+
+
+def _check_apart(listed: DataList) -> None:
+    """Refuse a patient, or slices of one case, in two splits."""
+    where: dict[tuple[str, str], str] = {}
+    for split, entry in listed:
+        for key in ("patient", "case"):
+            if key not in entry:
+                continue
+            name = (key, str(entry[key]))
+            if where.setdefault(name, split) != split:
+                raise MedtlError(
+                    f"{listed.folder / datalist.FILE_NAME} has {key} {name[1]} in {where[name]} and in {split}:"
+                    " slices of one person may not be split"
+                )
+
+
+def announce(listed: DataList, sequence: str | None, fold: int | None) -> None:
+    """Say on the first process which cases are used."""
+    if idist.get_rank():
+        return
+    parts = [
+        f"{len(cases_of(listed.split(split)))} {split} ({len(listed.split(split)):,} slices)"
+        for split in datalist.SHORT_NAMES.values()
+        if listed.split(split)
+    ]
+    which = f"sequence {sequence}" if sequence else "all sequences"
+    tell(f"cases: {which}{'' if fold is None else f', fold {fold}'}: {', '.join(parts)}")
+
+
+@one_line
+def check_metric(key_metric: str, organs: Sequence[str]) -> None:
+    """Refuse a key metric that will not be there when the first epoch is over."""
+    known = segmentation.key_metrics(organs)
+    if key_metric not in known:
+        raise UsageError(f"--key_metric {key_metric} is not one of {', '.join(known)}")
+
+
+@one_line
+def check_batch(batch_size: int) -> None:
+    """Refuse single slices: batch norm of the pooled features needs two."""
+    world = idist.get_world_size()
+    if isinstance(batch_size, int) and batch_size // world < 2:
+        raise UsageError(f"--batch_size {batch_size}: DeepLabV3 trains on at least 2 slices a process")
+
+
+@one_line
+def check_postprocess(postprocess: str) -> None:
+    """Refuse a post-processing that there is not."""
+    components.check(postprocess)
+
+
+@one_line
+def saves(save: str | Sequence[str]) -> tuple[str, ...]:
+    """The formats of a comma-separated list, which the command line makes a sequence of.
+
+    Raises:
+        UsageError: one of them is none of ``SAVES``.
+    """
+    words = tuple(word.strip() for word in (save.split(",") if isinstance(save, str) else map(str, save)))
+    for word in words:
+        if word not in SAVES:
+            raise UsageError(f"--save {','.join(words)}: expected of {', '.join(SAVES)}, comma-separated")
+    return words
+
+
+@one_line
+def beside(weights: str) -> dict[str, Any]:
+    """What ``run.json`` beside weights, or the card of their bundle, says of how they were trained; the usual where
+    there is neither.
+
+    Raises:
+        MedtlError: it is there and cannot be read.
+    """
+    path = Path(str(weights)).parent / "run.json"
+    if not path.is_file():
+        return {**UNSAID, **_on_card(Path(str(weights)))}
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+        recipe, start = dict(run["recipe"]), dict(run.get("start") or {})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MedtlError(f"{path} does not describe a run ({error!r}); move it away to go on without it") from None
+    said = {name: value for name, value in (recipe | start).items() if name in UNSAID and value is not None}
+    return {**UNSAID, **said}
+
+
+def _on_card(weights: Path) -> dict[str, Any]:
+    """What the card of the released bundle says that weights (a file in its models/, its folder or its zip) lie in;
+    nothing where there is none."""
+    if weights.suffix == ".zip" and weights.is_file():
+        with opened(weights, option="--weights") as archive:
+            text = archive.read("card.json").decode("utf-8", "replace") if "card.json" in archive.files else ""
+    else:
+        folder = weights if weights.is_dir() else weights.absolute().parents[1]
+        path = folder / "card.json"
+        is_released = path.is_file() and (weights.is_dir() or weights.parent.name == "models")
+        text = path.read_text(encoding="utf-8", errors="replace") if is_released else ""
+    if not text:
+        return {}
+    card = WeightsCard.from_json(text)
+    said = {**card.recipe, "mean": card.input.mean, "std": card.input.std}
+    return {name: value for name, value in said.items() if name in UNSAID and value is not None}

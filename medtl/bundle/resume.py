@@ -1,0 +1,269 @@
+"""``--resume``: which run goes on and from which checkpoint, or one line that says why it cannot."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from filelock import FileLock, Timeout
+from torch.utils.tensorboard import SummaryWriter
+
+from medtl.bundle import begin
+from medtl.bundle.boundary import one_line
+from medtl.bundle.overrides import CommandLine, command_line
+from medtl.bundle.provenance import RunRecord
+from medtl.console import tell
+from medtl.errors import MedtlError, UsageError
+from medtl.writers import checkpoint
+from medtl.writers.atomic import remove_leftovers
+
+AUTO = "auto"
+MAY_CHANGE = frozenset({"num_workers", "device", "debug"})
+# of the command line: where things lie, and how often a run is saved
+NOT_COMPARED = MAY_CHANGE | {"dataset_dir", "output_dir", "bundle_root", "resume", "save_interval", "tracking_uri"}
+DYING_SECONDS = 10.0  # that a killed run's loading processes need to notice
+LAUNCHED = "multi_gpu_train.json"  # the number of processes is compared instead
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What all processes do.
+
+    Attributes:
+        checkpoint: from which the run goes on; empty for a new one.
+        before: run.json of the run that goes on.
+        finished: there is nothing left to do.
+        error: that ends the run.
+    """
+
+    checkpoint: str = ""
+    before: Mapping[str, Any] | None = None
+    finished: bool = False
+    error: MedtlError | None = None
+
+
+@one_line
+def output_dir(bundle_root: str, resume: str) -> str:
+    """The default of ``--output_dir``: a new folder, or that of the run which goes on.
+
+    Args:
+        bundle_root: the bundle's folder.
+        resume: empty; ``auto``, for the newest run of the bundle that has a checkpoint and neither finished nor runs;
+            or a run's folder, or a checkpoint in it.
+    """
+    _check(resume)
+    if resume not in ("", AUTO):
+        return str(_folder_of(Path(resume)))
+    folder = ""
+    if resume == AUTO and idist.get_rank() == 0:
+        folder = str(next(_unfinished(begin.runs_folder(bundle_root)), ""))
+    return _agreed(folder) or begin.new_output_dir(bundle_root)
+
+
+@one_line
+def open_run(output_dir: str, resume: str, record: RunRecord) -> str:
+    """Make the run's folder, or find the checkpoint that the run in it goes on from; write run.json.
+
+    Nobody else may write into the folder as long as ``record`` lives. A finished run ends the process with status 0.
+
+    Args:
+        output_dir: the run's folder.
+        resume: empty, ``auto``, a run's folder, or a checkpoint in it. With ``auto`` a run that is not there yet, or
+            died before its first checkpoint, begins.
+        record: of this run.
+
+    Returns:
+        The checkpoint; empty for a new run.
+
+    Raises:
+        UsageError: the folder holds another run, one that was begun differently, or one that still runs.
+        MedtlError: no checkpoint is whole.
+    """
+    begin.check_name(output_dir)
+    _check(resume)
+    decision = Decision()
+    if idist.get_rank() == 0:
+        try:
+            decision = _decide(Path(output_dir), resume, record)
+        except MedtlError as error:
+            decision = Decision(error=error)
+    decision = _agreed(decision)
+    if decision.error is not None:
+        raise decision.error
+    if decision.finished:
+        sys.exit(0)
+    if decision.before is None:
+        record.open(output_dir)
+    else:
+        record.go_on(output_dir, decision.before, Path(decision.checkpoint).name)
+    return decision.checkpoint
+
+
+def board(output_dir: str, checkpoint_path: str) -> SummaryWriter | None:
+    """The TensorBoard writer of a run, on the first process; None on the others. What an interrupted run wrote after
+    the checkpoint that it goes on from is hidden."""
+    if idist.get_rank():
+        return None
+    step = checkpoint.facts(Path(checkpoint_path)).get("iteration", 0) + 1 if checkpoint_path else None
+    return SummaryWriter(str(Path(output_dir) / "tensorboard"), purge_step=step)
+
+
+def _decide(folder: Path, resume: str, record: RunRecord) -> Decision:
+    if not resume:
+        problem = begin.problem_of(folder)
+        if problem:
+            raise UsageError(f"--output_dir {folder} {problem}")
+        record.lock = _locked(folder, 0)
+        return Decision()
+    if resume != AUTO and _folder_of(Path(resume)).resolve() != folder.resolve():
+        raise UsageError(f"--output_dir {folder}: a run goes on in its own folder; leave this out, or name that one")
+    before = _record(folder)
+    if before.get("status") == "finished":
+        tell(f"{folder} holds a finished run: nothing is left to do")
+        return Decision(finished=True)
+    if before:
+        _refuse_changes(folder, before, record.content)
+    elif any((folder / name).exists() for name in ("model.pt", "predictions.csv", "checkpoints", "run.json")):
+        raise UsageError(f"--resume: {folder} holds files of a run, but no run.json that can be read")
+    elif resume != AUTO:
+        raise UsageError(f"--resume {resume}: there is no run")
+    problem = begin.unwritable(folder)
+    if problem:
+        raise UsageError(f"--output_dir {folder} {problem}")
+    record.lock = _locked(folder, DYING_SECONDS)
+    remove_leftovers(folder)
+    path = _newest(folder) if resume == AUTO or Path(resume).is_dir() else _named(Path(resume))
+    if path is None:
+        tell(f"nothing to resume in {folder}: the run begins")
+        return Decision()
+    known = checkpoint.facts(path)
+    world = idist.get_world_size()
+    if known.get("processes", world) != world:
+        raise UsageError(f"--resume: {folder} was trained by {known['processes']} processes, now there are {world}")
+    tell(f"going on from {path}: epoch {known['epoch']}, iteration {known['iteration']}")
+    return Decision(str(path), before)
+
+
+def _newest(folder: Path) -> Path | None:
+    """The newest checkpoint that is whole; None where there is none at all.
+
+    Raises:
+        MedtlError: there are some, and none is whole.
+    """
+    listed = checkpoint.found(folder / "checkpoints")
+    for path in listed:
+        problem = checkpoint.problem_of(path)
+        if not problem:
+            return path
+        tell(f"{path} {problem}: looking at the one before")
+    if any("was not written" not in checkpoint.problem_of(path) for path in listed):
+        raise MedtlError(f"--resume: no checkpoint in {folder / 'checkpoints'} is whole; begin in another folder")
+    return None
+
+
+def _named(path: Path) -> Path:
+    problem = checkpoint.problem_of(path)
+    if problem:
+        raise MedtlError(f"--resume {path} {problem}")
+    return path
+
+
+def _check(resume: Any) -> None:
+    if not isinstance(resume, str):
+        raise UsageError(f"--resume {resume}: expected auto, a run's folder or a checkpoint in it")
+
+
+def _folder_of(path: Path) -> Path:
+    """The run's folder for it, its checkpoints or one of them."""
+    if path.is_file() and checkpoint.NAME.fullmatch(path.name) and path.parent.name == "checkpoints":
+        return path.parent.parent
+    if path.is_dir():
+        return path.parent if path.name == "checkpoints" else path
+    raise UsageError(f"--resume {path}: expected auto, a run's folder or one of its checkpoints/epoch_….pt")
+
+
+def _unfinished(runs: Path) -> Iterator[Path]:
+    """Run folders that can go on, the newest first."""
+    folders = [path for path in runs.iterdir() if path.is_dir()] if runs.is_dir() else []
+    begun = sorted(((str(_record(path).get("started", "")), path) for path in folders), reverse=True)
+    for started, path in begun:
+        if started and _record(path).get("status") != "finished" and checkpoint.found(path / "checkpoints"):
+            try:
+                _locked(path, 0).release()
+            except UsageError:
+                continue
+            yield path
+
+
+def _locked(folder: Path, timeout: float) -> FileLock:
+    """Keep others out of a run's folder until the lock is released or this process ends, however it ends.
+
+    Raises:
+        UsageError: somebody holds it for as many seconds.
+    """
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    lock = FileLock(folder / "checkpoints" / ".lock")
+    try:
+        lock.acquire(timeout=timeout)
+    except Timeout:
+        raise UsageError(f"--output_dir {folder}: another process trains there") from None
+    return lock
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    try:
+        content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _refuse_changes(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Only the same run goes on.
+
+    Raises:
+        UsageError: names what differs.
+    """
+    where = f"--resume: the run in {folder} was begun with"
+    for what, old, new in (
+        ("bundle", before.get("bundle", {}).get("name"), now["bundle"]["name"]),
+        ("data set", before.get("data", {}).get("name"), now["data"]["name"]),
+    ):
+        if old != new:
+            raise UsageError(f"{where} {what} {old}, this is {new}")
+    if before.get("data", {}).get("sha256") != now["data"]["sha256"]:
+        raise UsageError(f"{where} another data list than --dataset_dir names now")
+    recipe = json.loads(json.dumps(now["recipe"], default=str))
+    for name, new in recipe.items():
+        old = before.get("recipe", {}).get(name)
+        if old != new and name not in MAY_CHANGE:
+            more = " (the learning rate follows a schedule over all epochs)" if name == "epochs" else ""
+            raise UsageError(f"{where} {name} {old}, this command says {new}{more}; only the same run can go on")
+    _refuse_overrides(where, command_line([str(word) for word in before.get("command", ())]), set(recipe))
+
+
+def _refuse_overrides(where: str, then: CommandLine | None, compared: set[str]) -> None:
+    now = command_line()
+    if then is None or now is None:
+        return
+    files = [[path.name for path in line.config_files if path.name != LAUNCHED] for line in (then, now)]
+    if files[0] != files[1]:
+        raise UsageError(f"{where} the configs {', '.join(files[0])}; only the same run can go on")
+    for name in sorted((then.overrides.keys() | now.overrides.keys()) - NOT_COMPARED - compared):
+        old, new = then.overrides.get(name), now.overrides.get(name)
+        if old != new:
+            told = [f"--{name} {value}" if value is not None else f"no --{name}" for value in (old, new)]
+            raise UsageError(f"{where} {told[0]}, this command has {told[1]}; only the same run can go on")
+
+
+def _agreed(value: Any) -> Any:
+    """The first process's value, on all of them."""
+    if idist.get_world_size() == 1:
+        return value
+    values = [value]
+    torch.distributed.broadcast_object_list(values, src=0)
+    return values[0]

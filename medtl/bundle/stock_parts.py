@@ -1,0 +1,194 @@
+"""The pieces that the configs of a released bundle are made of: stock MONAI, Ignite and torch only.
+
+Pure functions from a WeightsCard to what JSON files hold. No torch.
+"""
+
+from typing import Any
+
+from medtl.cards import WeightsCard
+from medtl.networks.stock import GIVES_TUPLE, stock_network
+
+# 16-bit greys are scaled as in training, where Pillow alone would clip them at 255
+GREY = "(image.point(lambda v: v / 257 + 0.5) if image.mode[0] in 'IF' else image).convert('L')"
+COLOUR = "image.point(lambda v: v / 257 + 0.5).convert('L').convert('RGB') if image.mode[0] in 'IF' else"
+LOADED = {1: f"$lambda image: {GREY}", 3: f"$lambda image: {COLOUR} image.convert('RGB')"}
+SPLITS = "{'train': 'training', 'val': 'validation'}"
+LABELLED = (
+    "$[{{'image': entry['image'], 'label': entry['label']}} for entry in monai.data.load_decathlon_datalist("
+    "os.path.join(@dataset_dir, 'datalist.json'), is_segmentation=False, data_list_key={key})]"
+)
+LISTED = (
+    "$os.path.isfile(os.path.join(@dataset_dir, 'datalist.json'))"
+    " or sys.exit('--dataset_dir %s holds no datalist.json' % (@dataset_dir or '(missing)'))"
+)
+INFERER = {"_target_": "SimpleInferer"}
+MEASURED = {"key_val_metric": "key_metric", "additional_metrics": "additional_metrics"}  # argument to id
+Config = dict[str, Any]
+
+
+def networks(card: WeightsCard) -> Config:
+    """``network_def``, the stock network, and ``network``, the same on the device and giving logits alone."""
+    what = card.architecture
+    stock = stock_network(what.backbone, what.num_classes, what.in_channels, what.image_size)
+    network = "$@network_def.to(@device)"
+    if what.backbone in GIVES_TUPLE:
+        hook = "lambda module, inputs, output: output[0] if isinstance(output, tuple) else output"
+        network = f"$[@network_def.register_forward_hook({hook}), @network_def.to(@device)][1]"
+    return {"network_def": stock, "network": network}
+
+
+def loading(card: WeightsCard) -> list[Config]:
+    """Transforms that read a picture, rows first, and bring it to the network's size and to 0..1."""
+    return [
+        {
+            "_target_": "LoadImaged",
+            "keys": "image",
+            "reader": "PILReader",
+            "reverse_indexing": False,
+            "converter": LOADED[card.input.file_channels],
+            "ensure_channel_first": True,
+        },
+        {
+            "_target_": "Resized",
+            "keys": "image",
+            "spatial_size": "$[@image_size, @image_size]",
+            "mode": card.input.resize,
+        },
+        *([{"_target_": "Lambdad", "keys": "image", "func": "$torch.round"}] if card.input.rounded else []),
+        {
+            "_target_": "ScaleIntensityRanged",
+            "keys": "image",
+            "a_min": 0,
+            "a_max": card.input.scale,
+            "b_min": 0,
+            "b_max": 1,
+        },
+    ]
+
+
+def normalising(card: WeightsCard, *, labelled: bool = False) -> list[Config]:
+    """Transforms from 0..1 to what the network wants; multi-hot labels become tensors where there are labels."""
+    label = [{"_target_": "ToTensord", "keys": "label", "dtype": "$torch.float32", "track_meta": False}]
+    return [
+        {
+            "_target_": "RepeatChanneld",
+            "keys": "image",
+            "repeats": card.architecture.in_channels // card.input.file_channels,
+        },
+        {
+            "_target_": "NormalizeIntensityd",
+            "keys": "image",
+            "subtrahend": list(card.input.mean),
+            "divisor": list(card.input.std),
+            "channel_wise": True,
+        },
+        {"_target_": "EnsureTyped", "keys": "image", "track_meta": False},
+        *(label if labelled and card.multilabel else []),
+    ]
+
+
+def augmentation() -> list[Config]:
+    """Random changes that leave a picture's meaning alone."""
+    return [
+        {"_target_": "RandFlipd", "keys": "image", "prob": 0.5, "spatial_axis": 1},
+        {
+            "_target_": "RandAffined",
+            "keys": "image",
+            "prob": 1.0,
+            "rotate_range": 0.15,
+            "scale_range": [0.1, 0.1],
+            "translate_range": "$[@image_size * 0.05, @image_size * 0.05]",
+            "mode": "bilinear",
+            "padding_mode": "zeros",
+        },
+    ]
+
+
+def common(card: WeightsCard, output: str) -> Config:
+    """Ids that every config of a bundle has."""
+    return {
+        "imports": ["$import os", "$import pathlib", "$import sys", "$import torch"],
+        "bundle_root": ".",
+        "dataset_dir": "",
+        "output_dir": f"$os.path.join(@bundle_root, '..', '{card.name}_{output}')",
+        "weights": "$os.path.join(@bundle_root, 'models', 'model.pt')",
+        "image_size": card.architecture.image_size,
+        "batch_size": 32,
+        "num_workers": 0,
+        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
+    }
+
+
+def probabilities(card: WeightsCard) -> str:
+    """The expression from logits to probabilities, of a handler's ``output``."""
+    return "torch.sigmoid(output['pred'])" if card.multilabel else "torch.softmax(output['pred'], dim=1)"
+
+
+def dataloader(dataset: str, *, shuffle: bool = False) -> Config:
+    """A loader; worker processes are forked, because the configs' lambdas cannot be sent to fresh ones."""
+    return {
+        "_target_": "DataLoader",
+        "dataset": dataset,
+        "batch_size": "@batch_size",
+        "shuffle": shuffle,
+        "num_workers": "@num_workers",
+        "multiprocessing_context": "$'fork' if @num_workers > 0 else None",
+    }
+
+
+def weights_loader() -> Config:
+    """The handler that fills the network when an engine starts; every name and shape must agree."""
+    return {
+        "_target_": "CheckpointLoader",
+        "load_path": "@weights",
+        "load_dict": {"model": "@network"},
+        "map_location": "@device",
+    }
+
+
+def evaluator(room: str = "", **metrics: str) -> Config:
+    """An engine that predicts, and measures where ``metrics`` names ids (MONAI wants references there).
+
+    Args:
+        room: what stands before its ids, such as ``validate#``.
+        metrics: argument to id.
+    """
+    return {
+        "_target_": "SupervisedEvaluator",
+        "device": "@device",
+        "val_data_loader": f"@{room}dataloader",
+        "network": "@network",
+        "inferer": f"@{room}inferer",
+        **{argument: f"@{room}{id_}" for argument, id_ in metrics.items()},
+        "val_handlers": f"@{room}handlers",
+        "decollate": False,
+    }
+
+
+def metrics(card: WeightsCard, prefix: str) -> Config:
+    """``key_metric`` (accuracy; of several labels the share of right yes-or-no answers) and the AUC beside it."""
+    if card.multilabel:
+        accuracy = "((torch.sigmoid(output['pred']) > 0.5).flatten().long(), output['label'].flatten().long())"
+        truth = "output['label']"
+    else:
+        accuracy = "(output['pred'], output['label'])"
+        truth = "torch.nn.functional.one_hot(output['label'], output['pred'].shape[1])"
+    return {
+        "key_metric": {
+            f"{prefix}_accuracy": {
+                "_target_": "ignite.metrics.Accuracy",
+                "output_transform": f"$lambda output: {accuracy}",
+            }
+        },
+        "additional_metrics": {
+            f"{prefix}_auc": {
+                "_target_": "ROCAUC",
+                "output_transform": f"$lambda output: ({probabilities(card)}, {truth})",
+            }
+        },
+    }
+
+
+def stats() -> Config:
+    """The handler that prints a validation's metrics."""
+    return {"_target_": "StatsHandler", "iteration_log": False}
