@@ -1,0 +1,266 @@
+"""Runs sorted for comparison: rows (a backbone, and what else of the recipe differs), columns (the start), seeds."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from medtl.errors import MedtlError
+from medtl.report.collect import Found, Run
+from medtl.report.predictions import Sample
+from medtl.report.words import NONE, is_path, last_part
+
+INITS = ("random", "imagenet", "cpmid", "mini")
+ROLES = frozenset({"backbone", "init", "seed", "fold"})
+NO_MATTER = frozenset({"device", "num_workers", "debug"})
+FRACTION = "train_fraction"
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One training, or the trainings of one seed with their validation folds put together.
+
+    Attributes:
+        name: "seed 0", or "seed 0, fold 2" where folds are not put together.
+        sample: what is scored.
+        runs: whose it is.
+    """
+
+    name: str
+    sample: Sample
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """One row and column of the main table.
+
+    Attributes:
+        row: label of the row.
+        backbone: of the row.
+        init: of the column.
+        fraction: share of the training patients that was trained on.
+        members: in the order of their seeds.
+    """
+
+    row: str
+    backbone: str
+    init: str
+    fraction: float
+    members: tuple[Member, ...]
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """All its runs."""
+        return tuple(run for member in self.members for run in member.runs)
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """What a report is about.
+
+    Attributes:
+        found: all runs.
+        split: short name of the split that is scored.
+        pooled: validation folds of a seed are scored together.
+        kind: "classification", "multilabel" or "segmentation".
+        classes: names in index order; for a segmentation the columns.
+        positive: index of the positive class of two, else None.
+        positive_named: whether the runs name it.
+        rows, inits: labels in the order of the table.
+        arms: by row and init.
+        patients: everybody in the split, sorted.
+        images: number of different images (or cases) in the split.
+    """
+
+    found: Found
+    split: str
+    pooled: bool
+    kind: str
+    classes: tuple[str, ...]
+    positive: int | None
+    positive_named: bool
+    rows: tuple[str, ...]
+    inits: tuple[str, ...]
+    arms: Mapping[tuple[str, str], Arm]
+    patients: tuple[str, ...]
+    images: int
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """All seeds."""
+        return tuple(sorted({run.seed for run in self.found.runs}))
+
+    @property
+    def sample_data(self) -> bool:
+        """Whether the images are the built-in phantoms."""
+        return any(bool(run.data("sample")) for run in self.found.runs)
+
+    @property
+    def unit(self) -> str:
+        """What a row of predictions is."""
+        return "case" if self.kind == "segmentation" else "image"
+
+
+def study(found: Found) -> Study:
+    """Sort the runs.
+
+    Raises:
+        MedtlError: two runs claim one place, or they cannot be scored on one split.
+    """
+    runs = found.runs
+    split = _split(runs)
+    pooled = split == "val" and any(run.fold is not None for run in runs)
+    if pooled and any(run.fold is None for run in runs):
+        lone = next(run for run in runs if run.fold is None)
+        raise MedtlError(
+            f"{lone.name} names no fold and other runs do: their validation splits differ; report them apart"
+        )
+    rows = row_labels(runs)
+    by_arm: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    for run in runs:
+        by_arm[rows[run.name], run.init].append(run)
+    arms = {key: _arm(*key, own, split, pooled) for key, own in by_arm.items()}
+    samples = [member.sample for arm in arms.values() for member in arm.members]
+    _check_agreement(arms.values())
+    positive, named = _positive(runs, samples[0])
+    order = sorted({*rows.values()}, key=natural)
+    return Study(
+        found=found,
+        split=split,
+        pooled=pooled,
+        kind=samples[0].kind,
+        classes=samples[0].columns,
+        positive=positive,
+        positive_named=named,
+        rows=tuple(order),
+        inits=tuple(sorted({run.init for run in runs}, key=_init_order)),
+        arms={(row, init): arms[row, init] for row, init in sorted(arms, key=lambda k: (order.index(k[0]), k[1]))},
+        patients=tuple(sorted({str(p) for sample in samples for p in sample.patients})),
+        images=len({name for sample in samples for name in sample.names}),
+    )
+
+
+def natural(text: str) -> list[tuple[bool, int, str]]:
+    """Sort key: resnet18 before resnet101."""
+    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", text)]
+
+
+def _init_order(init: str) -> tuple[int, str]:
+    return (INITS.index(init) if init in INITS else len(INITS), init)
+
+
+def _split(runs: Sequence[Run]) -> str:
+    for split in ("test", "val", *dict.fromkeys(name for run in runs for name in run.splits)):
+        if all(split in run.splits for run in runs):
+            return split
+    without = next(run.name for run in runs if "test" not in run.splits)
+    having = next((run.name for run in runs if "test" in run.splits), "")
+    raise MedtlError(f"{having} and {without} share no split in their predictions.csv; report them apart")
+
+
+def setting(run: Run) -> dict[str, str]:
+    """The recipe without what a place in the table says and what is no part of the result, as text."""
+    recipe: Mapping[str, Any] = run.record.get("recipe") or {}
+    return {key: _shown(value) for key, value in recipe.items() if key not in ROLES | NO_MATTER}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return last_part(value) if is_path(value) else value
+    return NONE if value is None else json.dumps(value)
+
+
+def row_labels(runs: Sequence[Run]) -> dict[str, str]:
+    """Run name to row: the backbone, and the ids of the recipe in which runs of that backbone differ.
+
+    What differs between backbones only is left to the table of settings: it separates no rows.
+    """
+    labels = {}
+    for run in runs:
+        kin = [setting(other) for other in runs if other.backbone == run.backbone]
+        own = setting(run)
+        keys = dict.fromkeys(key for each in kin for key in each)
+        differing = [key for key in keys if len({each.get(key, NONE) for each in kin}) > 1]
+        labels[run.name] = ", ".join([run.backbone, *(f"{key} {own.get(key, NONE)}" for key in differing)])
+    return labels
+
+
+def _arm(row: str, init: str, runs: Sequence[Run], split: str, pooled: bool) -> Arm:
+    places: dict[tuple[int, int | None], Run] = {}
+    for run in sorted(runs, key=lambda run: (run.seed, -1 if run.fold is None else run.fold)):
+        other = places.setdefault((run.seed, run.fold), run)
+        if other is not run:
+            which = "" if run.fold is None else f", fold {run.fold}"
+            raise MedtlError(
+                f"{other.name} and {run.name} are both {row} from {init} with seed {run.seed}{which}: "
+                "which of them counts? Leave one out of the folder"
+            )
+    members = []
+    if pooled:
+        for seed in dict.fromkeys(seed for seed, _ in places):
+            own = tuple(run for (s, _), run in places.items() if s == seed)
+            members.append(Member(f"seed {seed}", _pool(own, split), own))
+    else:
+        for (seed, fold), run in places.items():
+            name = f"seed {seed}" if fold is None else f"seed {seed}, fold {fold}"
+            members.append(Member(name, run.splits[split], (run,)))
+    fraction = float((runs[0].record.get("recipe") or {}).get(FRACTION) or 1.0)
+    return Arm(row, runs[0].backbone, init, fraction, tuple(members))
+
+
+def _pool(runs: Sequence[Run], split: str) -> Sample:
+    """The validation folds of one seed, one below the other."""
+    samples = [run.splits[split] for run in runs]
+    where: dict[str, Run] = {}
+    for run, sample in zip(runs, samples, strict=True):
+        for name in sample.names:
+            if name in where:
+                raise MedtlError(f"{name} is validated by {where[name].name} and {run.name}: folds must not overlap")
+            where[name] = run
+    if len({sample.columns for sample in samples}) > 1:
+        raise MedtlError(f"{runs[0].name} and its other folds score different columns")
+    return Sample(
+        tuple(name for sample in samples for name in sample.names),
+        np.concatenate([sample.patients for sample in samples]),
+        np.concatenate([sample.labels for sample in samples]),
+        np.concatenate([sample.values for sample in samples]),
+        samples[0].columns,
+    )
+
+
+def _check_agreement(arms: Any) -> None:
+    """An image has one label and one patient, whoever predicts it."""
+    known: dict[str, tuple[str, bytes, str]] = {}
+    columns: dict[tuple[str, ...], str] = {}
+    for arm in arms:
+        for member in arm.members:
+            columns[member.sample.columns] = member.runs[0].name
+            rows = zip(member.sample.names, member.sample.patients, member.sample.labels, strict=True)
+            for name, patient, label in rows:
+                truth = (str(patient), label.tobytes())
+                before = known.setdefault(name, (*truth, member.runs[0].name))
+                if before[:2] != truth:
+                    raise MedtlError(f"{before[2]} and {member.runs[0].name} disagree about label or patient of {name}")
+    if len(columns) > 1:
+        raise MedtlError(f"{' and '.join(list(columns.values())[:2])} score different columns; report them apart")
+
+
+def _positive(runs: Sequence[Run], sample: Sample) -> tuple[int | None, bool]:
+    """Index of the positive class of two, and whether the runs name it; by default it is the second."""
+    if sample.kind != "classification" or len(sample.columns) != 2:
+        return None, False
+    named = set()
+    for run in runs:
+        recipe, threshold = run.record.get("recipe") or {}, run.record.get("threshold") or {}
+        named.add(threshold.get("positive_class") or recipe.get("positive_class"))
+    named.discard(None)
+    if len(named) > 1:
+        raise MedtlError(f"the runs take different classes as positive: {', '.join(sorted(map(str, named)))}")
+    if named and next(iter(named)) in sample.columns:
+        return sample.columns.index(next(iter(named))), True
+    return 1, False

@@ -1,0 +1,70 @@
+"""report.html, report.md and report.csv of a folder: all three or none."""
+
+import csv
+import io
+import math
+from contextlib import ExitStack
+from pathlib import Path
+
+from medtl.report.arms import study
+from medtl.report.collect import collect
+from medtl.report.html import to_html
+from medtl.report.markdown import to_markdown
+from medtl.report.page import Results, evaluate, page
+from medtl.report.tables import shown_metrics
+from medtl.writers.atomic import replacing
+
+NAMES = ("report.html", "report.md", "report.csv")
+COLUMNS = ("backbone", "init", "seed", "fold", "split", "metric", "value", "lo", "hi", "n")
+
+
+def write_report(
+    folder: Path, baseline: str | None = None, metric: str | None = None, title: str | None = None
+) -> tuple[Path, ...]:
+    """Report on all runs in or below ``folder``, into it.
+
+    Args:
+        folder: a run, a grid of ``medtl compare``, or any folder above runs.
+        baseline: start that the others are compared with; None for random where there is one.
+        metric: that is compared and drawn; None for AUC, or mean IoU.
+        title: of the report; None for the data set's name.
+
+    Returns:
+        The files, written.
+
+    Raises:
+        UsageError: there are no runs, or no such start or metric.
+        MedtlError: runs contradict themselves or each other.
+    """
+    results = evaluate(study(collect(folder)), baseline, metric)
+    parts = page(results, title)
+    texts = (to_html(parts, results.study.inits), to_markdown(parts), to_csv(results))
+    paths = tuple(folder / name for name in NAMES)
+    with ExitStack() as stack:  # renamed when all are written
+        for path, text in zip(paths, texts, strict=True):
+            stack.enter_context(replacing(path)).write_text(text, encoding="utf-8", newline="\n")
+    return paths
+
+
+def to_csv(results: Results) -> str:
+    """One row a training and metric, with the interval from patients; figures that are not defined are blank.
+
+    ``fold`` is ``all`` where the folds of a seed are scored together; ``n`` counts images or cases.
+    """
+    study_ = results.study
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in study_.rows:
+        for init in study_.inits:
+            if (row, init) not in results.scored:
+                continue
+            for member in results.scored[row, init].members:
+                run = member.member.runs[0]
+                fold = "all" if study_.pooled else "" if run.fold is None else run.fold
+                for metric in shown_metrics(study_):
+                    found = member.estimate(metric)
+                    figures = [f"{v:.6f}" if math.isfinite(v) else "" for v in (found.value, found.low, found.high)]
+                    size = len(member.member.sample.names)
+                    writer.writerow([row, init, run.seed, fold, study_.split, metric, *figures, size])
+    return text.getvalue()

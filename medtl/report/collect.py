@@ -1,0 +1,284 @@
+"""What lies in a folder: finished runs read whole, and every run that is not one with its reason."""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from medtl.datalist import SHORT_NAMES
+from medtl.errors import MedtlError, UsageError
+from medtl.report.history import History, read_history
+from medtl.report.predictions import Sample, read_predictions
+from medtl.report.words import NONE, is_path, last_part, without_paths
+
+RECORD = "run.json"
+GRID = "grid.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run.
+
+    Attributes:
+        name: its folder below the report's, with ``/``.
+        folder: where it lies.
+        backbone: of the network; the bundle's name where the record names none.
+        init: what the network started from, a file by its name alone; a dash where the record names none.
+        seed: of the run.
+        fold: that was validated on, if any.
+        record: run.json.
+        splits: short name of a split to its predictions.
+        metrics: metrics.json.
+        history: history.csv, None where there is none.
+    """
+
+    name: str
+    folder: Path
+    backbone: str
+    init: str
+    seed: int
+    fold: int | None
+    record: Mapping[str, Any]
+    splits: Mapping[str, Sample]
+    metrics: Mapping[str, float]
+    history: History | None
+
+    def data(self, key: str) -> Any:
+        """What the record says of the data list."""
+        return self.record.get("data", {}).get(key)
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A run that does not count: ``reason`` says why, without a path."""
+
+    name: str
+    backbone: str
+    init: str
+    seed: str
+    fold: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """All that a folder holds.
+
+    Attributes:
+        folder: that was searched.
+        runs: finished ones, in the order of their names.
+        absent: runs that do not count.
+        grids: grid.json of each grid.
+    """
+
+    folder: Path
+    runs: tuple[Run, ...]
+    absent: tuple[Absent, ...]
+    grids: tuple[Mapping[str, Any], ...]
+
+
+def collect(folder: Path) -> Found:
+    """Read every run in or below ``folder``.
+
+    Raises:
+        UsageError: there is no such folder, or no run in it.
+        MedtlError: a finished run contradicts itself, or the runs are of different data.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder; expected a run, a grid of medtl compare, or a folder above runs")
+    runs: list[Run] = []
+    absent: dict[str, Absent] = {}
+    grids = []
+    for place, grid in _grids(folder):
+        grids.append(grid)
+        for cell in grid["cells"]:
+            if cell.get("status") != "finished":
+                name = _name(folder, place / "cells" / str(cell.get("name")))
+                absent[name] = _absent_cell(name, cell)
+    seen = set()
+    for place in _run_folders(folder):
+        name = _name(folder, place)
+        seen.add(name)
+        outcome = _read(place, name)
+        if isinstance(outcome, Run) and name not in absent:
+            runs.append(outcome)
+        elif isinstance(outcome, Absent):
+            absent.setdefault(name, outcome)
+    for place, grid in _grids(folder):
+        for cell in grid["cells"]:
+            name = _name(folder, place / "cells" / str(cell.get("name")))
+            if name not in seen and name not in absent:
+                absent[name] = replace(_absent_cell(name, cell), reason="its folder is not there")
+    if not runs and not absent:
+        raise UsageError(f"{folder} holds no run: expected folders with {RECORD}, as the fine-tune bundles write them")
+    if not runs:
+        first = next(iter(absent.values()))
+        raise UsageError(
+            f"{folder} holds no finished run: {len(absent)} not counted, the first ({first.name}): {first.reason}"
+        )
+    _check_same_data(runs)
+    return Found(folder, tuple(told_apart(runs)), tuple(sorted(absent.values(), key=lambda a: a.name)), tuple(grids))
+
+
+def _grids(folder: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    for place in sorted({folder, *(path.parent for path in folder.rglob(GRID))}):
+        if (place / GRID).is_file():
+            grid = _json(place / GRID)
+            cells = grid.get("cells")
+            if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
+                raise MedtlError(f"{place / GRID} has no list of cells; expected the file that medtl compare writes")
+            yield place, grid
+
+
+def _run_folders(folder: Path) -> Iterator[Path]:
+    """Folders with a run.json; not searched any deeper."""
+    for place, below, files in os.walk(folder):
+        below.sort()
+        if RECORD in files:
+            below.clear()
+            yield Path(place)
+
+
+def _name(folder: Path, place: Path) -> str:
+    relative = place.relative_to(folder).as_posix()
+    return folder.resolve().name if relative == "." else relative
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise MedtlError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise MedtlError(f"{path} holds no object")
+    return content
+
+
+def _absent_cell(name: str, cell: Mapping[str, Any]) -> Absent:
+    status = str(cell.get("status", "of unknown status"))
+    error = without_paths(str(cell.get("error") or "").strip().split("\n")[0])
+    reason = f"{status}: {error}" if error else "not run yet" if status == "waiting" else status
+    fold = cell.get("fold")
+    return Absent(
+        name=name,
+        backbone=str(cell.get("backbone", NONE)),
+        init=short_init(str(cell.get("init", NONE))),
+        seed=str(cell.get("seed", NONE)),
+        fold=NONE if fold is None else str(fold),
+        reason=reason,
+    )
+
+
+def _read(place: Path, name: str) -> Run | Absent:
+    try:
+        record = _json(place / RECORD)
+    except MedtlError:
+        return Absent(name, NONE, NONE, NONE, NONE, f"its {RECORD} cannot be read")
+    recipe = record.get("recipe") or {}
+    backbone, init, fold = _backbone(record), _init(record), recipe.get("fold")
+    seed = record.get("seed", recipe.get("seed", 0))
+    reason = _reason(place, record)
+    if reason:
+        return Absent(name, backbone, init, str(seed), NONE if fold is None else str(fold), reason)
+    splits = read_predictions(place / "predictions.csv", record["data"]["classes"])
+    metrics = {k: float(v) for k, v in _json(place / "metrics.json").items() if isinstance(v, int | float)}
+    run = Run(
+        name, place, backbone, init, int(seed), fold, record, splits, metrics, read_history(place / "history.csv")
+    )
+    _check_counts(run)
+    return run
+
+
+def _reason(place: Path, record: Mapping[str, Any]) -> str:
+    """Why a run does not count; empty for one that does."""
+    status = record.get("status")
+    if status != "finished":
+        return "still running, or killed" if status == "running" else str(status or "of unknown status")
+    for file in ("predictions.csv", "metrics.json"):
+        if not (place / file).is_file():
+            return f"finished, but {file} is missing"
+    data = record.get("data")
+    if not isinstance(data, dict) or not isinstance(data.get("classes"), list):
+        return f"its {RECORD} does not say what it was trained on"
+    return ""
+
+
+def _backbone(record: Mapping[str, Any]) -> str:
+    named = (record.get("recipe") or {}).get("backbone")
+    network = (record.get("config") or {}).get("network_def")
+    literal = network.get("backbone") if isinstance(network, dict) else None
+    if not named and isinstance(literal, str) and literal[:1] not in ("@", "$", "%"):
+        named = literal
+    return str(named or (record.get("bundle") or {}).get("name", NONE))
+
+
+def _init(record: Mapping[str, Any]) -> str:
+    start, recipe = record.get("start") or {}, record.get("recipe") or {}
+    return short_init(str(start.get("init") or recipe.get("init") or NONE))
+
+
+def short_init(init: str) -> str:
+    """A start in a word: a file's path is its last part."""
+    return last_part(init) if is_path(init) else init
+
+
+def told_apart(runs: list[Run]) -> list[Run]:
+    """Runs of one backbone whose starts have one name but different files are named by the files' hashes too."""
+    hashes: dict[tuple[str, str], set[str]] = {}
+    for run in runs:
+        hashes.setdefault((run.backbone, run.init), set()).add(_start_hash(run))
+    return [
+        replace(run, init=f"{run.init} ({_start_hash(run)[:8]})")
+        if len(hashes[run.backbone, run.init] - {""}) > 1
+        else run
+        for run in runs
+    ]
+
+
+def _start_hash(run: Run) -> str:
+    return str((run.record.get("start") or {}).get("sha256") or "")
+
+
+def _check_counts(run: Run) -> None:
+    """predictions.csv, metrics.json and run.json must be of the same run."""
+    path = run.folder / "predictions.csv"
+    entries = run.data("entries") or {}
+    for split, sample in run.splits.items():
+        long = next((name for name, short in SHORT_NAMES.items() if short == split), split)
+        if sample.kind != "segmentation" and entries.get(long, len(sample.names)) != len(sample.names):
+            raise MedtlError(f"{path} has {len(sample.names)} rows of split {split}; {RECORD} says {entries[long]}")
+        told = run.metrics.get(f"{split}_accuracy", math.nan)
+        if sample.kind == "classification":
+            found = float((sample.values.argmax(axis=1) == sample.labels).mean())
+            if abs(found - told) > 1.5 / len(sample.names):  # one tie may fall otherwise in rounded figures
+                raise MedtlError(f"{path} gives {split}_accuracy {found:.4f}; metrics.json says {told:.4f}")
+    for split in SHORT_NAMES.values():
+        if f"{split}_accuracy" in run.metrics and split not in run.splits:
+            raise MedtlError(f"{path} has no rows of split {split}, which metrics.json scores")
+
+
+def _check_same_data(runs: list[Run]) -> None:
+    first = runs[0]
+    for run in runs[1:]:
+        if [run.data("name"), *run.data("classes")] != [first.data("name"), *first.data("classes")]:
+            raise MedtlError(
+                f"{first.name} and {run.name} are of different data: {describe_data(first)} and {describe_data(run)}; "
+                "name a folder with runs of one data set"
+            )
+        if run.data("sha256") != first.data("sha256"):
+            raise MedtlError(
+                f"{first.name} and {run.name} are of two versions of the data list of {first.data('name')} "
+                f"(sha256 {str(first.data('sha256'))[:12]} and {str(run.data('sha256'))[:12]}); report them apart"
+            )
+        if {s.kind for s in run.splits.values()} != {s.kind for s in first.splits.values()}:
+            raise MedtlError(f"{first.name} and {run.name} are of different tasks; report them apart")
+
+
+def describe_data(run: Run) -> str:
+    """A data set by name and classes."""
+    classes = run.data("classes")
+    shown = ", ".join(classes) if len(classes) <= 4 else f"{', '.join(classes[:3])}, …"
+    return f"{run.data('name')} ({len(classes)} classes: {shown})"

@@ -1,0 +1,48 @@
+"""history.csv: one row an epoch."""
+
+import csv
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medtl.errors import MedtlError
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """How a training went.
+
+    Attributes:
+        epochs: (n,) from 1 on.
+        columns: name to (n,) values, NaN where a field is blank.
+    """
+
+    epochs: NDArray[np.float64]
+    columns: Mapping[str, NDArray[np.float64]]
+
+
+def read_history(path: Path) -> History | None:
+    """The epochs of a history.csv; None where there is none or no epoch in it.
+
+    Raises:
+        MedtlError: it has no column ``epoch``, or a field that is no number.
+    """
+    if not path.is_file():
+        return None
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if not rows:
+        return None
+    if "epoch" not in rows[0]:
+        raise MedtlError(f"{path} has no column 'epoch'")
+    try:
+        table = {
+            name: np.array([float(row[name] or math.nan) for row in rows]) for name in rows[0] if isinstance(name, str)
+        }
+    except (TypeError, ValueError):
+        raise MedtlError(f"{path} holds a field that is no number") from None
+    return History(table.pop("epoch"), table)

@@ -1,0 +1,73 @@
+"""What can be seen in the runs' own files of leaks between splits."""
+
+from collections.abc import Sequence
+
+from medtl.report.arms import Study
+from medtl.report.collect import Run
+from medtl.report.layout import Section
+from medtl.report.words import count
+
+
+def leaks(study: Study) -> Section:
+    """Patients and images in two splits or folds, and how often the test split was opened; each check named."""
+    runs = study.found.runs
+    items = [_shared(runs, "patient"), _shared(runs, study.unit)]
+    if study.pooled:
+        items.append(_between_folds(study))
+    items.append(_opened(study))
+    items.append(("good", "All runs used the same data list, byte for byte."))
+    paragraph = (
+        "Checked in the files of the runs. Training images are not listed there: medtl check DATASET_DIR looks at all "
+        "splits and at identical files, and with --against PRETRAINING_DATA at what the pretraining has seen."
+    )
+    return Section("leaks", "Leak checks", paragraphs=[paragraph], items=items)
+
+
+def found_leaks(section: Section) -> list[str]:
+    """The checks that failed."""
+    return [text for mark, text in section.items if mark == "bad"]
+
+
+def _shared(runs: Sequence[Run], what: str) -> tuple[str, str]:
+    """Who is in two splits of one run."""
+    several = [run for run in runs if len(run.splits) > 1]
+    if not several:
+        return "plain", f"Each run predicts one split: {what}s in two splits cannot be looked for."
+    for run in several:
+        seen: dict[str, str] = {}
+        twice = set()
+        for split, sample in run.splits.items():
+            names = {str(p) for p in sample.patients} if what == "patient" else set(sample.names)
+            twice |= {name for name in names if name and name in seen}
+            seen |= dict.fromkeys(names, split)
+        if twice:
+            examples = ", ".join(sorted(twice)[:3])
+            return "bad", f"{count(len(twice), what)} in more than one split of {run.name}, such as {examples}."
+    return "good", f"No {what} is in more than one of the splits {', '.join(several[0].splits)} of a run."
+
+
+def _between_folds(study: Study) -> tuple[str, str]:
+    for arm in study.arms.values():
+        for member in arm.members:
+            fold_of: dict[str, Run] = {}
+            for run in member.runs:
+                for patient in {str(p) for p in run.splits[study.split].patients}:
+                    other = fold_of.setdefault(patient, run)
+                    if other is not run:
+                        return "bad", f"Patient {patient} is validated by both {other.name} and {run.name}."
+    return "good", "No patient is in the validation of two folds."
+
+
+def _opened(study: Study) -> tuple[str, str]:
+    runs = [run for run in study.found.runs if "test" in run.splits]
+    if not runs:
+        return "plain", "No run has opened a test split."
+    silent = [run.name for run in runs if not run.record.get("test")]
+    if silent:
+        which = f"{len(silent)} of {count(len(runs), 'run')} with test predictions"
+        return "bad", f"{which} do not say when the test split was opened, such as {silent[0]}."
+    words = {str(run.record["test"]) for run in runs}
+    return (
+        "good",
+        f"Test split: {'; '.join(sorted(words))} (as {'all ' if len(runs) > 1 else ''}{count(len(runs), 'run')} say).",
+    )

@@ -1,0 +1,148 @@
+"""predictions.csv as arrays, refused in one line where it cannot be what it says."""
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medtl.errors import MedtlError
+
+PROBABILITY = "prob_"
+ORGAN_SCORES = ("iou_", "dice_")
+ROUNDING = 1e-3  # probabilities are written with seven digits, some by half-precision networks
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """What one network said about one split; or several networks about the folds of one set, one below the other.
+
+    Attributes:
+        names: (n,) images, or cases of a segmentation.
+        patients: (n,) whose they are.
+        labels: (n,) class indices or (n, n_classes) multi-hot; (n, 0) for a segmentation.
+        values: (n, n_classes) probabilities; for a segmentation (n, n_columns) IoU and Dice, NaN where an organ is
+            neither there nor found.
+        columns: class names, or the columns' names such as ``iou_liver``.
+    """
+
+    names: tuple[str, ...]
+    patients: NDArray[np.str_]
+    labels: NDArray[np.int64]
+    values: NDArray[np.float64]
+    columns: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        """ "classification", "multilabel" or "segmentation"."""
+        if self.labels.ndim == 1:
+            return "classification"
+        return "multilabel" if self.labels.shape[1] else "segmentation"
+
+    def rows(self, chosen: Sequence[int] | NDArray[np.int64]) -> "Sample":
+        """Some of the rows, in the order that is asked for."""
+        index = np.asarray(chosen, dtype=np.int64)
+        names = tuple(self.names[i] for i in index)
+        return Sample(names, self.patients[index], self.labels[index], self.values[index], self.columns)
+
+
+def read_predictions(path: Path, classes: Sequence[str]) -> dict[str, Sample]:
+    """The splits of a predictions.csv, in the order in which they stand there.
+
+    Args:
+        path: of the file.
+        classes: names in index order; not used for a segmentation.
+
+    Raises:
+        MedtlError: a column is missing, a label is no class, a number is none, or an image occurs twice.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            header, *lines = [*csv.reader(file)] or [[]]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise MedtlError(f"{path} is not a table: {error}") from None
+    ragged = next((number for number, line in enumerate(lines, 2) if len(line) != len(header)), None)
+    if ragged is not None:
+        raise MedtlError(f"{path} line {ragged} has not the {len(header)} columns of its header")
+    table = {name: [line[place] for line in lines] for place, name in enumerate(header)}
+    if not lines:
+        raise MedtlError(f"{path} has no rows")
+    segmentation = header[:1] == ["case"]
+    wanted = _organ_columns(header) if segmentation else [PROBABILITY + name for name in classes]
+    needed = ["case" if segmentation else "image", "patient", "split", *([] if segmentation else ["label"]), *wanted]
+    missing = [name for name in needed if name not in table]
+    extra = [] if segmentation else [n for n in header if n.startswith(PROBABILITY) and n not in wanted]
+    if missing or extra or not wanted:
+        what = (
+            f"no column {missing[0]!r}" if missing else f"a column {extra[0]!r}" if extra else "no column iou_<organ>"
+        )
+        raise MedtlError(f"{path} has {what}; expected {','.join(needed)}")
+    values = _numbers(path, table, wanted, blank=segmentation)
+    if segmentation:
+        labels = np.zeros((len(lines), 0), np.int64)
+    else:
+        multilabel = _is_multilabel(table["label"], values)
+        if not multilabel:
+            _check_sums(path, values)
+        labels = _labels(path, table["label"], len(classes), multilabel)
+    columns = tuple(wanted) if segmentation else tuple(classes)
+    whole = Sample(tuple(table[needed[0]]), np.array(table["patient"], dtype=np.str_), labels, values, columns)
+    splits = {}
+    for split in dict.fromkeys(table["split"]):
+        own = whole.rows([row for row, name in enumerate(table["split"]) if name == split])
+        twice = [name for name, times in Counter(own.names).items() if times > 1]
+        if twice:
+            raise MedtlError(f"{path} has {needed[0]} {twice[0]} twice in split {split}")
+        splits[split] = own
+    return splits
+
+
+def _organ_columns(header: Sequence[str]) -> list[str]:
+    return [name for name in header if name.startswith(ORGAN_SCORES)]
+
+
+def _numbers(
+    path: Path, table: Mapping[str, Sequence[str]], columns: Sequence[str], blank: bool
+) -> NDArray[np.float64]:
+    values = np.empty((len(table["patient"]), len(columns)))
+    for place, name in enumerate(columns):
+        for row, text in enumerate(table[name]):
+            try:
+                values[row, place] = float(text) if text or not blank else math.nan
+            except ValueError:
+                raise MedtlError(f"{path} line {row + 2} has {name} {text!r}; expected a number") from None
+            bad = math.isinf(values[row, place]) if blank else not math.isfinite(values[row, place])
+            if bad or not (
+                -ROUNDING <= values[row, place] <= 1 + ROUNDING or (blank and math.isnan(values[row, place]))
+            ):
+                raise MedtlError(f"{path} line {row + 2} has {name} {text}; expected a number from 0 to 1")
+    return values
+
+
+def _is_multilabel(labels: Sequence[str], values: NDArray[np.float64]) -> bool:
+    """Labels of several classes or none, or independent probabilities: nothing else in a run's folder tells."""
+    several = any(";" in label or not label for label in labels)
+    off = np.abs(values.sum(axis=1) - 1)
+    return several or (len(off) > 0 and float(np.median(off)) > 10 * ROUNDING)
+
+
+def _check_sums(path: Path, values: NDArray[np.float64]) -> None:
+    off = np.flatnonzero(np.abs(values.sum(axis=1) - 1) > 10 * ROUNDING)
+    if len(off):
+        total = values[off[0]].sum()
+        raise MedtlError(f"{path} line {off[0] + 2} has probabilities that add up to {total:.3f}; expected 1")
+
+
+def _labels(path: Path, texts: Sequence[str], n_classes: int, multilabel: bool) -> NDArray[np.int64]:
+    labels = np.zeros((len(texts), n_classes if multilabel else 1), np.int64)
+    for row, text in enumerate(texts):
+        parts = [part for part in text.split(";") if part] if multilabel else [text]
+        for part in parts:
+            if not part.isdecimal() or int(part) >= n_classes:
+                raise MedtlError(f"{path} line {row + 2} has label {text!r}; expected a class index below {n_classes}")
+            labels[row, int(part) if multilabel else 0] = 1 if multilabel else int(part)
+    return labels if multilabel else labels[:, 0]

@@ -1,0 +1,147 @@
+"""Where the figures come from: the runs, their recipe and data, how to repeat and how to cite them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from medtl import __version__
+from medtl.cards import DATASETS
+from medtl.datalist import SHORT_NAMES
+from medtl.report.arms import Study, setting
+from medtl.report.collect import Run
+from medtl.report.layout import Field, Section, Table
+from medtl.report.words import NONE, command, count, duration, grouped, listed, without_paths
+
+
+def provenance(study: Study) -> Section:
+    """Software, device, data, recipe and runs."""
+    return Section(
+        "provenance", "Provenance", tables=[_facts(study), *_recipe(study.found.runs), _runs(study.found.runs)]
+    )
+
+
+def _facts(study: Study) -> Table:
+    runs = study.found.runs
+    first = runs[0]
+    entries = first.data("entries") or {}
+    sizes = ", ".join(f"{SHORT_NAMES.get(name, name)} {number:,}" for name, number in entries.items())
+    same = all((run.data("entries") or {}) == entries for run in runs)
+    facts = [
+        ("data set", str(first.data("name")) + (" (built-in sample: phantoms)" if study.sample_data else "")),
+        ("data list, sha256", str(first.data("sha256") or NONE)[:12]),
+        ("licence of the images", str(first.data("licence") or NONE)),
+        ("classes", ", ".join(first.data("classes"))),
+        ("entries", sizes if same else "differ between runs (folds or shares of the training patients)"),
+        ("bundle", _of_runs([_bundle(run) for run in runs])),
+        ("versions", _of_runs([grouped(run.record.get("versions") or {}) or NONE for run in runs])),
+        ("device", _of_runs([without_paths(str(run.record.get("device", NONE))) for run in runs])),
+        ("report made with", f"medtl {__version__}"),
+        ("training time", f"{duration(sum(_seconds(run) for run in runs))} in {count(len(runs), 'run')}"),
+    ]
+    rows = [[Field(name, left=True), Field(text, left=True)] for name, text in facts]
+    return Table("Data and software.", [Field("what", left=True), Field("", left=True)], rows)
+
+
+def _bundle(run: Run) -> str:
+    bundle = run.record.get("bundle") or {}
+    return f"{bundle.get('name', NONE)} {bundle.get('version', '')}".strip()
+
+
+def _seconds(run: Run) -> float:
+    value = run.record.get("duration_s")
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _of_runs(values: Sequence[str]) -> str:
+    """One value where all agree; else each with its number of runs."""
+    counts = Counter(values)
+    if len(counts) == 1:
+        return values[0]
+    return "; ".join(f"{value} ({count(number, 'run')})" for value, number in counts.items())
+
+
+def _recipe(runs: Sequence[Run]) -> list[Table]:
+    settings = [setting(run) for run in runs]
+    keys = list(dict.fromkeys(key for each in settings for key in each))
+    shared = [key for key in keys if len({each.get(key, NONE) for each in settings}) == 1]
+    tables = []
+    if shared:
+        rows = [[Field(key, left=True), Field(settings[0].get(key, NONE), left=True)] for key in shared]
+        header = [Field("id", left=True), Field("value", left=True)]
+        tables.append(Table("Recipe that all runs share.", header, rows, compact=True))
+    differing = [key for key in keys if key not in shared]
+    if differing:
+        rows = [
+            [Field(key, left=True), Field(_of_runs([each.get(key, NONE) for each in settings]), left=True)]
+            for key in differing
+        ]
+        header = [Field("id", left=True), Field("values", left=True)]
+        tables.append(Table("Recipe ids in which runs differ.", header, rows, compact=True))
+    return tables
+
+
+def _runs(runs: Sequence[Run]) -> Table:
+    names = ("run", "backbone", "start", "weights", "fit", "seed", "fold", "best epoch", "time")
+    header = [Field(name, left=place < 4) for place, name in enumerate(names)]
+    rows = []
+    for run in runs:
+        start = run.record.get("start") or {}
+        coverage = start.get("coverage")
+        best, epochs = run.record.get("best_epoch"), run.record.get("epochs")
+        rows.append(
+            [
+                Field(run.name, left=True),
+                Field(run.backbone, left=True),
+                Field(run.init, left=True),
+                Field(str(start.get("sha256") or NONE)[:12], left=True),
+                Field(f"{coverage:.1%}" if isinstance(coverage, int | float) and coverage else NONE),
+                Field(str(run.seed)),
+                Field(NONE if run.fold is None else str(run.fold)),
+                Field(f"{best} of {epochs}" if best else NONE),
+                Field(duration(_seconds(run)) if _seconds(run) else NONE),
+            ]
+        )
+    notes = [
+        "Weights: sha256 of the file that the network started from. Fit: share of its parameters filled from there."
+    ]
+    return Table("Runs.", header, rows, notes)
+
+
+def reproduction(study: Study, baseline: str, metric: str) -> Section:
+    """The commands, places by name instead of path, and what to cite."""
+    runs = study.found.runs
+    lines = [line for grid in study.found.grids if (line := _grid_command(grid))]
+    place = "GRID" if lines else "RUNS"
+    if not lines:
+        commands = [(run.name, run.record.get("command")) for run in runs]
+        shown = [
+            f"python -m monai.bundle {command(words)}" for _, words in commands if isinstance(words, list) and words
+        ]
+        lines = list(dict.fromkeys(shown))
+    options = (f" --baseline {baseline}" if baseline and baseline != "random" else "") + f" --metric {metric}"
+    lines.append(f"medtl report {place}{options}")
+    card = DATASETS.get(str(runs[0].data("name")))
+    cite = [f"Software: medtl {__version__} (CITATION.cff of its repository), MONAI, PyTorch."]
+    if card is not None:
+        cite.append(f"Data: {card.title}: {card.citation}. Licence: {card.licence}.")
+    named = [init for init in study.inits if init in ("imagenet", "cpmid")]
+    if named:
+        cite.append(f"Starts: cite the source of the {listed(named)} weights; their sha256 stand in the table of runs.")
+    cite.append(f"With seed{'s' if len(study.seeds) > 1 else ''} {', '.join(map(str, study.seeds))}; bootstrap seed 0.")
+    return Section("reproduce", "How to repeat and cite this", items=[("plain", text) for text in cite], code=lines)
+
+
+def _grid_command(grid: Any) -> str:
+    """The medtl compare line that makes a grid."""
+    cells = [cell for cell in grid["cells"] if isinstance(cell, dict)]
+    bundle = grid.get("bundle")
+    if not cells or not isinstance(bundle, str):
+        return ""
+    words = ["medtl compare", f"bundles/{bundle}", "--dataset_dir DATASET_DIR"]
+    for option, key in (("--backbones", "backbone"), ("--inits", "init"), ("--seeds", "seed"), ("--folds", "fold")):
+        values = [str(v) for v in dict.fromkeys(cell.get(key) for cell in cells) if v is not None]
+        if values:
+            words.append(f"{option} {','.join(without_paths(value) for value in values)}")
+    ids = grid.get("ids")
+    words += [command([f"--{name}", str(value)]) for name, value in ids.items()] if isinstance(ids, dict) else []
+    return " ".join([*words, "--out GRID"])

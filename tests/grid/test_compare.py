@@ -1,0 +1,404 @@
+"""The resumable grid: what is run, what is not run again, and what is left when it is stopped or killed."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import grid_fakes
+import pytest
+from filelock import FileLock
+from grid_fakes import attempts, make, results, run
+
+from medtl.errors import MedtlError, UsageError
+from medtl.grid import compare as grid
+from medtl.grid.cells import Request, short_init
+from medtl.grid.records import LOCK_NAME
+from medtl.grid.runs import environment, locked_log
+
+ROOT = Path(__file__).resolve().parents[2]
+ALL = ["resnet18_random_seed0", "resnet18_random_seed1", "resnet34_random_seed0", "resnet34_random_seed1"]
+
+
+@pytest.fixture
+def request_(tmp_path: Path) -> Request:
+    return make(tmp_path)
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a comparison as a process of its own; what is left of it is killed."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def begin(folder: Path, jobs: int = 2) -> subprocess.Popen[str]:
+        words = [sys.executable, grid_fakes.__file__, str(folder), str(jobs)]
+        processes.append(subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        return processes[-1]
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def until(true: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def inodes(request: Request, name: str) -> list[tuple[int, int]]:
+    """What would change if any file of a cell's folder were written again."""
+    folder = request.out / "cells" / name
+    return [(path.stat().st_ino, path.stat().st_mtime_ns) for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+def read(request: Request) -> dict:
+    return json.loads((request.out / "grid.json").read_text())
+
+
+def statuses(request: Request) -> dict[str, str]:
+    if not (request.out / "grid.json").exists():
+        return {}
+    return {row["name"]: row["status"] for row in read(request)["cells"]}
+
+
+def test_grid_json_and_folders(request_: Request, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(request_, folds=(0, 1), seeds=(7,), ids={"epochs": "3", "image_size": "32"}) == 0
+    names = [f"{backbone}_random_seed7_fold{fold}" for backbone in ("resnet18", "resnet34") for fold in (0, 1)]
+    content = read(request_)
+    assert list(content) == ["bundle", "dataset", "dataset_sha256", "ids", "cells"]
+    assert (content["bundle"], content["dataset"]) == ("made_bundle", "made")
+    assert content["ids"] == {"epochs": 3, "image_size": 32}
+    assert [row["name"] for row in content["cells"]] == names
+    first = {"name": names[0], "backbone": "resnet18", "init": "random", "seed": 7, "fold": 0}
+    assert content["cells"][0] == {**first, "status": "finished", "error": ""}
+    assert sorted(path.name for path in (request_.out / "cells").iterdir()) == names
+    assert "training" in (request_.out / "cells" / names[0] / "log.txt").read_text()
+    config = json.loads((request_.out / "cells" / names[1] / "run.json").read_text())["config"]
+    assert {key: config[key] for key in ("seed", "fold", "backbone", "epochs")} == {
+        "seed": "7",
+        "fold": "1",
+        "backbone": "resnet18",
+        "epochs": "3",
+    }
+    printed = capfd.readouterr()
+    assert [line.split(": finished in 0.1 min, val_auc 0.")[0] for line in printed.out.splitlines()] == [
+        f"{number}/4 {name}" for number, name in enumerate(names, 1)
+    ]
+    assert printed.err.splitlines()[-1] == f"all 4 cells are finished: medtl report {request_.out}"
+
+
+def test_fractions_are_a_dimension(request_: Request) -> None:
+    assert run(request_, backbones=("resnet18",), seeds=(0,), fractions=(1.0, 0.25)) == 0
+    rows = read(request_)["cells"]
+    assert [(row["name"], row["fold"], row["train_fraction"]) for row in rows] == [
+        ("resnet18_random_seed0_frac1.0", None, 1.0),
+        ("resnet18_random_seed0_frac0.25", None, 0.25),
+    ]
+
+
+def test_the_same_command_again_does_nothing_and_new_seeds_grow_the_grid(request_: Request) -> None:
+    assert run(request_) == 0
+    before = {name: inodes(request_, name) for name in ALL}
+    assert run(request_) == 0
+    assert attempts(request_) == ALL
+    assert run(request_, seeds=(2, 0)) == 0  # seed 1 is not asked for and stays
+    assert {name: inodes(request_, name) for name in ALL} == before
+    assert attempts(request_)[4:] == ["resnet18_random_seed2", "resnet34_random_seed2"]
+    assert statuses(request_) == dict.fromkeys([*ALL, "resnet18_random_seed2", "resnet34_random_seed2"], "finished")
+
+
+def test_jobs_run_at_a_time_and_never_more(request_: Request) -> None:
+    (request_.dataset_dir / "brief").write_text(" ".join(ALL))
+    assert run(request_, jobs=2, seeds=(0, 1, 2)) == 0
+    times = []
+    for file, step in (("ran", 1), ("ended", -1)):
+        lines = (request_.dataset_dir / file).read_text().splitlines()
+        times += [(float(line.split()[1]), step) for line in lines]
+    level = most = 0
+    for _, step in sorted(times):
+        level += step
+        most = max(most, level)
+    assert most == 2
+
+
+def test_a_failed_cell_is_named_and_the_rest_runs(request_: Request, capfd: pytest.CaptureFixture[str]) -> None:
+    (request_.dataset_dir / "fail").write_text(ALL[1])
+    assert run(request_) == 1
+    assert attempts(request_) == ALL
+    row = read(request_)["cells"][1]
+    assert (row["status"], row["error"]) == ("failed", "--dataset_dir …/data: a.png cannot be read")
+    printed = capfd.readouterr()
+    assert f"2/4 {ALL[1]}: failed after 0.0 min: --dataset_dir " in printed.out
+    log = request_.out / "cells" / ALL[1] / "log.txt"
+    assert printed.err.splitlines()[-1] == f"1 of 4 cells failed; the first that ran is {ALL[1]}: read {log}"
+
+    before = {name: inodes(request_, name) for name in ALL if name != ALL[1]}
+    (request_.dataset_dir / "fail").unlink()
+    assert run(request_) == 0
+    assert attempts(request_) == [*ALL, ALL[1]]
+    assert {name: inodes(request_, name) for name in before} == before
+    assert read(request_)["cells"][1]["error"] == ""
+    assert log.read_text().count("training") == 2  # what the first attempt printed is kept
+
+
+@pytest.mark.parametrize("change", ["epochs", "dataset", "config", "version", "weights", "more ids"])
+def test_what_is_common_to_all_cells_must_not_change(request_: Request, change: str) -> None:
+    assert run(request_, inits=("imagenet",), backbones=("resnet18",), seeds=(0,)) == 0
+    changed = {"inits": ("imagenet",), "backbones": ("resnet18",), "seeds": (1,)}  # the finished cell is not asked for
+    config = request_.bundle / "configs" / "train.json"
+    if change == "epochs":
+        changed["ids"] = {"epochs": "5"}
+        said = "was made with epochs 3, this command says 5"
+    elif change == "more ids":
+        changed["ids"] = {"epochs": "3", "image_size": "32"}
+        said = "was made with image_size 64, this command says 32"
+    elif change == "dataset":
+        listed = request_.dataset_dir / "datalist.json"
+        listed.write_text(listed.read_text().replace("a.png", "b.png"))
+        said = "was made with another data list"
+    elif change == "config":
+        config.write_text(config.read_text().replace("100", "90"))
+        said = "was made with another 'published' in configs/train.json"
+    elif change == "version":
+        config.with_name("metadata.json").write_text('{"version": "0.2.0"}')
+        said = "was made with bundle version 0.1.0, this command says 0.2.0"
+    else:
+        record = request_.out / "cells" / "resnet18_imagenet_seed0" / "run.json"
+        record.write_text(
+            record.read_text().replace('"sha256": "' + grid_fakes.resolve("imagenet", "resnet18"), '"sha256": "abc')
+        )
+        said = "started from other weights"
+    if change == "weights":
+        changed["seeds"] = (0, 1)
+    with pytest.raises(UsageError, match=r"^cell resnet18_imagenet_seed0 ") as caught:
+        run(request_, **changed)
+    assert said in str(caught.value)
+    assert str(caught.value).endswith("; choose another --out")
+    assert attempts(request_) == ["resnet18_imagenet_seed0"]
+
+
+def test_the_same_value_in_other_words_is_no_change(request_: Request) -> None:
+    assert run(request_, seeds=(0,)) == 0
+    assert run(request_, seeds=(0,), ids={"epochs": " 3.0", "image_size": "64"}) == 0
+    assert attempts(request_) == [ALL[0], ALL[2]]
+
+
+def test_another_bundle_or_data_set_is_refused(request_: Request) -> None:
+    assert run(request_, seeds=(0,)) == 0
+    other = request_.bundle.with_name("other")
+    shutil.copytree(request_.bundle, other)
+    with pytest.raises(UsageError, match="is of bundle made_bundle, this command of other; choose another --out"):
+        run(request_, bundle=other)
+
+
+def test_a_folder_with_other_files_is_left_alone(request_: Request) -> None:
+    request_.out.mkdir()
+    (request_.out / "thesis.tex").write_text("")
+    with pytest.raises(UsageError, match=r"holds files but no grid\.json"):
+        run(request_)
+    assert [path.name for path in request_.out.iterdir()] == ["thesis.tex"]
+
+
+def test_files_that_no_run_left_are_never_removed(request_: Request) -> None:
+    own = request_.out / "cells" / ALL[0] / "model.pt"
+    assert run(request_, backbones=("resnet34",)) == 0
+    own.parent.mkdir()
+    own.write_text("precious")
+    assert run(request_) == 1
+    assert own.read_text() == "precious"
+    (row,) = (row for row in read(request_)["cells"] if row["name"] == ALL[0])
+    assert (row["status"], "move them away" in row["error"]) == ("failed", True)
+
+
+def test_a_finished_cell_that_lost_its_predictions_is_named_not_replaced(request_: Request) -> None:
+    assert run(request_) == 0
+    (request_.out / "cells" / ALL[3] / "predictions.csv").unlink()
+    assert run(request_) == 1
+    assert "has no predictions.csv" in read(request_)["cells"][3]["error"]
+    assert attempts(request_) == ALL
+
+
+def test_a_start_that_is_missing_fails_its_cells_at_once(request_: Request, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(request_, inits=("random", "cpmid"), seeds=(0,)) == 1
+    row = read(request_)["cells"][-1]
+    assert (row["name"], row["status"]) == ("resnet34_cpmid_seed0", "failed")
+    assert row["error"] == "--inits cpmid: no weights of resnet34 in …/else"
+    assert len(attempts(request_)) == 3
+    said = "--inits cpmid: no weights of resnet34 in /somewhere/else"
+    assert f"resnet34_cpmid_seed0: failed: {said}\n" in capfd.readouterr().err
+    assert run(request_, inits=("random", "cpmid")) == 1
+    assert f"resnet34_cpmid_seed0 and 1 more: failed: {said}\n" in capfd.readouterr().err
+    with pytest.raises(UsageError, match="no cell can run; resnet34_cpmid_seed5: --inits cpmid: no weights"):
+        run(request_, inits=("cpmid",), backbones=("resnet34",), seeds=(5,))
+
+
+def test_a_path_of_weights_stands_there_without_its_folder(request_: Request, tmp_path: Path) -> None:
+    weights = f"{tmp_path}/mine_1/model.pt"
+    assert run(request_, inits=(weights,), backbones=("resnet18",), seeds=(0,)) == 0
+    text = (request_.out / "grid.json").read_text()
+    assert str(tmp_path) not in text
+    assert read(request_)["cells"][0]["init"] == short_init(weights)
+    assert short_init(weights).startswith("mine_1-model-")
+    assert short_init(f"{tmp_path}/mine_2/../mine_1/model.pt") == short_init(weights)
+    assert short_init(f"{tmp_path}/mine_2/model.pt") != short_init(weights)
+    moved = replace(request_, inits=(weights,), backbones=("resnet18",), seeds=(0, 1))
+    assert run(moved) == 0
+    assert len(attempts(request_)) == 2
+
+
+def test_a_second_comparison_is_refused(request_: Request) -> None:
+    request_.out.mkdir()
+    with FileLock(request_.out / LOCK_NAME), pytest.raises(UsageError, match="another medtl compare works there"):
+        run(request_)
+    assert run(request_, seeds=(0,)) == 0
+
+
+def test_a_cell_whose_process_still_runs_is_not_touched(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grid, "ORPHAN_SECONDS", 0.3)
+    log = locked_log(request_.out / "cells" / ALL[2])
+    assert log is not None
+    grid.write_grid(request_.out, {"bundle": "made_bundle", "dataset": "made"}, {})
+    with log, pytest.raises(MedtlError, match="resnet34_random_seed0 is still being run by a process"):
+        run(request_)
+    assert attempts(request_) == []
+    assert run(request_) == 0
+
+
+@pytest.mark.parametrize("moment", ["early", "slow"])
+def test_killed_in_the_middle_the_same_command_gives_the_same_numbers(
+    tmp_path: Path, started: Callable[..., subprocess.Popen[str]], moment: str
+) -> None:
+    """Killed while two cells are finished and two have begun: before these have written anything, or half-way."""
+    whole, killed = make(tmp_path / "whole"), make(tmp_path / "killed")
+    assert run(whole) == 0
+
+    (killed.dataset_dir / moment).write_text(" ".join(ALL[2:]))
+    process = started(tmp_path / "killed")
+    until(lambda: [statuses(killed).get(name) for name in ALL[:2]] == ["finished"] * 2)
+    until(lambda: len(attempts(killed)) == 4)
+    dead = [killed.out / "cells" / name for name in ALL[2:]]
+    until(lambda: moment == "early" or all((folder / "model.pt").exists() for folder in dead))
+    before = {name: inodes(killed, name) for name in ALL[:2]}
+    pids = [int((folder / "log.txt").read_text().split()[1].rstrip(":")) for folder in dead]
+    assert all(alive(pid) for pid in pids) or sys.platform != "linux"
+    process.kill()
+    process.wait()
+    if sys.platform == "linux":
+        until(lambda: not any(alive(pid) for pid in pids))
+    assert [(folder / "run.json").exists() for folder in dead] == [moment == "slow"] * 2
+
+    (killed.dataset_dir / moment).unlink()
+    assert run(killed) == 0
+    assert {name: inodes(killed, name) for name in ALL[:2]} == before
+    assert attempts(killed)[4:] == ALL[2:]
+    assert results(killed) == results(whole)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs: one that has ended and waits to be collected does not."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_told_to_stop_it_stops_its_cells_and_says_how_to_go_on(
+    request_: Request,
+    tmp_path: Path,
+    started: Callable[..., subprocess.Popen[str]],
+    number: signal.Signals,
+    status: int,
+) -> None:
+    (request_.dataset_dir / "slow").write_text(" ".join(ALL))
+    process = started(tmp_path, 2)
+    until(lambda: len(attempts(request_)) == 2)
+    until(lambda: all((request_.out / "cells" / name / "model.pt").exists() for name in ALL[:2]))
+    process.send_signal(number)
+    printed, _ = process.communicate(timeout=20)
+    assert process.returncode == status
+    assert printed.splitlines()[-1] == (
+        f"stopped by {number.name}: 0 of 4 cells are finished; the same command goes on"
+    )
+    for name in ALL[:2]:
+        log = locked_log(request_.out / "cells" / name)
+        assert log is not None  # nothing runs there any more
+        log.close()
+    assert statuses(request_) == dict.fromkeys(ALL, "waiting")
+    (request_.dataset_dir / "slow").unlink()
+    assert run(request_) == 0
+
+
+def test_two_at_once_from_the_command_line(
+    request_: Request, tmp_path: Path, started: Callable[..., subprocess.Popen[str]]
+) -> None:
+    (request_.dataset_dir / "slow").write_text(" ".join(ALL))
+    first = started(tmp_path, 1)
+    until(lambda: len(attempts(request_)) == 1)
+    second = started(tmp_path, 1)
+    printed, _ = second.communicate(timeout=20)
+    assert (second.returncode, len(printed.splitlines())) == (2, 1)
+    assert "another medtl compare works there" in printed
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(timeout=20) == 75
+
+
+def test_cells_at_a_time_share_the_cores_unless_the_user_says_otherwise() -> None:
+    assert environment({"A": "1"}, 1, False) == {"A": "1", "PYTHONUNBUFFERED": "1"}
+    assert environment({"OMP_NUM_THREADS": "1"}, 4, False)["OMP_NUM_THREADS"] == "1"
+    assert int(environment({}, 2, False)["OMP_NUM_THREADS"]) == max(1, (os.cpu_count() or 1) // 2)
+
+
+@pytest.fixture(scope="module")
+def breast() -> Path:
+    """The prepared sample of the smallest fine-tune bundle."""
+    if not (ROOT / "bundles" / "breastmnist" / "configs" / "train.json").is_file():
+        pytest.skip("bundles/breastmnist is not there")
+    from data_prep import sample
+
+    return Path(sample.prepared("breastmnist"))
+
+
+def medtl(*words: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "medtl", *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_real_thing(breast: Path, tmp_path: Path) -> None:
+    """Two cells through MONAI itself; what they recorded agrees with what the second command asks."""
+    command = ["compare", str(ROOT / "bundles" / "breastmnist"), "--dataset_dir", str(breast)]
+    command += ["--backbones", "resnet18", "--out", str(tmp_path / "grid")]
+    ids = ["--image_size=32", "--num_workers", "0", "--train#trainer#decollate", "False", "--epochs"]
+    status, printed = medtl(*command, *ids, "1", "--inits", f"random,{tmp_path}/none/w.pt")
+    assert status == 1, printed
+    request = Request(Path(), Path(), (), (), (), tmp_path / "grid")
+    rows = read(request)["cells"]
+    assert [(row["init"].split("-")[0], row["status"]) for row in rows] == [("random", "finished"), ("none", "failed")]
+    assert read(request)["ids"] == {"epochs": 1, "image_size": 32, "num_workers": 0, "train#trainer#decollate": False}
+    assert str(tmp_path) not in (tmp_path / "grid" / "grid.json").read_text()
+    assert "no such file or folder" in rows[1]["error"]
+    before = inodes(request, rows[0]["name"])
+    assert {"model.pt", "predictions.csv", "metrics.json", "run.json", "log.txt"} <= {
+        path.name for path in (tmp_path / "grid" / "cells" / rows[0]["name"]).iterdir()
+    }
+    status, printed = medtl(*command, *ids, "1", "--inits", "random")
+    assert (status, printed.splitlines()[0]) == (0, "1 of 1 cells were finished before")
+    assert inodes(request, rows[0]["name"]) == before
+    status, printed = medtl(*command, *ids, "2", "--inits", "random")
+    assert (status, len(printed.splitlines())) == (2, 1)
+    assert "cell resnet18_random_seed0 was made with epochs 1, this command says 2; choose another --out" in printed

@@ -1,0 +1,97 @@
+"""A bundle whose cells take no time, for the tests of the grid; as a program, a comparison of it (FOLDER JOBS)."""
+
+import json
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grid_fake_cell
+
+from medtl.console import guarded
+from medtl.datalist import FILE_NAME
+from medtl.errors import UsageError
+from medtl.grid.cells import Cell, Request, overrides_of
+from medtl.grid.compare import compare
+
+CONFIG = {
+    "dataset_dir": "$sample.prepared('made')",
+    "output_dir": "$begin.new_output_dir()",
+    "seed": 0,
+    "backbone": "resnet18",
+    "init": "random",
+    "fold": None,
+    "train_fraction": 1.0,
+    "epochs": "$8 if @data.sample else @published#epochs",
+    "image_size": 64,
+    "published": {"epochs": 100},
+    "train": {"trainer": {"amp": True}},
+}
+
+
+def request_of(folder: Path) -> Request:
+    """Two networks × two seeds."""
+    return Request(
+        folder / "made_bundle",
+        folder / "data",
+        ("resnet18", "resnet34"),
+        ("random",),
+        (0, 1),
+        folder / "grid",
+        ids={"epochs": "3"},
+    )
+
+
+def make(folder: Path) -> Request:
+    """A bundle and a data list in ``folder``, and their request."""
+    request = request_of(folder)
+    configs = request.bundle / "configs"
+    configs.mkdir(parents=True)
+    (configs / "train.json").write_text(json.dumps(CONFIG))
+    (configs / "metadata.json").write_text(json.dumps({"version": "0.1.0"}))
+    request.dataset_dir.mkdir()
+    entry = {"image": "a.png", "label": 0, "patient": "made/a", "source": "made", "sha256": "0"}
+    listed = {"training": [{**entry, "fold": fold} for fold in (0, 1)], "validation": [entry], "test": [entry]}
+    (request.dataset_dir / FILE_NAME).write_text(json.dumps({"name": "made", "classes": ["one", "two"], **listed}))
+    return request
+
+
+def command(request: Request, cell: Cell) -> list[str]:
+    """Of a fake cell; without site-packages, which it has no use for."""
+    words = json.dumps(overrides_of(request, cell))
+    return [sys.executable, "-S", "-E", grid_fake_cell.__file__, words, str(request.bundle / "configs" / "train.json")]
+
+
+def resolve(init: str, backbone: str) -> str | None:
+    """A hash for every start but one that resnet34 has not."""
+    if init == "cpmid" and backbone == "resnet34":
+        raise UsageError("--inits cpmid: no weights of resnet34 in /somewhere/else")
+    return None if init == "random" else grid_fake_cell.digest(init + backbone)
+
+
+def run(request: Request, **changes: Any) -> int:
+    """Compare with fake cells, the request changed."""
+    return compare(replace(request, **changes), command=command, resolve=resolve)
+
+
+def attempts(request: Request) -> list[str]:
+    """The names of the cells that were begun, in order, with repetition."""
+    ran = request.dataset_dir / "ran"
+    return [line.split()[0] for line in ran.read_text().splitlines()] if ran.exists() else []
+
+
+def results(request: Request) -> dict[str, str]:
+    """What each finished cell measured."""
+    return {path.parent.name: path.read_text() for path in sorted(request.out.glob("cells/*/metrics.json"))}
+
+
+def main() -> None:
+    """Compare as a process of its own, which can be told to stop."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in the background
+    request = request_of(Path(sys.argv[1]))
+    guarded(lambda: sys.exit(run(request, jobs=int(sys.argv[2]))), "medtl")
+
+
+if __name__ == "__main__":
+    main()

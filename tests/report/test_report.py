@@ -1,0 +1,521 @@
+"""Reports of whole grids: figures against scikit-learn and scipy, the page against what a reader may rely on."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from report_grids import ORGANS, THREE, TWO, truth, write_grid, write_organ_run, write_run
+from scipy.stats import wilcoxon
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, roc_auc_score
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+
+from medtl.__main__ import main
+from medtl.errors import MedtlError
+from medtl.report.arms import study
+from medtl.report.build import write_report
+from medtl.report.collect import collect
+from medtl.report.page import Results, evaluate
+
+SIZES = {"val": 40, "test": 90}
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+
+
+class Reader(HTMLParser):
+    """What a browser would make of a page; complains of tags that do not close."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.texts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] != ["style"]:
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+
+def read_page(folder: Path) -> Reader:
+    reader = Reader()
+    reader.feed((folder / "report.html").read_text(encoding="utf-8"))
+    assert reader.open == []
+    return reader
+
+
+def figures(folder: Path) -> dict[tuple[str, str, str, str], dict[str, str]]:
+    with open(folder / "report.csv", newline="") as file:
+        return {(r["backbone"], r["init"], r["seed"], r["metric"]): r for r in csv.DictReader(file)}
+
+
+def expected(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    guesses = probabilities.argmax(axis=1)
+    one_hot = labels[:, None] == np.arange(probabilities.shape[1])
+    return {
+        "accuracy": accuracy_score(labels, guesses),
+        "class_weighted_accuracy": balanced_accuracy_score(labels, guesses),
+        "auc": float(np.mean([roc_auc_score(one_hot[:, c], probabilities[:, c]) for c in range(one_hot.shape[1])])),
+        "f1_weighted": f1_score(labels, guesses, average="weighted"),
+        "f1_macro": f1_score(labels, guesses, average="macro"),
+    }
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, Mapping[str, np.ndarray]]]:
+    folder = tmp_path_factory.mktemp("three") / "grid"
+    failed = ["resnet50_cpmid_seed1"]
+    found = write_grid(folder, THREE, seeds=(0, 1), sizes=SIZES, failed=failed, name="chestxray2017")
+    write_report(folder)
+    return folder, found
+
+
+def test_every_figure_is_scikit_learns(three: tuple) -> None:
+    folder, found = three
+    labels = np.array([label for *_, label in truth(THREE, SIZES["test"], "test")])
+    rows = figures(folder)
+    assert len(rows) == 11 * 5
+    for (backbone, init, seed, metric), row in rows.items():
+        own = found[f"{backbone}_{init}_seed{seed}"]["test"]
+        assert float(row["value"]) == pytest.approx(expected(labels, own)[metric], abs=1e-6)
+        assert float(row["lo"]) < float(row["value"]) < float(row["hi"])
+        assert (row["split"], row["n"], row["fold"]) == ("test", "90", "")
+
+
+def test_the_table_holds_means_over_seeds_and_names_the_best(three: tuple) -> None:
+    folder, found = three
+    labels = np.array([label for *_, label in truth(THREE, SIZES["test"], "test")])
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    means = {}
+    for init in ("random", "imagenet", "cpmid"):
+        each = [expected(labels, found[f"resnet18_{init}_seed{seed}"]["test"])["auc"] for seed in (0, 1)]
+        means[init] = f"{np.mean(each):.3f}"
+    assert means["random"] < means["imagenet"] < means["cpmid"]
+    (line,) = [each for each in text.split("**AUC**")[1].splitlines() if each.startswith("| resnet18")][:1]
+    assert f" {means['random']} (" in line
+    assert f" {means['imagenet']} (" in line
+    assert f" **{means['cpmid']}** (" in line
+    assert f"resnet18: cpmid is best, AUC {means['cpmid']}" in text
+
+
+def test_comparisons_are_paired_by_seed_and_adjusted_together(three: tuple) -> None:
+    folder, found = three
+    results = evaluate(study(collect(folder)), None, None)
+    labels = np.array([label for *_, label in truth(THREE, SIZES["test"], "test")])
+    assert [(each.row, each.init) for each in results.found] == [
+        ("resnet18", "imagenet"), ("resnet18", "cpmid"), ("resnet50", "imagenet"), ("resnet50", "cpmid"),
+    ]  # fmt: skip
+    for each in results.found:
+        seeds = (0,) if (each.row, each.init) == ("resnet50", "cpmid") else (0, 1)
+        gaps = [
+            expected(labels, found[f"{each.row}_{each.init}_seed{s}"]["test"])["auc"]
+            - expected(labels, found[f"{each.row}_random_seed{s}"]["test"])["auc"]
+            for s in seeds
+        ]
+        assert each.difference.value == pytest.approx(np.mean(gaps), abs=1e-9)
+        assert (each.pairs, each.partial) == (len(seeds), len(seeds) == 1)
+    adjusted = multipletests([each.p for each in results.found], method="holm")[1]
+    assert [each.adjusted for each in results.found] == pytest.approx(adjusted)
+
+
+def test_a_failed_cell_is_named_with_its_reason(three: tuple) -> None:
+    folder, _ = three
+    text = read_page(folder).text
+    assert "1 run not counted (resnet50 cpmid)" in text
+    assert (
+        "cells/resnet50_cpmid_seed1 resnet50 cpmid 1 – failed: error: …/cpmid.pt: 3 of 102 tensors do not fit" in text
+    )
+
+
+def test_the_page_is_whole_and_needs_nothing_else(three: tuple) -> None:
+    reader = read_page(three[0])
+    loads = [
+        (tag, attrs) for tag, attrs in reader.tags for name in ("src", "srcset", "data", "action") if name in attrs
+    ]
+    assert all(attrs["src"].startswith("data:") for _, attrs in loads)
+    assert not {tag for tag, _ in reader.tags} & {"script", "link", "iframe", "object", "base"}
+    targets = [attrs["href"] for _, attrs in reader.tags if "href" in attrs]
+    ids = [attrs["id"] for _, attrs in reader.tags if "id" in attrs]
+    assert all(target.startswith("#") and target[1:] in ids for target in targets)
+    assert len(ids) == len(set(ids))
+    page = (three[0] / "report.html").read_text(encoding="utf-8")
+    assert "@import" not in page
+    assert page.count("http") == page.count('xmlns="http')  # a name, not a place
+    drawings = [attrs for tag, attrs in reader.tags if tag == "svg"]
+    assert len(drawings) == 2 + 8 + 4 + 2  # overview, ROC, learning, calibration
+    assert all(attrs["role"] == "img" and attrs["aria-label"] for attrs in drawings)
+    assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in reader.tags
+    assert "prefers-color-scheme: dark" in page
+    assert "@media print" in page
+    assert not re.search(r"\b(nan|inf|None)\b", reader.text)
+
+
+def test_the_parts_stand_in_their_order(three: tuple) -> None:
+    reader = read_page(three[0])
+    parts = [attrs["id"] for tag, attrs in reader.tags if tag == "section"]
+    assert parts == [
+        "summary", "results", "comparison", "absent", "roc", "learning", "confusion", "calibration", "provenance",
+        "leaks", "reproduce",
+    ]  # fmt: skip
+    assert reader.text.index("Not for clinical use.") < reader.text.index("Summary")
+    assert "Phantom data" not in reader.text
+    assert "Validation only" not in reader.text
+    confusion = (three[0] / "report.md").read_text().split("## Confusion")[1].split("##")[0]
+    assert confusion.count("| true |") == 6
+
+
+def test_no_place_of_anybodys_machine_is_in_a_report(three: tuple) -> None:
+    for name in ("report.html", "report.md", "report.csv"):
+        text = (three[0] / name).read_text(encoding="utf-8")
+        for secret in ("jane", "/home", "/scratch", "secret", str(three[0].parent)):
+            assert secret not in text, (name, secret)
+    assert (
+        "medtl compare bundles/made --dataset_dir DATASET_DIR --backbones resnet18,resnet50 "
+        "--inits random,imagenet,cpmid --seeds 0,1 --epochs 12 --out GRID"
+    ) in (three[0] / "report.md").read_text()
+
+
+def test_the_same_runs_give_the_same_bytes(three: tuple) -> None:
+    names = ("report.html", "report.md", "report.csv")
+    before = [(three[0] / name).read_bytes() for name in names]
+    write_report(three[0])
+    assert [(three[0] / name).read_bytes() for name in names] == before
+
+
+def test_half_a_report_is_never_left(three: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path.name: path.read_bytes() for path in three[0].glob("*") if path.is_file()}
+    monkeypatch.setattr("medtl.report.build.to_csv", lambda results: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_report(three[0], title="another")
+    assert {path.name: path.read_bytes() for path in three[0].glob("*") if path.is_file()} == before
+
+
+def test_two_classes_are_told_from_the_positive_one(tmp_path: Path) -> None:
+    threshold = {"positive": 0, "positive_class": "normal", "rule": "youden", "value": 0.37}
+    found = write_grid(
+        tmp_path, TWO, backbones=("resnet18",), inits=("random", "cpmid"), seeds=(3,), sizes=SIZES,
+        threshold=threshold, data={"sample": True},
+    )  # fmt: skip
+    write_report(tmp_path)
+    labels = np.array([label for *_, label in truth(TWO, SIZES["test"], "test")])
+    rows = figures(tmp_path)
+    for init in ("random", "cpmid"):
+        scores = found[f"resnet18_{init}_seed3"]["test"][:, 0]
+        positive = labels == 0
+        wanted = {
+            "sensitivity": (scores >= 0.5)[positive].mean(),
+            "specificity": (scores < 0.5)[~positive].mean(),
+            "sensitivity_at_threshold": (scores >= 0.37)[positive].mean(),
+            "specificity_at_threshold": (scores < 0.37)[~positive].mean(),
+            "f1": f1_score(positive, scores >= 0.5),
+            "auc": roc_auc_score(positive, scores),
+        }
+        for metric, value in wanted.items():
+            assert float(rows["resnet18", init, "3", metric]["value"]) == pytest.approx(value, abs=1e-6)
+    text = read_page(tmp_path).text
+    assert "Phantom data." in text
+    assert "Positive class: normal (as the runs name it)" in text
+    assert "One seed only" in text
+    assert "One training each: the 95 % interval covers the drawing of patients alone" in text
+    assert "by DeLong's test for patients with several images" in text
+
+
+def test_a_perfect_score_has_the_exact_bound(tmp_path: Path) -> None:
+    rows = {"test": [(f"{number}.png", f"p/{number}", number % 2) for number in range(30)]}
+    write_run(tmp_path / "run", TWO, rows, strength=60.0)
+    write_report(tmp_path)
+    found = figures(tmp_path)
+    for metric, trials in (("accuracy", 30), ("sensitivity", 15), ("specificity", 15)):
+        row = found["resnet18", "random", "0", metric]
+        assert float(row["lo"]) == pytest.approx(proportion_confint(trials, trials, method="beta")[0], abs=1e-6)
+        assert row["hi"] == "1.000000"
+    assert found["resnet18", "random", "0", "auc"]["lo"] == ""
+    assert "No interval where resampling says nothing" in read_page(tmp_path).text
+
+
+def test_one_class_in_the_test_split_gives_a_dash_and_its_reason(tmp_path: Path) -> None:
+    rows = {"test": [(image, patient, 1) for image, patient, _ in truth(THREE, 30, "test")]}
+    for init in ("random", "cpmid"):
+        write_run(tmp_path / init, THREE, rows, init=init)
+    write_report(tmp_path)
+    text = read_page(tmp_path).text
+    assert "–: AUC is not defined: every image of the test split is of class bacterial." in text
+    assert figures(tmp_path)["resnet18", "cpmid", "0", "auc"]["value"] == ""
+    assert "cpmid is best, accuracy" in text  # what is compared instead
+    for name in ("report.html", "report.md", "report.csv"):
+        assert not re.search(r"\b(nan|inf)\b", (tmp_path / name).read_text(), re.IGNORECASE)
+
+
+def test_without_a_test_split_the_report_says_so_loudly(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", TWO, {"val": truth(TWO, 40, "val")}, test=None)
+    write_report(tmp_path / "run")
+    text = read_page(tmp_path / "run").text
+    assert "Validation only. There is no test split" in text
+    assert "No run has opened a test split." in text
+    assert "there is no other start to compare it with" in text
+    assert "> **There is no test split" in (tmp_path / "run" / "report.md").read_text()
+    assert "bundles/made/configs/train.json --dataset_dir DATASET_DIR --output_dir RUN" in text
+
+
+def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
+    classes = ("<script>alert(1)</script>", "a|b_*c*&", "x")
+    write_run(tmp_path / "<b>run", classes, backbone="<img src=x>", init="random")
+    write_run(tmp_path / "other", classes, backbone="<img src=x>", init="</style><i>")
+    write_report(tmp_path, title="<u>title</u>")
+    reader = read_page(tmp_path)
+    assert not {"script", "b-run", "img", "i", "u"} & {tag for tag, _ in reader.tags}
+    assert "<script>alert(1)</script>" in reader.text
+    assert "<u>title</u>" in reader.text
+    text = (tmp_path / "report.md").read_text()
+    assert "\\<script\\>" in text
+    assert "a\\|b\\_\\*c\\*&amp;" in text
+
+
+def test_folds_of_a_seed_are_scored_together(tmp_path: Path) -> None:
+    everybody = truth(TWO, 60, "val")
+    patients = sorted({patient for _, patient, _ in everybody})
+    folds = [[row for row in everybody if patients.index(row[1]) % 3 == fold] for fold in range(3)]
+    found = {}
+    for init in ("random", "cpmid"):
+        for seed in (0, 1):
+            for fold in range(3):
+                place = tmp_path / f"{init}_{seed}_{fold}"
+                found[init, seed, fold] = write_run(
+                    place, TWO, {"val": folds[fold]}, init=init, seed=seed, fold=fold, test=None
+                )["val"]
+    write_report(tmp_path)
+    labels = np.array([label for fold in folds for *_, label in fold])
+    for init in ("random", "cpmid"):
+        for seed in (0, 1):
+            scores = np.concatenate([found[init, seed, fold] for fold in range(3)])[:, 1]
+            row = figures(tmp_path)["resnet18", init, str(seed), "auc"]
+            assert float(row["value"]) == pytest.approx(roc_auc_score(labels, scores), abs=1e-6)
+            assert (row["fold"], row["n"]) == ("all", "60")
+    assert "No patient is in the validation of two folds." in read_page(tmp_path).text
+
+
+def test_segmentations_are_told_organ_by_organ(tmp_path: Path) -> None:
+    cases = [(f"MR/{p}_T1", f"MR/{p}") for p in range(12)]
+    found = {}
+    for init, level in (("random", 0.7), ("imagenet", 0.78)):
+        for seed in (0, 1):
+            for fold in (0, 1):
+                own = cases[fold::2]
+                place = tmp_path / f"{init}{seed}{fold}"
+                found[init, seed, fold] = write_organ_run(place, own, level, init=init, seed=seed, fold=fold)
+    write_report(tmp_path)
+    both = {(i, s): np.vstack([found[i, s, 0], found[i, s, 1]]) for i in ("random", "imagenet") for s in (0, 1)}
+    rows = figures(tmp_path)
+    for (init, seed), iou in both.items():
+        for organ, mean in zip(ORGANS, np.nanmean(iou, axis=0), strict=True):
+            assert float(rows["resnet18", init, str(seed), f"iou_{organ}"]["value"]) == pytest.approx(mean, abs=2e-6)
+        wanted = np.nanmean(iou, axis=0).mean()
+        assert float(rows["resnet18", init, str(seed), "iou_mean"]["value"]) == pytest.approx(wanted, abs=2e-6)
+    results = evaluate(study(collect(tmp_path)), None, None)
+    assert [each.metric for each in results.found] == [*(f"iou_{organ}" for organ in ORGANS), "iou_mean"]
+    liver = [np.mean([both[init, s][:, 0] for s in (0, 1)], axis=0) for init in ("imagenet", "random")]
+    assert results.found[0].p == pytest.approx(wilcoxon(liver[0], liver[1]).pvalue)
+    text = read_page(tmp_path).text
+    assert "IoU on the pooled validation folds (12 cases of 12 patients)" in text
+    assert "by Wilcoxon's signed ranks of patients" in text
+    assert "ROC" not in text
+
+
+def test_shares_of_the_training_set_are_rows_and_a_figure(tmp_path: Path) -> None:
+    for fraction in (0.1, 1.0):
+        for init in ("random", "cpmid"):
+            write_run(tmp_path / f"{init}{fraction}", TWO, init=init, train_fraction=fraction, strength=1 + fraction)
+    write_report(tmp_path)
+    assert ("resnet18, train_fraction 0.1", "cpmid", "0", "auc") in figures(tmp_path)
+    reader = read_page(tmp_path)
+    assert "size" in [attrs.get("id") for tag, attrs in reader.tags if tag == "section"]
+
+
+def test_findings_of_several_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    write_run(folder, THREE, {"val": truth(THREE, 50, "val")}, test=None)
+    random = np.random.default_rng(0)
+    labels = random.random((50, 3)) < 0.4
+    scores = np.clip(0.3 * labels + random.random((50, 3)) * 0.7, 0, 1).round(6)
+    with open(folder / "predictions.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "patient", "split", "label", *(f"prob_{c}" for c in THREE)])
+        for number in range(50):
+            label = ";".join(map(str, np.flatnonzero(labels[number])))
+            writer.writerow([f"{number}.png", f"p/{number}", "val", label, *scores[number]])
+    write_report(tmp_path)
+    wanted = roc_auc_score(labels, scores, average="macro")
+    assert float(figures(tmp_path)["resnet18", "random", "0", "auc"]["value"]) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_what_leaks_is_said_in_the_summary(tmp_path: Path) -> None:
+    test = truth(TWO, 30, "test")
+    val = [*truth(TWO, 30, "val"), ("images/other.png", test[0][1], 0)]
+    write_run(tmp_path / "run", TWO, {"val": val, "test": test}, test=None)
+    write_report(tmp_path)
+    text = read_page(tmp_path).text
+    assert f"Possible leak: 1 patient in more than one split of run, such as {test[0][1]}." in text
+    assert "1 of 1 run with test predictions do not say when the test split was opened, such as run." in text
+
+
+def test_explanations_are_embedded_small_and_at_most_a_dozen(tmp_path: Path) -> None:
+    for init in ("random", "cpmid"):
+        write_run(tmp_path / init, TWO, init=init)
+        (tmp_path / init / "explain").mkdir()
+        for number in range(8):
+            Image.new("RGB", (900, 600), (number, 90, 20)).save(tmp_path / init / "explain" / f"case{number}.png")
+    write_report(tmp_path)
+    reader = read_page(tmp_path)
+    pictures = [attrs for tag, attrs in reader.tags if tag == "img"]
+    assert len(pictures) == 12
+    assert pictures[0]["alt"] == "Grad-CAM overlay of case0: resnet18 from cpmid, seed 0"
+    assert pictures[1]["alt"] == "Grad-CAM overlay of case0: resnet18 from random, seed 0"
+    assert all(each["src"].startswith("data:image/png;base64,") for each in pictures)
+    assert "12 of 16 panels are shown" in reader.text
+    assert (tmp_path / "report.html").stat().st_size < 500_000
+
+
+def test_runs_that_do_not_count_are_listed(tmp_path: Path) -> None:
+    write_run(tmp_path / "done", TWO)
+    write_run(tmp_path / "goes_on", TWO, seed=1, status="running")
+    write_run(tmp_path / "broken", TWO, seed=2)
+    (tmp_path / "broken" / "predictions.csv").unlink()
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "run.json").write_text("{")
+    cells = [
+        {"name": "later", "backbone": "vit_b16", "init": "/home/jane/w.pt", "seed": 0, "fold": 1, "status": "waiting"}
+    ]
+    (tmp_path / "grid.json").write_text(json.dumps({"bundle": "made", "cells": cells}))
+    write_report(tmp_path)
+    found = {each.name: each for each in collect(tmp_path).absent}
+    assert {name: each.reason for name, each in found.items()} == {
+        "goes_on": "still running, or killed",
+        "broken": "finished, but predictions.csv is missing",
+        "odd": "its run.json cannot be read",
+        "cells/later": "not run yet",
+    }
+    assert found["cells/later"].init == "w.pt"
+    assert "4 runs not counted" in read_page(tmp_path).text
+
+
+def medtl_report(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["medtl", "report", *words])
+    with pytest.raises(SystemExit) as left:
+        main()
+    printed = capsys.readouterr()
+    return int(left.value.code or 0), printed.out, printed.err
+
+
+def test_the_command_writes_or_refuses_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*words: str) -> str:
+        status, _, told = medtl_report(capsys, monkeypatch, str(tmp_path), *words)
+        assert (status, told.count("\n")) == (2, 1)
+        assert not (tmp_path / "report.html").exists()
+        return told
+
+    assert "holds no run: expected folders with run.json" in refused()
+    write_run(tmp_path / "a", TWO)
+    assert "--baseline mini: the runs start from random" in refused("--baseline", "mini")
+    assert "--metric acc is not one of auc, accuracy" in refused("--metric", "acc")
+    status, printed, _ = medtl_report(capsys, monkeypatch, str(tmp_path))
+    assert status == 0
+    assert [Path(line).name for line in printed.split()] == ["report.html", "report.md", "report.csv"]
+
+
+def other_data(folder: Path) -> None:
+    write_run(folder / "b", THREE, init="cpmid", name="other")
+
+
+def other_version(folder: Path) -> None:
+    write_run(folder / "b", TWO, init="cpmid", data={"sha256": "beef" * 16})
+
+
+def twice(folder: Path) -> None:
+    write_run(folder / "b", TWO)
+
+
+def rows_are_missing(folder: Path) -> None:
+    path = folder / "a" / "predictions.csv"
+    path.write_text("\n".join(path.read_text().splitlines()[:-3]) + "\n")
+
+
+def changed(folder: Path) -> None:
+    path = folder / "a" / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"test_accuracy": 0.11}))
+
+
+def not_a_number(folder: Path) -> None:
+    path = folder / "a" / "predictions.csv"
+    lines = path.read_text().splitlines()
+    lines[4] = ",".join([*lines[4].split(",")[:4], "nan", "nan"])
+    path.write_text("\n".join(lines) + "\n")
+
+
+def another_label(folder: Path) -> None:
+    test = [(image, patient, 1 - label) for image, patient, label in truth(TWO, 120, "test")]
+    write_run(folder / "b", TWO, {"val": truth(TWO, 60, "val"), "test": test}, init="cpmid")
+
+
+def some_folds(folder: Path) -> None:
+    for name, fold in (("a2", 0), ("b", None)):
+        write_run(folder / name, TWO, {"val": truth(TWO, 60, "val")}, init="cpmid", seed=5, fold=fold)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (other_data, "a and b are of different data: made (2 classes: normal, tuberculosis) and other (3 classes"),
+        (other_version, "a and b are of two versions of the data list of made"),
+        (twice, "a and b are both resnet18 from random with seed 0: which of them counts?"),
+        (rows_are_missing, "predictions.csv has 117 rows of split test; run.json says 120"),
+        (changed, "metrics.json says 0.1100"),
+        (not_a_number, "predictions.csv line 5 has prob_normal nan; expected a number from 0 to 1"),
+        (another_label, "a and b disagree about label or patient of images/test/0000_0.png"),
+        (some_folds, "names no fold and other runs do"),
+    ],
+)
+def test_what_cannot_be_reported_is_refused(tmp_path: Path, spoil, message: str) -> None:
+    write_run(tmp_path / "a", TWO)
+    spoil(tmp_path)
+    with pytest.raises(MedtlError) as error:
+        write_report(tmp_path)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_no_torch_is_needed(tmp_path: Path) -> None:
+    script = "import sys, medtl.report.build; print([name for name in ('torch', 'monai') if name in sys.modules])"
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "[]"
+
+
+def test_starts_of_one_name_but_other_files_are_told_apart(tmp_path: Path) -> None:
+    for seed, digest in ((0, "aa" * 32), (1, "bb" * 32)):
+        start = {"init": "model.pt", "sha256": digest, "coverage": 1.0}
+        write_run(tmp_path / f"w{seed}", TWO, init="/home/jane/model.pt", seed=seed, start=start)
+    results: Results = evaluate(study(collect(tmp_path)), None, None)
+    assert results.study.inits == ("model.pt (aaaaaaaa)", "model.pt (bbbbbbbb)")
+    assert (results.baseline, results.found) == ("", ())
