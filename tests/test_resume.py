@@ -1,0 +1,227 @@
+"""Bundles that are killed, told to stop or run out of disk go on to the last bit of what they would have been."""
+
+import functools
+import json
+import random
+import resource
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bundle_runs import ROOT, config
+from resume_runs import Run, differences, run_bundle, small_list
+
+from medtl.cards import CHESTXRAY2017, CPMID
+from medtl.writers import checkpoint
+
+SMALL = ["--epochs", "3", "--image_size", "32", "--batch_size", "10", "--num_workers", "0", "--device", "cpu"]
+RESUME = ["--resume", "auto"]
+SAVING = [*RESUME, "--save_interval", "0"]  # after each batch
+TABLES = ("predictions.csv", "metrics.json", "history.csv")
+SIZES = (4, 5, 7, 31)
+
+
+def training(data: Path, out: Path, processes: int = 1, *more: str, bundle: str = "cpmid_resnet18") -> Run:
+    """A training of 12 batches in ``out``; its log lies beside it."""
+    configs = ("train", "multi_gpu_train") if processes > 1 else ("train",)
+    file = config(*configs, folder=ROOT / "bundles" / bundle)
+    where = ["--dataset_dir", str(data), "--output_dir", str(out), "--learning_rate", "0.01"]
+    words = ["run", "--config_file", file, *where, *SMALL, *more]
+    return Run(functools.partial(run_bundle, words), out.with_suffix(".log"), processes)
+
+
+def record(run: Path) -> dict:
+    """run.json."""
+    return json.loads((run / "run.json").read_text())
+
+
+def iteration(out: Path) -> int:
+    """Of the newest checkpoint."""
+    return max(
+        (checkpoint.facts(path).get("iteration", 0) for path in checkpoint.found(out / "checkpoints")), default=0
+    )
+
+
+def assert_same(run: Path, whole: Path) -> None:
+    """All that the two runs left is the same."""
+    states = [checkpoint.read(folder / "checkpoints" / "epoch_0003.pt") for folder in (run, whole)]
+    assert set(differences(*states)) <= {".record.seconds"}
+    weights = [torch.load(folder / "model.pt", weights_only=True) for folder in (run, whole)]
+    assert differences(*weights) == []
+    for name in TABLES:
+        assert (run / name).read_bytes() == (whole / name).read_bytes(), name
+    assert record(run)["status"] == record(whole)["status"] == "finished"
+    assert record(run)["metrics"] == record(whole)["metrics"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_list(tmp_path_factory.mktemp("data"), "cpmid", CPMID.classes)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """The folder of a run of so many processes that nobody disturbed."""
+
+    @functools.cache
+    def trained(processes: int) -> Path:
+        out = tmp_path_factory.mktemp("undisturbed") / "run"
+        run = training(data, out, processes)
+        assert run.wait() == 0, run.log.read_text()
+        return out
+
+    return trained
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_killed_at_random_points_it_goes_on_to_the_same_bits(
+    processes: int, undisturbed: Callable[[int], Path], data: Path, tmp_path: Path
+) -> None:
+    whole, out = undisturbed(processes), tmp_path / "run"
+    chance = random.Random(processes)
+
+    def writes() -> bool:
+        """A checkpoint is half-written, and there is one before it."""
+        return bool(iteration(out)) and any(out.glob("checkpoints/.epoch_*.medtl-part"))
+
+    run = training(data, out, processes, *SAVING)
+    assert run.until(writes), run.log.read_text()
+    run.kill()
+    assert list(out.glob("checkpoints/.epoch_*.medtl-part"))
+    reached, wanted = iteration(out), chance.randint(1, 5)
+    run = training(data, out, processes, *SAVING)
+    assert run.until(lambda: iteration(out) >= reached + wanted), run.log.read_text()
+    time.sleep(chance.uniform(0, 0.2))
+    run.kill()
+    assert record(out)["status"] == "running"
+    run = training(data, out, processes, *RESUME)
+    assert run.wait() == 0, run.log.read_text()
+    printed = run.log.read_text()
+    assert printed.count("going on from ") == len(record(out)["resumed"]) == 2
+    assert not list(out.rglob("*.medtl-part"))
+    assert_same(out, whole)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_all_processes_stop_where_one_is_told_to(
+    processes: int, undisturbed: Callable[[int], Path], data: Path, tmp_path: Path
+) -> None:
+    whole, out = undisturbed(processes), tmp_path / "run"
+    run = training(data, out, processes, *RESUME)
+    assert run.until(lambda: iteration(out) >= 4), run.log.read_text()
+    run.tell(signal.SIGUSR1)
+    assert run.wait() == 75
+    assert [process.exitcode for process in run.processes] == [75] * processes
+    line = run.log.read_text().strip().splitlines()[-1]
+    newest = checkpoint.found(out / "checkpoints")[0]
+    assert f"saved {newest}; go on with the same command and --resume auto" in line
+    assert record(out)["status"] == "interrupted"
+    assert checkpoint.facts(newest)["iteration"] < 12
+    run = training(data, out, processes, *RESUME)
+    assert run.wait() == 0, run.log.read_text()
+    assert_same(out, whole)
+    run = training(data, out, processes, *RESUME)
+    assert run.wait() == 0
+    assert run.log.read_text().strip().splitlines()[-1] == f"{out} holds a finished run: nothing is left to do"
+
+
+def test_a_full_disk_is_one_line_and_the_last_checkpoint_is_gone_on_from(
+    undisturbed: Callable[[int], Path], data: Path, tmp_path: Path
+) -> None:
+    whole, out = undisturbed(1), tmp_path / "run"
+    run = training(data, out, 1, *SAVING)
+    assert run.until(lambda: iteration(out) >= 2), run.log.read_text()
+    pid = run.processes[0].pid
+    assert pid is not None
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (10_000_000, resource.RLIM_INFINITY))  # weights alone have more
+    assert run.wait() == 1
+    line = run.log.read_text().strip().splitlines()[-1]
+    assert line.startswith("error: ")
+    assert "File too large" in line
+    assert str(out) in line
+    assert "Traceback" not in run.log.read_text()
+    assert record(out)["status"] == "failed"
+    last = checkpoint.found(out / "checkpoints")[0]
+    assert checkpoint.problem_of(last) == ""
+    damaged = bytearray(last.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    last.write_bytes(damaged)
+    run = training(data, out, 1, *RESUME)
+    assert run.wait() == 0, run.log.read_text()
+    assert f"{last} is damaged (its SHA-256 has changed): looking at the one before" in run.log.read_text()
+    assert_same(out, whole)
+
+
+def test_a_fine_tuning_that_is_told_to_stop_opens_its_test_split_in_the_end(tmp_path: Path) -> None:
+    listed = small_list(tmp_path / "data", "chestxray2017", CHESTXRAY2017.classes, test=6)
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    run = training(listed, whole, bundle="chestxray2017")
+    assert run.wait() == 0, run.log.read_text()
+    run = training(listed, out, 1, *RESUME, bundle="chestxray2017")
+    assert run.until(lambda: iteration(out) >= 4), run.log.read_text()
+    run.tell(signal.SIGTERM)
+    assert run.wait() == 75, run.log.read_text()
+    run = training(listed, out, 1, *RESUME, bundle="chestxray2017")
+    assert run.wait() == 0, run.log.read_text()
+    assert_same(out, whole)
+    assert record(out)["test"].startswith("opened once")
+
+
+def evaluate_sizes(folder: Path) -> None:
+    """Metrics of one network on sets of several sizes, written by each process."""
+    import ignite.distributed as idist
+    from monai.engines import SupervisedEvaluator
+
+    from medtl.data.packed import Packed
+    from medtl.data.packed_loader import PackedLoader
+    from medtl.metrics.ignite import ClassificationScores
+    from medtl.transforms.batch import normalisation
+
+    world = 2 if "two" in folder.name else 1
+    if world > 1:
+        idist.initialize("gloo")
+    torch.manual_seed(3)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 3)
+    )
+    for size in SIZES:
+        draws = np.random.default_rng(size)
+        labels = torch.from_numpy(np.arange(size) % 3)
+        images = draws.integers(0, 256, (size, 1, 8, 8), dtype=np.uint8)
+        loader = PackedLoader(
+            Packed(images, labels), 3, rank=idist.get_rank(), world_size=world, transform=normalisation()
+        )
+        evaluator = SupervisedEvaluator(
+            device="cpu",
+            val_data_loader=loader,
+            network=network,
+            val_handlers=[ClassificationScores("val")],
+            decollate=False,
+        )
+        evaluator.run()
+        assert evaluator.state.predictions.index.tolist() == list(range(size))
+        (folder / f"{size}_{idist.get_rank()}.json").write_text(json.dumps(evaluator.state.metrics))
+    if world > 1:
+        idist.barrier()  # who leaves first takes the others' connections along
+        idist.finalize()
+
+
+def test_one_and_two_processes_measure_the_same(tmp_path: Path) -> None:
+    for name, processes in (("one", 1), ("two", 2)):
+        (tmp_path / name).mkdir()
+        run = Run(functools.partial(evaluate_sizes, tmp_path / name), tmp_path / f"{name}.log", processes)
+        run.wait()
+        assert {process.exitcode for process in run.processes} == {0}, run.log.read_text()
+    for size in SIZES:
+        one, *two = [
+            json.loads((tmp_path / name).read_text())
+            for name in (f"one/{size}_0.json", f"two/{size}_0.json", f"two/{size}_1.json")
+        ]
+        assert two[0] == two[1]
+        # A processor may sum a convolution in another order for a batch of another size: the last bits are its own.
+        assert two[0] == pytest.approx(one, rel=1e-5, nan_ok=True)
+        assert 0 <= one["val_accuracy"] <= 1
