@@ -3,9 +3,13 @@
 Counts are asserted against by data preparation, which prints them beside what it found.
 """
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from types import MappingProxyType
+from typing import Any
+
+from medtl.errors import MedtlError
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class DatasetCard:
         how_to_get: one or two sentences.
         disk_gb: size of the download, None where it is not stated.
         layout: what data preparation looks for in the download.
+        parts: of a download in parts (official splits, sites): each part's images a class, so that a partial download
+            is known for one.
     """
 
     name: str
@@ -37,6 +43,7 @@ class DatasetCard:
     disk_gb: float | None
     layout: str
     published: Mapping[str, int] = field(default_factory=dict)
+    parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,198 @@ class MsdTask:
     key_slices: str = "area:0.90"
     published_cases: int = 0
     published_slices: int = 0
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Which network weights belong to.
+
+    Attributes:
+        backbone: name of the trunk.
+        in_channels: of its input.
+        image_size: in pixels; the side of its square input.
+        num_classes: logits.
+    """
+
+    backbone: str
+    in_channels: int
+    image_size: int
+    num_classes: int
+
+
+@dataclass(frozen=True)
+class SegmentationArchitecture(Architecture):
+    """Which segmentation network weights belong to; its image size is that of the squares it was trained on, and its
+    classes count the background.
+
+    Attributes:
+        network: "DeepLabV3".
+        output_stride: pixels of the image to one of the trunk's last map.
+        decoder: "deeplabv3" or "deeplabv3plus".
+        auxiliary: the weights hold an auxiliary head, which only training uses.
+    """
+
+    network: str
+    output_stride: int
+    decoder: str
+    auxiliary: bool
+
+
+@dataclass(frozen=True)
+class InputContract:
+    """What must be done to a picture before the network sees it.
+
+    Attributes:
+        file_channels: 1, the picture is read as 8-bit grey and repeated to the network's channels, or 3, as RGB.
+        resize: how it is brought to the network's size: interpolation mode, aspect ratio not kept.
+        rounded: the resized values are rounded to whole numbers, as pictures packed for training are.
+        scale: what its values are divided by, to lie in 0..1.
+        mean, std: subtracted and divided by after that, a channel.
+    """
+
+    file_channels: int
+    resize: str
+    rounded: bool
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The least and the largest value that the network can see."""
+        ends = [(end - mean) / std for end in (0.0, 1.0) for mean, std in zip(self.mean, self.std, strict=True)]
+        return min(ends), max(ends)
+
+
+@dataclass(frozen=True)
+class VolumeContract(InputContract):
+    """What must be done to a volume before the network sees its slices: grey between two percentiles, then as to a
+    picture, but fitted into a square with the aspect ratio kept and black around.
+
+    Attributes:
+        percentiles: of the volume's non-zero voxels; shown as 0 and 255.
+    """
+
+    percentiles: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class WeightsCard:
+    """What weights are: enough to use them rightly, and to doubt them rightly. It is a released bundle's card.json.
+
+    Attributes:
+        name, version: of the bundle.
+        architecture: the network.
+        classes: class names in index order.
+        multilabel: each class is a yes-or-no answer by itself (sigmoid) instead of one choice among them (softmax).
+        input: how a picture becomes the network's input.
+        dtype: "float32" or "float16", as stored.
+        data: what they were trained on: name, sample (phantoms, not patients), entries a split, licence, sha256.
+        start: what the training started from: init, licence …; empty where that was not recorded.
+        metrics: ``<split>_<metric>`` with its 95 % interval as ``_lo`` and ``_hi``.
+        recipe: hyperparameters by id.
+        seed: of the training.
+        source: name and version of the bundle that trained them.
+        versions: of the software.
+        sha256: of each weight file, by its path in the bundle.
+        licence: that of the images and, where known, that of the weights which the training started from.
+        citation: one line.
+        intended_use: and what they are not for.
+    """
+
+    name: str
+    version: str
+    architecture: Architecture
+    classes: tuple[str, ...]
+    multilabel: bool
+    input: InputContract
+    dtype: str
+    data: Mapping[str, Any]
+    start: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    recipe: Mapping[str, Any]
+    seed: int
+    source: Mapping[str, str]
+    versions: Mapping[str, str]
+    sha256: Mapping[str, str]
+    licence: str
+    citation: str
+    intended_use: str
+
+    def to_json(self) -> str:
+        """As text; the same card gives the same bytes."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "WeightsCard":
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            MedtlError: it is not JSON, or something is missing or unknown; says what.
+        """
+        try:
+            content = json.loads(text)
+        except ValueError as error:
+            raise MedtlError(f"a weights card is not valid JSON: {error}") from None
+        _check_keys(content, cls, "")
+        what, pixels = content["architecture"], content["input"]
+        network = SegmentationArchitecture if isinstance(what, dict) and "decoder" in what else Architecture
+        contract = VolumeContract if isinstance(pixels, dict) and "percentiles" in pixels else InputContract
+        _check_keys(what, network, "architecture: ")
+        _check_keys(pixels, contract, "input: ")
+        try:
+            numbers = [key for key in ("mean", "std", "percentiles") if key in pixels]
+            pixels = pixels | {key: tuple(map(float, pixels[key])) for key in numbers}
+            parts = {"architecture": network(**what), "input": contract(**pixels)}
+            return cls(**{**content, **parts, "classes": tuple(map(str, content["classes"]))})
+        except (TypeError, ValueError) as error:
+            raise MedtlError(f"a weights card has a value of the wrong kind: {error}") from None
+
+
+def _check_keys(content: Any, kind: type, where: str) -> None:
+    """Raise MedtlError unless ``content`` has exactly the fields of the dataclass ``kind``."""
+    wanted = [field.name for field in fields(kind)]
+    found = content if isinstance(content, dict) else {}
+    missing = [name for name in wanted if name not in found]
+    unknown = [name for name in found if name not in wanted]
+    if missing or unknown:
+        told = f"has no {missing[0]!r}" if missing else f"has an unknown {unknown[0]!r}"
+        raise MedtlError(f"a weights card {where}{told}; expected {', '.join(wanted)}")
+
+
+@dataclass(frozen=True)
+class BackboneCard:
+    """How one network is called in documents; ``medtl.networks.classifier.BACKBONES`` builds it.
+
+    Attributes:
+        title: the name in prose.
+        reference: where it was published, one line.
+    """
+
+    title: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class WeightsSource:
+    """Weights that ``medtl weights`` downloads from their makers.
+
+    Attributes:
+        init: the word of ``--init``.
+        backbone: the network that they fill.
+        url: of the file.
+        sha256: what the file's SHA-256 starts with.
+        licence: as its distributor states it.
+        mean, std: of the input's channels, for values 0..1.
+    """
+
+    init: str
+    backbone: str
+    url: str
+    sha256: str
+    licence: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 SOFT_TISSUE = (40.0, 400.0)
@@ -181,7 +380,128 @@ CHAOS = DatasetCard(
     disk_gb=None,
     layout="CT/NN/{DICOM_anon,Ground}/ and MR/NN/{T1DUAL,T2SPIR}/{DICOM_anon,Ground}/, as in Train_Sets",
 )
+CHESTXRAY2017 = DatasetCard(
+    name="chestxray2017",
+    title="ChestXRay2017, paediatric pneumonia",
+    task="classification",
+    classes=("normal", "bacterial", "viral"),
+    published={"normal": 1349, "bacterial": 2538, "viral": 1345},
+    parts={
+        "train and val": {"normal": 1349, "bacterial": 2538, "viral": 1345},
+        "test": {"normal": 234, "bacterial": 242, "viral": 148},
+    },
+    licence="CC BY 4.0",
+    citation="Kermany et al., Identifying Medical Diagnoses and Treatable Diseases by Image-Based Deep Learning,"
+    " Cell 2018",
+    url="https://data.mendeley.com/datasets/rscbjbr9sj",
+    how_to_get="Download the chest X-rays from Mendeley Data, or Kaggle's chest-xray-pneumonia, and unzip them.",
+    disk_gb=1.2,
+    layout="chest_xray/{train,val,test}/{NORMAL,PNEUMONIA}/*.jpeg",
+)
+TB = DatasetCard(
+    name="tb",
+    title="Tuberculosis chest X-rays of Montgomery County and Shenzhen",
+    task="classification",
+    classes=("normal", "tuberculosis"),
+    published={"normal": 406, "tuberculosis": 394},
+    parts={
+        "Montgomery": {"normal": 80, "tuberculosis": 58},
+        "Shenzhen": {"normal": 326, "tuberculosis": 336},
+    },
+    licence="public for research; the National Library of Medicine asks to be named and the paper to be cited",
+    citation="Jaeger et al., Two public chest X-ray datasets for computer-aided screening of pulmonary diseases,"
+    " Quantitative Imaging in Medicine and Surgery 2014",
+    url="https://data.lhncbc.nlm.nih.gov/public/Tuberculosis-Chest-X-ray-Datasets/",
+    how_to_get="Download the CXR_png folders of both sites and put them under one folder.",
+    disk_gb=None,
+    layout="MCUCXR_NNNN_{0,1}.png (Montgomery) and CHNCXR_NNNN_{0,1}.png (Shenzhen), anywhere below",
+)
+BREASTMNIST = DatasetCard(
+    name="breastmnist",
+    title="BreastMNIST, breast ultrasound",
+    task="classification",
+    classes=("malignant", "normal_or_benign"),
+    published={"malignant": 210, "normal_or_benign": 570},
+    parts={
+        "train": {"malignant": 147, "normal_or_benign": 399},
+        "val": {"malignant": 21, "normal_or_benign": 57},
+        "test": {"malignant": 42, "normal_or_benign": 114},
+    },
+    licence="CC BY 4.0",
+    citation="Yang et al., MedMNIST v2, Scientific Data 2023; images: Al-Dhabyani et al., Dataset of breast ultrasound"
+    " images, Data in Brief 2020",
+    url="https://medmnist.com/",
+    how_to_get="Download breastmnist_224.npz (or _128, _64, or breastmnist.npz, 28 pixels) from MedMNIST on Zenodo.",
+    disk_gb=None,
+    layout="breastmnist.npz or breastmnist_{64,128,224}.npz, or the folder of PNGs that medmnist exports",
+)
+
+FOLDER = DatasetCard(
+    name="folder",
+    title="Own images",
+    task="classification",
+    classes=(),
+    licence="that of the images",
+    citation="that of the images",
+    url="",
+    how_to_get="Put them into one folder a class, or list them in a CSV with columns path, label, patient and split.",
+    disk_gb=None,
+    layout="DIR/<class>/… or DIR/{train,val,test}/<class>/… of PNG, JPEG, TIFF, DICOM; or --table FILE.csv",
+)
+MIX = DatasetCard(
+    name="mix",
+    title="medtl-mini, prepared data lists in one",
+    task="classification",
+    classes=(),
+    licence="those of its parts, joined",
+    citation="those of its parts",
+    url="",
+    how_to_get="Prepare each part, then name them all; what fine-tuning will test on can be left out.",
+    disk_gb=None,
+    layout="--lists NAME=DIR,NAME=DIR of prepared folders",
+)
 
 DATASETS: Mapping[str, DatasetCard] = MappingProxyType(
-    {card.name: card for card in (CHEXPERT, MSD, LIDC, CPMID, CHAOS)}
+    {card.name: card for card in (CHEXPERT, MSD, LIDC, CPMID, CHAOS, CHESTXRAY2017, TB, BREASTMNIST, FOLDER, MIX)}
+)
+
+RESNET = "He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, CVPR 2016"
+BACKBONE_CARDS: Mapping[str, BackboneCard] = MappingProxyType(
+    {
+        "resnet18": BackboneCard("ResNet-18", RESNET),
+        "resnet34": BackboneCard("ResNet-34", RESNET),
+        "resnet50": BackboneCard("ResNet-50", RESNET),
+        "resnet101": BackboneCard("ResNet-101", RESNET),
+        "vit_b16": BackboneCard(
+            "ViT-B/16",
+            "Dosovitskiy et al.: An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale, ICLR 2021",
+        ),
+        "densenet121": BackboneCard(
+            "DenseNet-121",
+            "Huang, Liu, van der Maaten, Weinberger: Densely Connected Convolutional Networks, CVPR 2017",
+        ),
+    }
+)
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+TORCHVISION_FILES = {  # torchvision's IMAGENET1K_V1; the name carries the first eight digits of the file's SHA-256
+    "resnet18": "resnet18-f37072fd.pth",
+    "resnet34": "resnet34-b627a593.pth",
+    "resnet50": "resnet50-0676ba61.pth",
+    "resnet101": "resnet101-63fe2227.pth",
+    "vit_b16": "vit_b_16-c867db91.pth",
+    "densenet121": "densenet121-a639ec97.pth",
+}
+WEIGHTS_SOURCES: tuple[WeightsSource, ...] = tuple(
+    WeightsSource(
+        "imagenet",
+        backbone,
+        f"https://download.pytorch.org/models/{file}",
+        file.split("-")[1].removesuffix(".pth"),
+        "BSD-3-Clause (torchvision); trained on ImageNet, whose images are for non-commercial research",
+        IMAGENET_MEAN,
+        IMAGENET_STD,
+    )
+    for backbone, file in TORCHVISION_FILES.items()
 )

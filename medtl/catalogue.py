@@ -3,19 +3,25 @@ listing is instant."""
 
 import json
 import os
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from medtl.cards import DATASETS
+from medtl.cards import DATASETS, WeightsCard
+from medtl.errors import MedtlError
 
-WEIGHT_SUFFIXES = (".safetensors", ".pt")
+WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
+
+
+def bundle_roots() -> list[Path]:
+    """``bundles/`` of the working directory, then that of medtl's own checkout; each once."""
+    return list(dict.fromkeys((Path.cwd() / "bundles", Path(__file__).resolve().parents[1] / "bundles")))
 
 
 def bundle_folders() -> list[Path]:
     """Bundles in ``bundles/`` of the working directory, then in that of medtl's own checkout; each name once."""
     found: dict[str, Path] = {}
-    for root in (Path.cwd() / "bundles", Path(__file__).resolve().parents[1] / "bundles"):
+    for root in bundle_roots():
         for metadata in sorted(root.glob("*/configs/metadata.json")):
             found.setdefault(metadata.parents[1].name, metadata.parents[1])
     return list(found.values())
@@ -34,6 +40,14 @@ def weight_files() -> list[Path]:
     return [path for folder in folders for path in sorted(folder.glob("*")) if path.suffix in WEIGHT_SUFFIXES]
 
 
+def _card(folder: Path) -> dict[str, Any]:
+    """``{"card": …}`` of a released bundle, ``{}`` of a recipe, or of one whose card cannot be read."""
+    try:
+        return {"card": asdict(WeightsCard.from_json((folder / "card.json").read_text(encoding="utf-8")))}
+    except (OSError, UnicodeDecodeError, MedtlError):
+        return {}
+
+
 def catalogue() -> dict[str, list[dict[str, Any]]]:
     """Data sets, bundles and weights as plain data, ready for JSON."""
     bundles = []
@@ -43,7 +57,7 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
         except (OSError, ValueError):
             metadata = {"description": "its metadata.json cannot be read; see: medtl check " + str(folder)}
         wanted = {key: metadata.get(key, "") for key in ("version", "task", "description")}
-        bundles.append({"name": folder.name, "path": str(folder), **wanted})
+        bundles.append({"name": folder.name, "path": str(folder), **wanted, **_card(folder)})
     weights = [{"name": path.name, "path": str(path), "bytes": path.stat().st_size} for path in weight_files()]
     datasets = [
         {field.name: getattr(card, field.name) for field in fields(card)} | {"published": dict(card.published)}

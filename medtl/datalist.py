@@ -9,7 +9,7 @@ import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +264,49 @@ def assign_folds(entries: Sequence[Entry], folds: int, seed: int) -> list[Entry]
     labels = {patient: [sequences.index(name) for name in sorted(own)] for patient, own in patients.items()}
     part = assign_patients(labels, [1 / folds] * folds, seed)
     return [{**entry, "fold": part[entry["patient"]]} for entry in entries]
+
+
+def with_fold(listed: DataList, fold: int | None) -> DataList:
+    """The data list with ``fold`` of its training entries as validation and the others as training; as it is for None.
+
+    Raises:
+        UsageError: no training entry has that fold.
+    """
+    if fold is None:
+        return listed
+    folds = sorted({entry["fold"] for entry in listed.training if "fold" in entry})
+    if isinstance(fold, bool) or fold not in folds:
+        there = f"has the folds {', '.join(map(str, folds))}" if folds else "is not dealt into folds"
+        raise UsageError(f"--fold {fold}: {listed.folder / FILE_NAME} {there}")
+    own = [entry for entry in listed.training if entry.get("fold") == fold]
+    return replace(listed, training=[e for e in listed.training if e.get("fold") != fold], validation=own)
+
+
+def with_fraction(listed: DataList, fraction: float, seed: int) -> DataList:
+    """The data list with a share of its training patients, stratified by class; validation and test as they are.
+
+    Args:
+        listed: with class labels.
+        fraction: above 0, up to 1.
+        seed: of the draw.
+
+    Raises:
+        UsageError: the fraction is none, or leaves a class without an image.
+    """
+    if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction <= 1:
+        raise UsageError(f"--train_fraction {fraction}: expected a number above 0 and up to 1")
+    if fraction == 1:
+        return listed
+    labels: dict[str, list[int]] = defaultdict(list)
+    for entry in listed.training:
+        labels[entry["patient"]] += label_classes(entry["label"])
+    part = assign_patients(labels, [fraction, 1 - fraction], seed)
+    kept = replace(listed, training=[entry for entry in listed.training if part[entry["patient"]] == 0])
+    before, after = class_counts(listed, "train"), class_counts(kept, "train")
+    empty = [name for name in listed.classes if before[name] and not after[name]]
+    if empty:
+        raise UsageError(f"--train_fraction {fraction} leaves no training image of class {empty[0]!r}")
+    return kept
 
 
 def overlaps(datalist: DataList) -> list[str]:

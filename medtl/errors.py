@@ -1,5 +1,7 @@
 """Errors that end in one readable line. Anything else that escapes is a bug and keeps its traceback."""
 
+EXIT_PARTLY_REJECTED = 3  # some of the data could not be used and is named; the rest was
+
 
 class MedtlError(Exception):
     """A fault of the input, told in one line that names the file or argument and what was expected."""

@@ -35,6 +35,7 @@ def _files(listed: DataList) -> list[str]:
     """Unsafe paths, absent files and files that are not what was listed; each file is read once."""
     hashes = {entry["image"]: entry["sha256"] for _, entry in listed}
     masks = {entry["label"] for _, entry in listed if isinstance(entry["label"], str)}
+    masks |= {entry["mask"] for _, entry in listed if "mask" in entry}  # of a classified image's lesion
     hashes |= {entry["label"]: entry["mask_sha256"] for _, entry in listed if "mask_sha256" in entry}
     found: dict[str, list[str]] = defaultdict(list)
     for name in track(sorted({*hashes, *masks}), "checking files", console=Console(stderr=True), transient=True):

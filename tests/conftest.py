@@ -1,9 +1,19 @@
 """What every test may use."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def packed_images_in_a_folder_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Packed images of this session, also those of the processes it starts: the user's cache is neither read nor
+    filled."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDTL_PACKED", str(tmp_path_factory.mktemp("packed")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,13 @@
-"""The five pretraining bundles differ in their network, name and documents only, and each of them runs."""
+"""The five pretraining bundles differ in their network, name and documents only, and each of them runs; the four
+fine-tune bundles differ in their data set."""
 
 import json
 from pathlib import Path
 
 import pytest
 import torch
-from bundle_runs import CPU, PROBABILITIES, ROOT, SMALL, bundle, config, draw, probabilities, rows
+from bundle_runs import PROBABILITIES, ROOT, bundle, bundle_here, config, draw, probabilities, rows
+from fine_tune_lists import CLASSES, POSITIVE
 from monai.bundle import ckpt_export, verify_metadata, verify_net_in_out
 
 from medtl import datalist
@@ -68,35 +70,96 @@ def test_monais_tools_work_on_each(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", list(NETWORKS)[1:])
-def test_each_trains_an_epoch_and_predicts(name: str, tmp_path: Path) -> None:
-    """cpmid_resnet18 is looked at closely in test_bundles.py; here its siblings run."""
-    folder = ROOT / "bundles" / name
-    data = tmp_path / "data"
-    pictures = {split: [draw(data, f"{split}{n}.png", n, 0) for n in range(8)] for split in ("training", "validation")}
+def test_each_trains_in_two_processes_and_one_finds_the_same(name: str, tmp_path: Path) -> None:
+    """cpmid_resnet18 is looked at closely in test_bundles.py; here its siblings train, are evaluated and predict."""
+    folder, data, run = ROOT / "bundles" / name, tmp_path / "data", tmp_path / "run"
+    pictures = {
+        split: [draw(data, f"{split}{n}.png", n, len(split)) for n in range(8)] for split in ("training", "validation")
+    }
     datalist.write(DataList("cpmid", CPMID.classes, 1, "none", "", False, **pictures, test=[]), data)
-    run = tmp_path / "run"
-    words = (
-        "--dataset_dir",
-        str(data),
-        "--output_dir",
-        str(run),
-        *SMALL,
-        "--batch_size",
-        "4",
-        "--learning_rate",
-        "0.001",
-    )
-    status, printed = bundle("run", "--config_file", config("train", folder=folder), *words)
+    small = ("--image_size", "32", "--batch_size", "8", "--num_workers", "0")  # batch norm over fewer would diverge
+    words = ("--dataset_dir", str(data), "--output_dir", str(run), *small, "--epochs", "1", "--learning_rate", "1e-5")
+    names = config("train", "multi_gpu_train", folder=folder)
+    status, printed = bundle("run", "--config_file", names, *words, processes=2)
     assert status == 0, printed
-    words = ("--input", str(data / "images"), "--weights", str(run / "model.pt"), "--output_dir", str(tmp_path / "out"))
-    status, printed = bundle(
-        "run", "--config_file", config("inference", folder=folder), *words, "--image_size", "32", *CPU
+    words = ("--weights", str(run / "model.pt"), *small, "--device", "cpu", "--output_dir")
+    names = config("train", "evaluate", folder=folder)
+    status, printed = bundle_here(
+        "run", "--config_file", names, "--dataset_dir", str(data), *words, str(tmp_path / "evaluated")
+    )
+    assert status == 0, printed
+    validated, evaluated = (rows(place / "predictions.csv") for place in (run, tmp_path / "evaluated"))
+    assert [row["image"] for row in evaluated] == [entry["image"] for entry in pictures["validation"]]
+    assert probabilities(evaluated) == pytest.approx(probabilities(validated), abs=1e-5)
+    metrics = [json.loads((place / "metrics.json").read_text()) for place in (run, tmp_path / "evaluated")]
+    assert metrics[0] == pytest.approx(metrics[1], abs=1e-5)
+    status, printed = bundle_here(
+        *("run", "--config_file", config("inference", folder=folder), "--input", str(data / "images")),
+        *(*words, str(tmp_path / "out")),
     )
     assert status == 0, printed
     table = rows(tmp_path / "out" / "predictions.csv")
     assert list(table[0])[3:] == PROBABILITIES
-    validated = {row["image"]: row for row in rows(run / "predictions.csv")}
-    for row in table:
-        if f"images/{row['image']}" in validated:
-            expected = probabilities([validated[f"images/{row['image']}"]])
-            assert probabilities([row]) == pytest.approx(expected, abs=1e-4)
+    predicted = [row for row in table if row["image"].startswith("validation")]
+    assert probabilities(predicted) == pytest.approx(probabilities(validated), abs=1e-4)
+
+
+METADATA = ("changelog", "name", "task", "description", "data_source", "data_type", "references")
+FORMAT = "metadata.json network_data_format"
+OF_A_DATA_SET = {
+    *(f"metadata.json {key}" for key in METADATA),
+    f"{FORMAT} inputs image modality",
+    f"{FORMAT} outputs pred num_channels",
+    f"{FORMAT} outputs pred channel_def",
+    "train.json dataset_dir",
+    "train.json positive_class",
+}
+CLASSES_FROM_DATA = {"train.json classes", "train.json data", "evaluate.json data", "inference.json classes"}
+
+
+def differing(one: object, other: object, place: str) -> set[str]:
+    """Places where two JSON values differ; lists and a bundle's classes count as one value."""
+    if isinstance(one, dict) and isinstance(other, dict) and not place.endswith(("pred channel_def", "changelog")):
+        return {
+            found
+            for key in {*one, *other}
+            for found in differing(one.get(key), other.get(key), f"{place} {key}".strip())
+        }
+    return set() if one == other else {place}
+
+
+@pytest.mark.parametrize("name", list(CLASSES)[1:])
+def test_fine_tune_bundles_differ_in_their_data_set_only(name: str) -> None:
+    first, folder = ROOT / "bundles" / next(iter(CLASSES)), ROOT / "bundles" / name
+    files = [sorted(path.relative_to(f) for path in f.rglob("*") if path.is_file()) for f in (first, folder)]
+    assert files[0] == files[1]
+    found: set[str] = set()
+    for path in files[0]:
+        if path.suffix == ".json":
+            pair = (json.loads((f / path).read_text(encoding="utf-8")) for f in (first, folder))
+            found |= differing(*pair, path.name)
+        elif path.parts[0] != "docs":
+            assert (first / path).read_bytes() == (folder / path).read_bytes(), path
+    assert found <= OF_A_DATA_SET | (CLASSES_FROM_DATA if name == "folder" else set())
+    read = json.loads((folder / "configs" / "train.json").read_text())
+    assert read["dataset_dir"] == f"$sample.prepared('{name}')"
+    assert read["positive_class"] == POSITIVE[name]
+
+
+def test_mini_predicts_as_folder_does() -> None:
+    one, other = (ROOT / "bundles" / name / "configs" / "inference.json" for name in ("folder", "medtl_mini_resnet18"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize("name", [*CLASSES, "medtl_mini_resnet18"])
+def test_monais_tools_work_on_bundles_of_any_network(name: str) -> None:
+    folder = ROOT / "bundles" / name
+    meta = folder / "configs" / "metadata.json"
+    metadata = json.loads(meta.read_text(encoding="utf-8"))
+    assert metadata["name"] == name
+    classes = list(metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values())
+    if name not in ("folder", "medtl_mini_resnet18"):  # theirs come from the data list
+        assert classes == list(CLASSES[name])
+    verify_metadata(meta_file=str(meta), filepath=str(ROOT / "medtl" / "bundle" / "metadata_schema.json"))
+    words = {"meta_file": str(meta), "config_file": config("inference", folder=folder)}
+    verify_net_in_out("network_def", device="cpu", classes=classes, **words)

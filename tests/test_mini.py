@@ -1,0 +1,93 @@
+"""The bundle medtl_mini_resnet18: pretraining by labels and views, whose trunk others start from."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bundle_runs import CPU, ROOT, bundle, bundle_here, config, last_line, rows
+from fine_tune_lists import CLASSES, SIZES, some_list
+from monai.bundle import ConfigParser
+
+MINI = ROOT / "bundles" / "medtl_mini_resnet18"
+MIXED = ("chexpert/Edema", "chaos/CT", "lidc/Nodule")
+SMALL = ("--epochs", "2", "--image_size", "32", "--batch_size", "8", "--num_workers", "0")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+    """A data list as ``data_prep mix`` names its classes, a run on it in two processes, and what was printed."""
+    base = tmp_path_factory.mktemp("mini")
+    data = some_list(base / "data", MIXED, sizes={**SIZES, "training": 16, "test": 0})
+    words = ("--dataset_dir", str(data), "--output_dir", str(base / "run"), *SMALL, "--learning_rate", "0.001")
+    names = config("train", "multi_gpu_train", folder=MINI)
+    status, printed = bundle("run", "--config_file", names, *words, cwd=base, processes=2)
+    assert status == 0, printed
+    return data, base / "run", printed
+
+
+def columns(table: list[dict[str, str]]) -> np.ndarray:
+    """(rows, 3) probabilities."""
+    return np.array([[float(row[f"prob_{name}"]) for name in MIXED] for row in table])
+
+
+def test_run_leaves_a_plain_classifier_and_its_record(trained: tuple[Path, Path, str]) -> None:
+    _, run, printed = trained
+    state = torch.load(run / "model.pt", weights_only=True)
+    assert not any("projection" in name or name.startswith(("module.", "network.")) for name in state)
+    assert state["fc.weight"].shape == (3, 512)
+    record = json.loads((run / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert record["data"]["classes"] == list(MIXED)
+    assert {name: record["recipe"][name] for name in ("contrast", "supervision", "temperature")} == {
+        **{"contrast": 1.0, "supervision": 1.0, "temperature": 0.2}
+    }
+    assert [row["epoch"] for row in rows(run / "history.csv")] == ["1", "2"]
+    assert printed.count("best epoch") == 1
+
+
+def test_evaluation_and_inference_take_the_classes_from_the_run(
+    trained: tuple[Path, Path, str], tmp_path: Path
+) -> None:
+    data, run, _ = trained
+    weights = ("--weights", str(run / "model.pt"), *CPU)
+    words = ("run", "--config_file", config("train", "evaluate", folder=MINI), *weights)
+    status, printed = bundle_here(*words, "--dataset_dir", str(data), "--output_dir", str(tmp_path / "evaluated"))
+    assert status == 0, printed
+    validated = rows(run / "predictions.csv")
+    assert columns(rows(tmp_path / "evaluated" / "predictions.csv")) == pytest.approx(columns(validated), abs=1e-5)
+    words = ("run", "--config_file", config("inference", folder=MINI), *weights, "--input", str(data / "images"))
+    status, printed = bundle_here(*words, "--output_dir", str(tmp_path / "out"))
+    assert status == 0, printed
+    predicted = [r for r in rows(tmp_path / "out" / "predictions.csv") if r["image"].startswith("validation")]
+    assert columns(predicted) == pytest.approx(columns(validated), abs=1e-4)
+    other = some_list(tmp_path / "other", ("a", "b", "c"), sizes={"training": 1, "validation": 1, "test": 0})
+    words = ("run", "--config_file", config("train", "evaluate", folder=MINI), *weights)
+    status, printed = bundle_here(*words, "--dataset_dir", str(other), cwd=tmp_path)
+    assert (status, "has 3 classes (a, b, c)" in last_line(printed)) == (2, True), printed
+
+
+def test_a_fine_tune_bundle_starts_from_its_whole_trunk(trained: tuple[Path, Path, str], tmp_path: Path) -> None:
+    tb = some_list(tmp_path / "data", CLASSES["tb"])
+    words = ("--dataset_dir", str(tb), "--output_dir", str(tmp_path / "run"), *SMALL, "--device", "cpu")
+    names = config("train", folder=ROOT / "bundles" / "tb")
+    status, printed = bundle_here("run", "--config_file", names, *words, "--init", str(trained[1]), "--epochs", "1")
+    assert status == 0, printed
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["start"]["coverage"] == 1.0
+
+
+def test_a_batch_holds_two_views_of_each_image(trained: tuple[Path, Path, str]) -> None:
+    parser = ConfigParser()
+    parser.read_config(config("train", folder=MINI))
+    parser.read_meta(str(MINI / "configs" / "metadata.json"))
+    parser.update(
+        {"dataset_dir": str(trained[0]), "image_size": 32, "batch_size": 8, "num_workers": 0, "device": "cpu"}
+    )
+    loader = parser.get_parsed_content("train#dataloader")
+    batch = next(iter(loader))
+    assert batch["image"].shape == (16, 3, 32, 32)
+    assert batch["label"].shape == batch["index"].shape == (8,)
+    one = parser.get_parsed_content("train#view")
+    images = torch.from_numpy(loader.dataset.images)[batch["index"]]
+    torch.testing.assert_close(batch["image"][:8], one(images, batch["index"], 0))
