@@ -67,7 +67,7 @@ def list_(
 
 @app.command()
 def check(
-    folder: Annotated[Path, typer.Argument(help="A data_prep output (or its datalist.json), or a bundle.")],
+    folder: Annotated[Path, typer.Argument(help="A data_prep output (or its datalist.json), or a bundle or its .zip.")],
     against: Annotated[
         str, typer.Option(help="Data lists (comma-separated) that must share no patient and no image with this one.")
     ] = "",
@@ -78,8 +78,8 @@ def check(
     workers: Annotated[int, typer.Option(min=1, help="Processes that read pictures for these two.")] = CPUS,
     debug: Debug = False,
 ) -> None:
-    """Check a data list (files, hashes, labels, patients across splits) or a bundle (configs, ids, metadata); with
-    --against only that two data lists share nothing."""
+    """Check a data list (files, hashes, labels, patients across splits) or a bundle (what it would execute, weights,
+    paths, ids, metadata), of which nothing is run; with --against only that two data lists share nothing."""
     if csv and not (against or near_duplicates):
         raise UsageError("--csv goes with --against or --near-duplicates")
     if not against:
@@ -105,13 +105,21 @@ def _check_leaks(folder: Path, others: list[Path], csv: Path | None, workers: in
 def _check_alone(folder: Path) -> None:
     if not folder.exists():
         raise UsageError(f"{folder}: no such folder; expected a data_prep output or a bundle")
-    if folder.suffix == ".zip":
-        raise UsageError(f"{folder} is an archive; first: medtl unpack {folder} --out DIR")
-    if (folder / "configs").is_dir():
-        from medtl.bundle.inspect import problems_of_bundle as problems_of
-    else:
-        from medtl.integrity import problems_of_data as problems_of
-    what, problems = problems_of(folder)
+    if folder.suffix == ".zip" or (folder / "configs").is_dir():
+        from medtl.bundle.check import check_bundle
+
+        verdict = check_bundle(folder)
+        console = Console()
+        for table in verdict.tables:
+            console.print(table)
+        for line in verdict.lines:
+            typer.echo(line)
+        if not verdict.passed:
+            raise typer.Exit(1)
+        return
+    from medtl.integrity import problems_of_data
+
+    what, problems = problems_of_data(folder)
     for problem in problems:
         typer.echo(f"- {problem}")
     if problems:
@@ -187,15 +195,24 @@ def compare(
 @app.command()
 def release(
     run: Annotated[Path, typer.Argument(help="A finished training run: the folder that holds model.pt and run.json.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the new bundle; its name becomes the bundle's.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the new bundle; its name becomes the bundle's.")
+    ] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option(help="Instead of --out: the bundle that trained the run, which then holds weights and card."),
+    ] = None,
     as_zip: Annotated[bool, typer.Option("--zip", help="Also write it as one file, OUT.zip.")] = False,
     half: Annotated[bool, typer.Option("--half", help="Store the weights as float16.")] = False,
     debug: Debug = False,
 ) -> None:
     """Make a stand-alone bundle of a run, with weights, card and hashes; it opens with stock MONAI alone."""
     from medtl.bundle.release import release as released
+    from medtl.bundle.shipping import ship
 
-    done = released(run, out, as_zip=as_zip, half=half)
+    if (out is None) == (into is None) or (into and as_zip):
+        raise UsageError("expected --out DIR (with --zip if you like) or --into BUNDLE, one of the two")
+    done = ship(run, into, half=half) if into else released(run, Path(str(out)), as_zip=as_zip, half=half)
     what = done.card.architecture
     size = f"{what.in_channels} x {what.image_size} x {what.image_size}"
     typer.echo(f"{done.folder}: {what.backbone}, {what.num_classes} classes, input {size}, {done.card.dtype}")

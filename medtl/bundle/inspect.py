@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema
 
-from medtl.bundle.unpack import SUMS, verify
+from medtl.bundle.unpack import CARD, SUMS, verify
 
 REQUIRED_FILES = ("LICENSE", "docs/README.md", "docs/data_license.txt", "configs/metadata.json", "configs/logging.conf")
 # each is run as one config: later files override earlier ones
@@ -46,8 +46,9 @@ def problems_of_bundle(folder: Path) -> tuple[str, list[str]]:
             problems.append(f"configs/{path.name} line {error.lineno} column {error.colno}: {error.msg}")
             all_parsed = False
             continue
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             problems.append(f"configs/{path.name} cannot be read: {error}")
+            all_parsed = False
             continue
         if isinstance(content, dict):
             configs[path.name] = content
@@ -61,8 +62,8 @@ def problems_of_bundle(folder: Path) -> tuple[str, list[str]]:
     if all_parsed:  # an unreadable config may be the one that reads an id
         problems += unread_ids(configs)
     problems += verify(folder)
-    if (folder / "card.json").is_file() and not (folder / SUMS).is_file():
-        problems.append(f"{SUMS} is missing: a released bundle has one")
+    if (folder / CARD).is_file() and not (folder / SUMS).is_file() and "multi_gpu_train.json" not in configs:
+        problems.append(f"{SUMS} is missing: a released bundle has one")  # a recipe with weights has a card alone
     return f"bundle of {len(configs)} configs", list(dict.fromkeys(problems))
 
 
@@ -82,7 +83,8 @@ def merged(configs: dict[str, dict[str, Any]], names: tuple[str, ...]) -> dict[s
             *outer, last = key.replace("::", "#").split("#")
             place = result
             for part in outer:
-                place[part] = dict(place.get(part) or {})
+                inner = place.get(part)
+                place[part] = dict(inner) if isinstance(inner, dict) else {}
                 place = place[part]
             place[last] = value
     return result

@@ -1,0 +1,1 @@
+"""Bundles of other people's making, looked into without running anything of them."""
