@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from medtl.grid.compare import compare
 
 CONFIG = {
     "dataset_dir": "$sample.prepared('made')",
-    "output_dir": "$begin.new_output_dir()",
+    "output_dir": "$resuming.output_dir(@bundle_root, @resume)",
+    "resume": "",
+    "save_interval": 600,
     "seed": 0,
     "backbone": "resnet18",
     "init": "random",
@@ -57,10 +60,10 @@ def make(folder: Path) -> Request:
     return request
 
 
-def command(request: Request, cell: Cell) -> list[str]:
+def command(request: Request, cell: Cell, resumes: bool) -> list[str]:
     """Of a fake cell; without site-packages, which it has no use for."""
-    words = json.dumps(overrides_of(request, cell))
-    return [sys.executable, "-S", "-E", grid_fake_cell.__file__, words, str(request.bundle / "configs" / "train.json")]
+    words = [json.dumps(overrides_of(request, cell)), str(request.bundle / "configs" / "train.json")]
+    return [sys.executable, "-S", "-E", grid_fake_cell.__file__, *words, *(["--resume", "auto"] if resumes else [])]
 
 
 def resolve(init: str, backbone: str) -> str | None:
@@ -70,15 +73,31 @@ def resolve(init: str, backbone: str) -> str | None:
     return None if init == "random" else grid_fake_cell.digest(init + backbone)
 
 
+def rehearse(request: Request, cells: Sequence[Cell]) -> str:
+    """What is wrong with all cells: nothing but no epochs."""
+    epochs = (request.ids or {}).get("epochs")
+    return "--epochs 0: expected a whole number of at least 1" if epochs == "0" else ""
+
+
 def run(request: Request, **changes: Any) -> int:
     """Compare with fake cells, the request changed."""
-    return compare(replace(request, **changes), command=command, resolve=resolve)
+    return compare(replace(request, **changes), command=command, resolve=resolve, rehearse=rehearse)
 
 
 def attempts(request: Request) -> list[str]:
     """The names of the cells that were begun, in order, with repetition."""
     ran = request.dataset_dir / "ran"
     return [line.split()[0] for line in ran.read_text().splitlines()] if ran.exists() else []
+
+
+def steps(request: Request) -> list[str]:
+    """``cell:step`` for each step that was trained, in order, with repetition."""
+    return [line.split()[0] for line in (request.dataset_dir / "steps").read_text().splitlines()]
+
+
+def records(request: Request) -> dict[str, dict[str, Any]]:
+    """What each cell says of itself."""
+    return {path.parent.name: json.loads(path.read_text()) for path in sorted(request.out.glob("cells/*/run.json"))}
 
 
 def results(request: Request) -> dict[str, str]:

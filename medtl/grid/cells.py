@@ -115,6 +115,14 @@ def overrides_of(request: Request, cell: Cell) -> dict[str, str]:
     return {**found, **(request.ids or {})}
 
 
+def run_words(request: Request, overrides: Mapping[str, str]) -> list[str]:
+    """The words after ``python -m monai.bundle`` that train the request's bundle with these ids."""
+    words = ["run", "--config_file", str((request.bundle / "configs" / "train.json").resolve())]
+    for id_, value in overrides.items():
+        words += [f"--{id_}={value}"] if value.startswith("-") else [f"--{id_}", value]
+    return words
+
+
 def _absolute(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
 

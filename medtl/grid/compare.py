@@ -1,60 +1,59 @@
 """``medtl compare``: one bundle over backbones × inits × seeds × folds, each cell a process of its own.
 
 The grid can be stopped at any time, by whatever means, and goes on with the same command: what a cell is, is read from
-its own run folder, and a finished one is never run again. A cell's result depends on its command alone, not on the
-order or on what was interrupted.
+its own run folder, a finished one is never run again, and one that was cut off goes on from its last checkpoint. A
+cell's result depends on its command alone, not on the order or on what was interrupted.
 """
 
+import contextlib
 import inspect
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from medtl import datalist
 from medtl.console import INTERRUPTED, tell
-from medtl.datalist import DataList
 from medtl.errors import MedtlError, UsageError
-from medtl.grid.cells import Cell, Request, cells_of, folder_of, from_row, overrides_of, short_init
+from medtl.grid.cells import Cell, Request, cells_of, folder_of, overrides_of, run_words, short_init
 from medtl.grid.progress import Board
 from medtl.grid.records import (
+    FILE_NAME,
     LOCK_NAME,
     LOG_NAME,
-    Expected,
     State,
-    difference,
-    finished_state,
+    Status,
     literal,
-    look,
-    missing_result,
     read_grid,
-    read_record,
-    start_difference,
     without_paths,
     write_grid,
 )
-from medtl.grid.request import Bundle, check_backbones, check_ids, read_bundle, read_data
-from medtl.grid.runs import Running, Stop, run_all, start, still_runs
+from medtl.grid.rehearsal import common_mistake
+from medtl.grid.request import RESUME, check_backbones, check_ids, read_bundle, read_data
+from medtl.grid.runs import SAVED, TAKEN_UP, Running, Stop, leaving_when_told, run_all, start
+from medtl.grid.standing import (
+    Basis,
+    any_has_run,
+    await_orphans,
+    basis_of,
+    former_cells,
+    goes_on,
+    refuse_other_starts,
+    states_of,
+)
 
-SAVED = 75  # told to stop by something else than the keyboard: the same command goes on
-ORPHAN_SECONDS = 15.0  # cells of a comparison that was killed, and their loading workers, end within this
-
-Command = Callable[[Request, Cell], list[str]]
+Command = Callable[[Request, Cell, bool], list[str]]
 Resolve = Callable[[str, str], str | None]
+Rehearse = Callable[[Request, Sequence[Cell]], str]
 
 
-def run_command(request: Request, cell: Cell) -> list[str]:
+def run_command(request: Request, cell: Cell, resumes: bool) -> list[str]:
     """The command of one cell: ``python -m monai.bundle run`` with the ids that it sets."""
-    config = (request.bundle / "configs" / "train.json").resolve()
-    words = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(config)]
-    for id_, value in overrides_of(request, cell).items():
-        words += [f"--{id_}={value}"] if value.startswith("-") else [f"--{id_}", value]
-    return words
+    ids = overrides_of(request, cell)
+    return [sys.executable, "-m", "monai.bundle", *run_words(request, {**ids, RESUME: "auto"} if resumes else ids)]
 
 
 def weights_hash(init: str, backbone: str) -> str | None:
@@ -71,16 +70,23 @@ def weights_hash(init: str, backbone: str) -> str | None:
     return inspect.unwrap(resolve)(init, backbone, option="--inits").sha256 or None
 
 
-def compare(request: Request, command: Command | None = None, resolve: Resolve | None = None) -> int:
+def compare(
+    request: Request,
+    command: Command | None = None,
+    resolve: Resolve | None = None,
+    rehearse: Rehearse | None = None,
+) -> int:
     """Run the cells of a request that are not finished yet.
 
     Args:
         request: what to compare.
-        command: of one cell; ``run_command`` unless given.
+        command: of one cell, and whether it goes on with what is in its folder; ``run_command`` unless given.
         resolve: finds the weights of (init, backbone) and returns their SHA-256; ``weights_hash`` unless given.
+        rehearse: says what is wrong with a request whatever the cell; ``common_mistake`` unless given.
 
     Returns:
-        Exit status: 0 when all cells are finished, 1 when some failed, 130 after Ctrl-C, 75 after another signal.
+        Exit status: 0 when all cells are finished, 1 when some failed, 130 after Ctrl-C, 75 after another signal or
+        when cells that somebody else told to stop still wait.
 
     Raises:
         UsageError: nothing can be run, or the folder holds another comparison.
@@ -91,40 +97,83 @@ def compare(request: Request, command: Command | None = None, resolve: Resolve |
     listed = read_data(bundle, request)
     check_backbones(request.backbones)
     read_grid(request.out)
+    with _held(request.out):
+        basis = basis_of(request, bundle, listed)
+        with leaving_when_told():
+            plan = _plan(basis, resolve or weights_hash, rehearse or common_mistake)
+        return _run(basis, plan, command or run_command)
+
+
+@contextlib.contextmanager
+def _held(out: Path) -> Iterator[None]:
+    """Make a grid's folder and keep other comparisons out of it; where nothing came to be written, it is removed again.
+
+    Raises:
+        UsageError: another one works there.
+    """
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / LOCK_NAME)
     try:
-        request.out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(request.out / LOCK_NAME)
         lock.acquire(timeout=0)
     except Timeout:
         raise UsageError(
-            f"--out {request.out}: another medtl compare works there; wait until it has ended or choose another"
+            f"--out {out}: another medtl compare works there; wait until it has ended or choose another"
         ) from None
     try:
-        return _compare(request, bundle, listed, command or run_command, resolve or weights_hash)
+        yield
     finally:
+        if not (out / FILE_NAME).exists():
+            (out / LOCK_NAME).unlink(missing_ok=True)
+            for folder in made:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
         lock.release()
 
 
-def _compare(request: Request, bundle: Bundle, listed: DataList, command: Command, resolve: Resolve) -> int:
-    cells = cells_of(request)
-    former = _former_cells(request, bundle, listed)
-    _await_orphans(request.out, [*cells, *(cell for cell in former if cell not in cells)])
-    states = _states(request, bundle, listed, [*former, *(cell for cell in cells if cell not in former)])
-    starts, unfound = _find_starts(request, resolve)
-    _check_starts(request, [cell for cell in states if states[cell].status == "finished"], starts)
-    for cell in cells:
-        reason = unfound.get((cell.init, cell.backbone))
-        if reason is not None and states[cell].status == "waiting":
-            states[cell] = State("failed", reason)
-    waiting = [cell for cell in cells if states[cell].status == "waiting"]
-    done = [cell for cell in cells if states[cell].status == "finished"]
-    if not waiting and not done:
-        raise UsageError(f"no cell can run; {cells[0].name}: {states[cells[0]].error}")
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be run: the command's cells, the states of these and of those that the folder held before, and the
+    SHA-256 of the weights by (short init, backbone)."""
 
-    head = _head(request, bundle, listed)
-    hidden = [
-        path for folder in (request.out, request.bundle, request.dataset_dir) for path in (folder, folder.resolve())
-    ]
+    cells: Sequence[Cell]
+    states: dict[Cell, State]
+    starts: Mapping[tuple[str, str], str | None]
+
+    def of(self, status: Status) -> list[Cell]:
+        """The command's cells that are so."""
+        return [cell for cell in self.cells if self.states[cell].status == status]
+
+
+def _plan(basis: Basis, resolve: Resolve, rehearse: Rehearse) -> _Plan:
+    """Everything that can be wrong is found here, before anything is written."""
+    request = basis.request
+    cells = cells_of(request)
+    former = former_cells(basis)
+    await_orphans(request.out, [*cells, *(cell for cell in former if cell not in cells)])
+    states = states_of(basis, [*former, *(cell for cell in cells if cell not in former)])
+    starts, unfound = _find_starts(request, resolve)
+    refuse_other_starts(basis, states, starts)
+    for cell in cells:
+        unknown = unfound.get((cell.init, cell.backbone))
+        if unknown is not None and states[cell].status == "waiting":
+            states[cell] = State("failed", unknown)
+    plan = _Plan(cells, states, starts)
+    waiting = plan.of("waiting")
+    if not waiting and not plan.of("finished"):
+        raise UsageError(f"no cell can run; {cells[0].name}: {states[cells[0]].error}")
+    mistake = "" if any_has_run(basis, states) else rehearse(request, waiting)
+    if mistake:
+        raise UsageError(mistake if mistake.startswith("--") else f"no cell can run; {waiting[0].name}: {mistake}")
+    return plan
+
+
+def _run(basis: Basis, plan: _Plan, command: Command) -> int:
+    """Run the cells that wait; the exit status."""
+    request, cells, states = basis.request, plan.cells, plan.states
+    head = _head(basis)
+    folders = (request.out, request.bundle, request.dataset_dir)
+    hidden = [path for folder in folders for path in (folder, folder.resolve())]
 
     def save() -> None:
         cleaned = {c: replace(s, error=without_paths(s.error, hidden)) for c, s in states.items()}
@@ -132,13 +181,14 @@ def _compare(request: Request, bundle: Bundle, listed: DataList, command: Comman
 
     save()
     console = Console()
-    if done:
-        tell(f"{len(done)} of {len(cells)} cells were finished before")
+    if plan.of("finished"):
+        tell(f"{len(plan.of('finished'))} of {len(cells)} cells were finished before")
     _tell_failed(cells, states)
     stop = Stop()
 
     def begin(cell: Cell) -> Running:
-        return start(cell, folder_of(request.out, cell), command(request, cell), request.jobs)
+        resumes = goes_on(basis, cell, plan.starts)
+        return start(cell, basis.folder(cell), command(request, cell, resumes), request.jobs, resumes)
 
     with stop.listening(), Board({cell: states[cell] for cell in cells}, console) as board:
 
@@ -149,7 +199,7 @@ def _compare(request: Request, bundle: Bundle, listed: DataList, command: Comman
                 save()
             board.tell(cell, state)
 
-        run_all(waiting, begin, request.jobs, stop, report)
+        run_all(plan.of("waiting"), begin, request.jobs, stop, report)
     return _conclude(request, {cell: states[cell] for cell in cells}, stop)
 
 
@@ -162,33 +212,6 @@ def _tell_failed(cells: Sequence[Cell], states: Mapping[Cell, State]) -> None:
     for reason, named in reasons.items():
         more = f" and {len(named) - 1} more" if len(named) > 1 else ""
         tell(f"{named[0]}{more}: failed: {reason}")
-
-
-def _former_cells(request: Request, bundle: Bundle, listed: DataList) -> list[Cell]:
-    """The cells that the folder's grid.json names, if it is of the same bundle and data set."""
-    grid = read_grid(request.out)
-    if grid is None:
-        return []
-    for what, own in (("bundle", bundle.name), ("dataset", listed.name)):
-        if grid[what] != own:
-            raise UsageError(
-                f"--out {request.out} is of {what} {grid[what]}, this command of {own}; choose another --out"
-            )
-    return [from_row(row) for row in grid["cells"]]
-
-
-def _await_orphans(out: Path, cells: Sequence[Cell]) -> None:
-    """Wait for the processes of a comparison that was killed, which end by themselves where they are told of it."""
-    deadline = time.monotonic() + ORPHAN_SECONDS
-    for cell in cells:
-        folder = folder_of(out, cell)
-        while still_runs(folder):
-            if time.monotonic() > deadline:
-                raise MedtlError(
-                    f"{folder} is still being run by a process of an earlier comparison: wait for it, or end it "
-                    f"(its number stands in the last line of {LOG_NAME} that begins with 'process')"
-                )
-            time.sleep(0.2)
 
 
 def _find_starts(
@@ -206,70 +229,27 @@ def _find_starts(
     return starts, unfound
 
 
-def _check_starts(request: Request, finished: Sequence[Cell], starts: Mapping[tuple[str, str], str | None]) -> None:
-    """Refuse to mix runs that started from different weights under one name."""
-    for cell in finished:
-        record = read_record(folder_of(request.out, cell))
-        _refuse(cell, start_difference(record, starts.get((cell.init, cell.backbone))))
-
-
-def _refuse(cell: Cell, differs: str) -> None:
-    if differs:
-        raise UsageError(f"cell {cell.name} {differs}; choose another --out")
-
-
-def _states(request: Request, bundle: Bundle, listed: DataList, cells: Sequence[Cell]) -> dict[Cell, State]:
-    """How far each cell is by what its folder holds.
-
-    Raises:
-        UsageError: a finished one was made with something else than the request says.
-    """
-    sha256 = datalist.file_hash(datalist.locate(request.dataset_dir))
-    states = {}
-    for cell in cells:
-        folder = folder_of(request.out, cell)
-        found = look(folder)
-        if found == "foreign":
-            states[cell] = State("failed", f"{folder} holds files but no run.json of a run; move them away")
-        elif found != "finished":
-            states[cell] = State()
-        elif missing_result(folder):
-            reason = f"{folder} says finished but has no {missing_result(folder)}; move it away to run it again"
-            states[cell] = State("failed", reason)
-        else:
-            overrides = overrides_of(request, cell)
-            expected = Expected(
-                bundle.name,
-                bundle.version,
-                listed.name,
-                sha256,
-                {**bundle.config, **overrides},
-                frozenset(overrides),
-                cell.seed,
-            )
-            _refuse(cell, difference(read_record(folder), expected))
-            states[cell] = finished_state(folder)
-    return states
-
-
-def _head(request: Request, bundle: Bundle, listed: DataList) -> dict[str, Any]:
+def _head(basis: Basis) -> dict[str, Any]:
     """What grid.json says of all cells."""
-    ids = {id_: literal(without_paths(value)) for id_, value in (request.ids or {}).items()}
-    return {
-        "bundle": bundle.name,
-        "dataset": listed.name,
-        "dataset_sha256": datalist.file_hash(datalist.locate(request.dataset_dir)),
-        "ids": ids,
-    }
+    ids = {id_: literal(without_paths(value)) for id_, value in (basis.request.ids or {}).items()}
+    return {"bundle": basis.bundle.name, "dataset": basis.listed.name, "dataset_sha256": basis.sha256, "ids": ids}
 
 
 def _conclude(request: Request, states: Mapping[Cell, State], stop: Stop) -> int:
     """Say in the last line how it ended and what to do next; the exit status."""
     failed = [cell for cell, state in states.items() if state.status == "failed"]
+    waiting = [cell for cell, state in states.items() if state.status == "waiting"]
     finished = sum(state.status == "finished" for state in states.values())
-    if stop.signal is not None and finished + len(failed) < len(states):
+    if stop.signal is not None and waiting:
         tell(f"stopped by {stop.signal.name}: {finished} of {len(states)} cells are finished; the same command goes on")
         return INTERRUPTED if stop.signal.name == "SIGINT" else SAVED
+    if waiting:
+        also = f", {len(failed)} failed" if failed else ""
+        tell(
+            f"{len(waiting)} of {len(states)} cells wait, told to stop {TAKEN_UP + 1} times (the first is "
+            f"{waiting[0].name}){also}; the same command goes on"
+        )
+        return SAVED
     if not failed:
         tell(f"all {finished} cells are finished: medtl report {request.out}")
         return 0

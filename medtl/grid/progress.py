@@ -44,11 +44,12 @@ class Board:
 
     def tell(self, cell: Cell, state: State) -> None:
         """A cell's state has changed."""
-        changed = self.states[cell].status != state.status
+        before = self.states[cell].status
+        ended = before != state.status and (state.status in ("finished", "failed") or before == "running")
         self.states[cell] = state
         if self.live is not None:
             self._draw()
-        elif changed and state.status in ("finished", "failed"):
+        elif ended:
             counts = Counter(state.status for state in self.states.values())
             place = f"{counts['finished'] + counts['failed']}/{len(self.states)}"
             self.console.print(Text(f"{place} {cell.name}: {in_words(state)}"), soft_wrap=True)
@@ -59,9 +60,11 @@ class Board:
 
 
 def in_words(state: State) -> str:
-    """A state that will not change any more, in one line."""
+    """How a cell's process has ended, in one line."""
     ended_well = state.status == "finished"
     took = "" if state.minutes is None else f" {'in' if ended_well else 'after'} {state.minutes:.1f} min"
+    if state.status == "waiting":
+        return f"told to stop{took}, goes on later"
     more = state.metric if ended_well else state.error
     return state.status + took + (f"{', ' if ended_well else ': '}{more}" if more else "")
 

@@ -17,8 +17,11 @@ FILE_NAME = "grid.json"
 LOCK_NAME = ".compare.lock"
 LOG_NAME = "log.txt"
 RESULTS = ("metrics.json", "predictions.csv", "model.pt")
-NOT_COMPARED = ("dataset_dir", "output_dir")  # where things lie; what they hold is compared by hash
+# where things lie (what they hold is compared by hash), and how often a run is saved
+NOT_COMPARED = ("dataset_dir", "output_dir", "resume", "save_interval")
 ABSOLUTE = re.compile(r"(?<![\w./…~-])~?/(?:[^\s/'\",;:()\[\]]+/)+")
+
+BEGUN = "begun, not finished"
 
 Status = Literal["waiting", "running", "finished", "failed"]
 Found = Literal["nothing", "unfinished", "finished", "foreign"]
@@ -30,7 +33,7 @@ class State:
 
     Attributes:
         status: "waiting", "running", "finished" or "failed".
-        error: why it failed, in one line; else empty.
+        error: why it failed, in one line; of one that waits ``BEGUN`` where it has begun; else empty.
         minutes: that it took or has been running.
         metric: name and value of its validation metric, once finished.
     """
@@ -43,7 +46,7 @@ class State:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the record of a finished cell must say.
+    """What the record of a cell that is finished or goes on must say.
 
     Attributes:
         bundle, version: of the bundle.
@@ -134,6 +137,9 @@ def clear(folder: Path) -> None:
 
 
 def _temporary(path: Path) -> bool:
+    """Whether this is what a run leaves that died before it wrote its run.json."""
+    if path.name == "checkpoints" and path.is_dir():
+        return all(inner.name == ".lock" for inner in path.iterdir())
     return path.name.endswith(TEMPORARY_SUFFIX) or path.name == ".writable"
 
 
@@ -149,8 +155,8 @@ def finished_state(folder: Path) -> State:
 
 
 def difference(record: Mapping[str, Any], expected: Expected) -> str:
-    """How the record of a finished run differs from what a command asks, as "was made with X, this command says Y";
-    empty when they agree.
+    """How the record of a run differs from what a command asks, as "was made with X, this command says Y"; empty when
+    they agree.
 
     Only what the record holds is compared.
     """
@@ -169,7 +175,7 @@ def difference(record: Mapping[str, Any], expected: Expected) -> str:
 
 
 def start_difference(record: Mapping[str, Any], sha256: str | None) -> str:
-    """How the weights that a finished run started from differ from those that are there now; empty when they agree, or
+    """How the weights that a run started from differ from those that are there now; empty when they agree, or
     when either is not known."""
     start = record.get("start", {}).get("sha256")
     if not start or not sha256 or start == sha256:

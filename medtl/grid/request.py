@@ -25,6 +25,7 @@ OPTIONS = {  # ids that a comparison sets itself, and the option that they stand
     "fold": "--folds",
     "train_fraction": "--fractions",
 }
+RESUME = "resume"  # the id by which a comparison lets a cell that was cut off go on
 WORD = re.compile(r"--?([A-Za-z_][^=]*)(?:=(.*))?$", re.DOTALL)
 
 
@@ -163,6 +164,8 @@ def check_ids(bundle: Bundle, request: Request) -> None:
     for name, value in (request.ids or {}).items():
         if name in OPTIONS:
             raise UsageError(f"--{name} {value}: a comparison sets it for each cell; say {OPTIONS[name]} instead")
+        if name == RESUME:
+            raise UsageError(f"--{name} {value}: a comparison goes on by itself where it was; leave this out")
         if not resolves(bundle.config, name):
             hint = _hint(bundle, name)
             raise UsageError(f"--{name} {value}: train.json of {bundle.name} has no id of that name; {hint}")
@@ -171,7 +174,7 @@ def check_ids(bundle: Bundle, request: Request) -> None:
 def _hint(bundle: Bundle, name: str) -> str:
     from medtl.bundle.overrides import closest, known_ids  # seconds, that only a mistake costs
 
-    ids = [id_ for id_ in known_ids(bundle.config) if ("#" in id_) == ("#" in name) and id_ not in OPTIONS]
+    ids = [id_ for id_ in known_ids(bundle.config) if ("#" in id_) == ("#" in name) and id_ not in (*OPTIONS, RESUME)]
     options = [option.removeprefix("--") for option in (*OPTIONS.values(), "--jobs")]
     close = closest(name, [*options, *ids])
     return f"did you mean --{close}?" if close else "its ids stand at the top of the file"

@@ -12,19 +12,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
 
-from medtl.console import debugging
+from medtl.console import debugging, tell
 from medtl.grid.cells import Cell
-from medtl.grid.records import LOG_NAME, State, clear, finished_state, look, missing_result
+from medtl.grid.records import BEGUN, LOG_NAME, State, clear, finished_state, look, missing_result
 
 POLL_SECONDS = 0.1
-STOP_SECONDS = 30.0  # a cell that saves itself when told to stop has this long
+STOP_SECONDS = 100.0  # that a cell has for saving itself: schedulers that warn do so two minutes before they kill
+TAKEN_UP = 3  # times that a cell which somebody else told to stop is begun again by one command
+SAVED = 75  # exit status of a run that saved itself because it was told to stop, and of a comparison that did
+STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)  # what a comparison is told to stop by, beside Ctrl-C
+TOLD_TO_STOP = (SAVED, -signal.SIGTERM, -signal.SIGUSR1)  # by a signal where nothing could be saved yet
 LOG_TAIL_BYTES = 1 << 20
 FIRST_LINE = re.compile(r"process \d+: ")
 EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception)\b")
@@ -77,9 +81,15 @@ def still_runs(folder: Path) -> bool:
     return False
 
 
-def start(cell: Cell, folder: Path, command: Sequence[str], jobs: int) -> Running:
-    """Start a cell's process in a folder that holds no finished run; what a dead run left there is removed, its log is
-    kept and appended to.
+def start(cell: Cell, folder: Path, command: Sequence[str], jobs: int, goes_on: bool = False) -> Running:
+    """Start a cell's process in a folder that holds no finished run; its log is kept and appended to.
+
+    Args:
+        cell: which cell.
+        folder: its run folder.
+        command: of the process.
+        jobs: processes that run at a time.
+        goes_on: whether the command goes on with the run that was cut off there; else what that left is removed.
 
     Raises:
         BlockingIOError: a process still runs in the folder.
@@ -88,7 +98,7 @@ def start(cell: Cell, folder: Path, command: Sequence[str], jobs: int) -> Runnin
     if log is None:
         raise BlockingIOError(f"a process still runs in {folder}")
     with log:
-        if look(folder) == "unfinished":
+        if not goes_on and look(folder) == "unfinished":
             clear(folder)
         begin = log.seek(0, os.SEEK_END)
         process = subprocess.Popen(
@@ -113,17 +123,18 @@ def environment(own: Mapping[str, str], jobs: int, debug: bool) -> dict[str, str
 
 
 def outcome(run: Running) -> State:
-    """What a process that has ended left: its record decides, not its exit status."""
+    """What a process that has ended left: whether it has finished, its record says, not its exit status."""
     found = look(run.folder)
     if found == "finished" and not missing_result(run.folder):
         state = finished_state(run.folder)
         return state if state.minutes is not None else State("finished", "", run.minutes, state.metric)
+    if run.process.returncode in TOLD_TO_STOP:
+        return State("waiting", BEGUN, run.minutes)
     return State("failed", last_error(run.folder / LOG_NAME, run.log_start, run.process.returncode), run.minutes)
 
 
 def last_error(log: Path, begin: int, status: int) -> str:
-    """Why a process ended, in one line: the last of its log that tells an error; else the first exception, the later
-    ones being what it was wrapped in; else the last line that is not empty.
+    """Why a process ended, in one line.
 
     Args:
         log: the file.
@@ -133,43 +144,74 @@ def last_error(log: Path, begin: int, status: int) -> str:
     with open(log, "rb") as file:
         file.seek(max(begin, log.stat().st_size - LOG_TAIL_BYTES))
         text = file.read().decode("utf-8", errors="replace")
-    lines = [line.rstrip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
-    lines = [line for line in lines if not FIRST_LINE.match(line)] or ["nothing was printed"]
     if status < 0:
-        return f"ended by signal {-status} ({signal.strsignal(-status)}); its last line: {lines[-1].strip()}"
+        return f"ended by signal {-status} ({signal.strsignal(-status)}); its last line: {_lines(text)[-1].strip()}"
+    return reason(text)
+
+
+def reason(printed: str) -> str:
+    """What a process that failed gives as its reason: the last line that tells an error; else the first exception, the
+    later ones being what it was wrapped in; else the last line that is not empty."""
+    lines = _lines(printed)
     errors = [line.removeprefix("error:").strip() for line in lines if line.startswith("error:")]
     exceptions = [line for line in lines if EXCEPTION.match(line)]
     return (errors[-1:] or exceptions[:1] or [lines[-1].strip()])[0]
 
 
+def _lines(printed: str) -> list[str]:
+    lines = [line.rstrip() for line in printed.replace("\r", "\n").splitlines() if line.strip()]
+    return [line for line in lines if not FIRST_LINE.match(line)] or ["nothing was printed"]
+
+
 class Stop:
-    """Set by SIGINT, SIGTERM or SIGHUP while ``listening``.
+    """Set by SIGINT, SIGTERM, SIGUSR1 or SIGHUP while ``listening``.
 
     Attributes:
         signal: the first that came; None so far.
-        count: how many came.
+        hurried: whether Ctrl-C came a second or more after it. Other signals mean nothing then, and two at a time are
+            one: what stops a job often sends its signal to a process and to the group that it is in.
     """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
-        self.count = 0
+        self.hurried = False
+        self._came = 0.0
 
     def _set(self, number: int, frame: FrameType | None) -> None:
-        self.signal = self.signal or signal.Signals(number)
-        self.count += 1
+        if self.signal is None:
+            self.signal, self._came = signal.Signals(number), time.monotonic()
+        elif number == signal.SIGINT and time.monotonic() - self._came >= 1:
+            self.hurried = True
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
         """Take the signals, but for those that this process was told to ignore (nohup); afterwards they mean what they
         meant before."""
-        names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        taken = [name for name in names if signal.getsignal(name) is not signal.SIG_IGN]
-        before = {name: signal.signal(name, self._set) for name in taken}
-        try:
+        with _taking((signal.SIGINT, *STOPPING), self._set):
             yield
-        finally:
-            for name, handler in before.items():
-                signal.signal(name, handler)
+
+
+@contextlib.contextmanager
+def leaving_when_told() -> Iterator[None]:
+    """As long as no cell has been begun: leave with one line and the status that asks for the same command again."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        tell(f"stopped by {signal.Signals(number).name} before a cell was begun; the same command goes on")
+        sys.exit(SAVED)
+
+    with _taking(STOPPING, leave):
+        yield
+
+
+@contextlib.contextmanager
+def _taking(names: Sequence[signal.Signals], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    taken = [name for name in names if signal.getsignal(name) is not signal.SIG_IGN]
+    before = {name: signal.signal(name, handler) for name in taken}
+    try:
+        yield
+    finally:
+        for name, former in before.items():
+            signal.signal(name, former)
 
 
 def run_all(
@@ -181,6 +223,8 @@ def run_all(
 ) -> None:
     """Run cells, ``jobs`` at a time, until all have ended or ``stop`` is set; whatever happens, none is left running.
 
+    A cell that somebody else told to stop is begun again after all others, at most ``TAKEN_UP`` times.
+
     Args:
         cells: in the order in which they begin.
         begin: starts one.
@@ -190,15 +234,20 @@ def run_all(
     """
     queue = deque(cells)
     running: list[Running] = []
+    again: Counter[Cell] = Counter()
     told = 0.0
     try:
         while (queue or running) and stop.signal is None:
-            while queue and len(running) < jobs:
+            while queue and len(running) < jobs and stop.signal is None:
                 running.append(begin(queue.popleft()))
                 report(running[-1].cell, State("running", "", 0.0))
             for run in [run for run in running if run.process.poll() is not None]:
                 running.remove(run)
-                report(run.cell, outcome(run))
+                state = outcome(run)
+                if state.status == "waiting" and again[run.cell] < TAKEN_UP:
+                    again[run.cell] += 1
+                    queue.append(run.cell)
+                report(run.cell, state)
             if time.monotonic() - told >= 1:
                 told = time.monotonic()
                 for run in running:
@@ -207,22 +256,32 @@ def run_all(
     finally:
         end(running, stop)
         for run in running:
-            report(run.cell, outcome(run) if look(run.folder) == "finished" else State())
+            state = outcome(run)
+            if state.status == "failed" and run.process.returncode == -signal.SIGKILL:  # by ``end``
+                state = State("waiting", BEGUN, run.minutes)
+            report(run.cell, state)
 
 
 def end(running: Sequence[Running], stop: Stop) -> None:
-    """Ask the processes and all they started to end, wait, and kill what has not ended after ``STOP_SECONDS`` or at a
-    second signal."""
-    _tell(running, signal.SIGTERM)
-    deadline, count = time.monotonic() + STOP_SECONDS, stop.count
+    """Tell the processes to stop, by the signal that came, wait until they have saved themselves, and kill what has not
+    ended after ``STOP_SECONDS`` or at Ctrl-C."""
+    number = stop.signal if stop.signal == signal.SIGUSR1 else signal.SIGTERM
+    for run in running:
+        run.process.send_signal(number)  # to it alone: it needs the processes that load its data until it has saved
+    deadline, told = time.monotonic() + STOP_SECONDS, time.monotonic() + POLL_SECONDS
     while any(run.process.poll() is None for run in running):
-        if time.monotonic() > deadline or stop.count > count:
-            _tell(running, signal.SIGKILL)
+        if told < time.monotonic():
+            tell(
+                f"the cells that run have up to {STOP_SECONDS:g} seconds to save themselves; Ctrl-C kills them at once"
+            )
+            told = float("inf")
+        if time.monotonic() > deadline or stop.hurried:
+            _kill(running)
         time.sleep(POLL_SECONDS)
-    _tell(running, signal.SIGKILL)  # what a leader that has ended left of its group
+    _kill(running)  # what a process that has ended left of its group
 
 
-def _tell(running: Sequence[Running], number: signal.Signals) -> None:
+def _kill(running: Sequence[Running]) -> None:
     for run in running:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(run.process.pid, number)
+            os.killpg(run.process.pid, signal.SIGKILL)

@@ -7,22 +7,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import grid_fakes
 import pytest
+from bundle_runs import bundle_here
 from filelock import FileLock
-from grid_fakes import attempts, make, results, run
+from grid_fakes import attempts, make, records, results, run, steps
 
 from medtl.errors import MedtlError, UsageError
-from medtl.grid import compare as grid
-from medtl.grid.cells import Request, short_init
-from medtl.grid.records import LOCK_NAME
+from medtl.grid import standing
+from medtl.grid.cells import Cell, Request, short_init
+from medtl.grid.compare import compare
+from medtl.grid.records import LOCK_NAME, write_grid
 from medtl.grid.runs import environment, locked_log
 
 ROOT = Path(__file__).resolve().parents[2]
+EACH_STEP = [1, 2, 3, 4]
 ALL = ["resnet18_random_seed0", "resnet18_random_seed1", "resnet34_random_seed0", "resnet34_random_seed1"]
 
 
@@ -68,6 +71,26 @@ def statuses(request: Request) -> dict[str, str]:
     if not (request.out / "grid.json").exists():
         return {}
     return {row["name"]: row["status"] for row in read(request)["cells"]}
+
+
+def trained(request: Request) -> dict[str, list[int]]:
+    """Which steps each cell trained, in order, with repetition."""
+    found: dict[str, list[int]] = {}
+    for line in steps(request):
+        name, step = line.split(":")
+        found.setdefault(name, []).append(int(step))
+    return found
+
+
+def half_way(request: Request, name: str) -> bool:
+    """Whether a cell has saved itself after its second step."""
+    return (request.out / "cells" / name / "checkpoints" / "epoch_0002.json").exists()
+
+
+def pid_of(request: Request, name: str) -> int:
+    """The process that a cell's log names last."""
+    lines = (request.out / "cells" / name / "log.txt").read_text().splitlines()
+    return int([line for line in lines if line.startswith("process ")][-1].split()[1].rstrip(":"))
 
 
 def test_grid_json_and_folders(request_: Request, capfd: pytest.CaptureFixture[str]) -> None:
@@ -148,6 +171,7 @@ def test_a_failed_cell_is_named_and_the_rest_runs(request_: Request, capfd: pyte
     assert {name: inodes(request_, name) for name in before} == before
     assert read(request_)["cells"][1]["error"] == ""
     assert log.read_text().count("training") == 2  # what the first attempt printed is kept
+    assert trained(request_)[ALL[1]] == EACH_STEP  # it went on
 
 
 @pytest.mark.parametrize("change", ["epochs", "dataset", "config", "version", "weights", "more ids"])
@@ -263,44 +287,216 @@ def test_a_second_comparison_is_refused(request_: Request) -> None:
 
 
 def test_a_cell_whose_process_still_runs_is_not_touched(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grid, "ORPHAN_SECONDS", 0.3)
+    monkeypatch.setattr(standing, "ORPHAN_SECONDS", 0.3)
     log = locked_log(request_.out / "cells" / ALL[2])
     assert log is not None
-    grid.write_grid(request_.out, {"bundle": "made_bundle", "dataset": "made"}, {})
+    write_grid(request_.out, {"bundle": "made_bundle", "dataset": "made"}, {})
     with log, pytest.raises(MedtlError, match="resnet34_random_seed0 is still being run by a process"):
         run(request_)
     assert attempts(request_) == []
     assert run(request_) == 0
 
 
-@pytest.mark.parametrize("moment", ["early", "slow"])
+@pytest.mark.parametrize("moment", ["early", "slow", "reboot"])
 def test_killed_in_the_middle_the_same_command_gives_the_same_numbers(
     tmp_path: Path, started: Callable[..., subprocess.Popen[str]], moment: str
 ) -> None:
-    """Killed while two cells are finished and two have begun: before these have written anything, or half-way."""
+    """Killed while two cells are finished and two have begun: before these have written anything; half-way, so that
+    the kernel tells them to stop; or half-way and killed with it."""
     whole, killed = make(tmp_path / "whole"), make(tmp_path / "killed")
     assert run(whole) == 0
 
-    (killed.dataset_dir / moment).write_text(" ".join(ALL[2:]))
+    waits = killed.dataset_dir / ("early" if moment == "early" else "slow")
+    waits.write_text(" ".join(ALL[2:]))
     process = started(tmp_path / "killed")
     until(lambda: [statuses(killed).get(name) for name in ALL[:2]] == ["finished"] * 2)
     until(lambda: len(attempts(killed)) == 4)
-    dead = [killed.out / "cells" / name for name in ALL[2:]]
-    until(lambda: moment == "early" or all((folder / "model.pt").exists() for folder in dead))
+    until(lambda: moment == "early" or all(half_way(killed, name) for name in ALL[2:]))
     before = {name: inodes(killed, name) for name in ALL[:2]}
-    pids = [int((folder / "log.txt").read_text().split()[1].rstrip(":")) for folder in dead]
+    pids = [pid_of(killed, name) for name in ALL[2:]]
     assert all(alive(pid) for pid in pids) or sys.platform != "linux"
+    ended = pids if moment == "reboot" else []
+    for pid in ended:
+        os.kill(pid, signal.SIGSTOP)  # so that it does not hear of the comparison's end
     process.kill()
+    for pid in ended:
+        os.kill(pid, signal.SIGKILL)
     process.wait()
     if sys.platform == "linux":
         until(lambda: not any(alive(pid) for pid in pids))
-    assert [(folder / "run.json").exists() for folder in dead] == [moment == "slow"] * 2
+    cut_off = {"early": None, "slow": "interrupted", "reboot": "running"}[moment]
+    assert [records(killed).get(name, {}).get("status") for name in ALL[2:]] == [cut_off] * 2
 
-    (killed.dataset_dir / moment).unlink()
+    waits.unlink()
     assert run(killed) == 0
     assert {name: inodes(killed, name) for name in ALL[:2]} == before
     assert attempts(killed)[4:] == ALL[2:]
     assert results(killed) == results(whole)
+    assert trained(killed) == dict.fromkeys(ALL, EACH_STEP)  # nothing was lost and nothing done twice
+    assert [records(killed)[name].get("resumed") for name in ALL[2:]] == [None if moment == "early" else [2]] * 2
+
+
+@pytest.mark.parametrize(
+    ("harm", "resumed", "again"),
+    [
+        ("none", [2], [3, 4]),
+        ("one checkpoint", [1], [2, 3, 4]),
+        ("all checkpoints", None, EACH_STEP),
+        ("no resume", None, EACH_STEP),
+    ],
+)
+def test_what_can_go_on_does_and_all_else_begins_anew(
+    tmp_path: Path,
+    started: Callable[..., subprocess.Popen[str]],
+    harm: str,
+    resumed: list[int] | None,
+    again: list[int],
+) -> None:
+    one = {"backbones": ("resnet18",), "seeds": (0,)}
+    whole, cut = make(tmp_path / "whole"), make(tmp_path / "cut")
+    assert run(whole, **one) == 0
+    if harm == "no resume":  # a bundle derived from one of an earlier version
+        config = cut.bundle / "configs" / "train.json"
+        config.write_text(json.dumps({id_: v for id_, v in json.loads(config.read_text()).items() if id_ != "resume"}))
+    (cut.dataset_dir / "slow").write_text(ALL[0])
+    process = started(tmp_path / "cut", 1)
+    until(lambda: half_way(cut, ALL[0]))
+    os.kill(pid_of(cut, ALL[0]), signal.SIGSTOP)  # it shall not save itself: it stays as it is
+    process.kill()
+    process.wait()
+    os.kill(pid_of(cut, ALL[0]), signal.SIGKILL)
+    checkpoints = cut.out / "cells" / ALL[0] / "checkpoints"
+    for step in {"one checkpoint": [2], "all checkpoints": [1, 2]}.get(harm, []):
+        (checkpoints / f"epoch_000{step}.pt").write_text("damaged")
+
+    (cut.dataset_dir / "slow").unlink()
+    assert run(cut, **one) == 0
+    assert trained(cut)[ALL[0]] == [1, 2, *again]
+    assert records(cut)[ALL[0]].get("resumed") == resumed
+    assert results(cut) == {name: text for name, text in results(whole).items() if name == ALL[0]}
+
+
+def test_a_cell_is_never_gone_on_with_by_another_recipe(request_: Request) -> None:
+    """Cut off, it is named and nothing of it is touched; failed, what the command puts right may be the reason."""
+    one = {"backbones": ("resnet18",), "seeds": (0,)}
+    (request_.dataset_dir / "told").write_text(" ".join([ALL[0]] * 9))
+    assert run(request_, **one) == 75
+    folder, before = request_.out / "cells" / ALL[0], inodes(request_, ALL[0])
+    for ids, said in (
+        ({"epochs": "5"}, "was made with epochs 3, this command says 5"),
+        ({"epochs": "3", "image_size": "32"}, "was made with image_size 64, this command says 32"),
+    ):
+        for changes in (one, {"backbones": ("resnet34",)}):  # where the command does not name it, too
+            with pytest.raises(UsageError) as caught:
+                run(request_, ids=ids, **changes)
+            assert str(caught.value) == (
+                f"cell {ALL[0]}, begun, not finished, {said}; choose another --out, or remove {folder} to begin it anew"
+            )
+    assert inodes(request_, ALL[0]) == before
+    shutil.rmtree(folder)
+    (request_.dataset_dir / "told").unlink()
+    (request_.dataset_dir / "fail").write_text(ALL[0])
+    assert run(request_, **one) == 1
+    (request_.dataset_dir / "fail").unlink()
+    (request_.dataset_dir / "steps").unlink()
+    assert run(request_, **one, ids={"epochs": "5"}) == 0
+    assert trained(request_)[ALL[0]] == EACH_STEP
+    assert "resumed" not in records(request_)[ALL[0]]
+
+
+def test_how_often_it_is_saved_may_change_and_where_it_goes_on_is_no_choice(request_: Request) -> None:
+    one = {"backbones": ("resnet18",), "seeds": (0,)}
+    (request_.dataset_dir / "told").write_text(" ".join([ALL[0]] * 9))
+    assert run(request_, **one) == 75
+    (request_.dataset_dir / "told").unlink()
+    assert run(request_, **one, ids={"epochs": "3", "save_interval": "60"}) == 0
+    assert trained(request_)[ALL[0]] == EACH_STEP
+    with pytest.raises(UsageError, match="--resume auto: a comparison goes on by itself where it was; leave this out"):
+        run(request_, ids={"resume": "auto"})
+
+
+def test_weights_that_changed_are_not_gone_on_from(request_: Request) -> None:
+    one = {"backbones": ("resnet18",), "seeds": (0,), "inits": ("imagenet",)}
+    name = "resnet18_imagenet_seed0"
+    (request_.dataset_dir / "told").write_text(" ".join([name] * 9))
+    assert run(request_, **one) == 75
+    record = request_.out / "cells" / name / "run.json"
+    record.write_text(record.read_text().replace(grid_fakes.resolve("imagenet", "resnet18") or "", "abc"))
+    with pytest.raises(UsageError, match=f"cell {name}, begun, not finished, started from other weights"):
+        run(request_, **one)
+
+
+def test_a_cell_that_somebody_told_to_stop_is_taken_up_again_at_the_end(
+    request_: Request, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (request_.dataset_dir / "told").write_text(f"{ALL[1]} {ALL[1]}")
+    assert run(request_) == 0
+    assert attempts(request_) == [*ALL, ALL[1], ALL[1]]
+    assert trained(request_) == dict.fromkeys(ALL, EACH_STEP)
+    assert records(request_)[ALL[1]]["resumed"] == [1, 2]
+    printed = capfd.readouterr().out
+    assert printed.count(f"{ALL[1]}: told to stop after 0.0 min, goes on later\n") == 2
+    assert "failed" not in printed
+
+
+def test_told_to_stop_each_time_it_waits_and_the_same_command_goes_on(
+    request_: Request, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (request_.dataset_dir / "told").write_text(" ".join([ALL[1]] * 9))
+    assert run(request_) == 75
+    assert attempts(request_) == [*ALL, *[ALL[1]] * 3]
+    assert statuses(request_) == {**dict.fromkeys(ALL, "finished"), ALL[1]: "waiting"}
+    assert read(request_)["cells"][1]["error"] == "begun, not finished"
+    assert capfd.readouterr().err.splitlines()[-1] == (
+        f"1 of 4 cells wait, told to stop 4 times (the first is {ALL[1]}); the same command goes on"
+    )
+    (request_.dataset_dir / "told").unlink()
+    assert run(request_) == 0
+    assert trained(request_)[ALL[1]] == EACH_STEP
+
+
+def test_a_mistake_of_all_cells_is_found_before_anything_is_written(request_: Request) -> None:
+    deep = request_.out / "of" / "mine"
+    with pytest.raises(UsageError, match=r"^--epochs 0: expected a whole number of at least 1$"):
+        run(request_, ids={"epochs": "0"}, out=deep)
+    assert not request_.out.exists()
+    request_.out.mkdir()
+    with pytest.raises(UsageError, match=r"^--epochs 0: "):
+        run(request_, ids={"epochs": "0"})
+    assert list(request_.out.iterdir()) == []
+    assert attempts(request_) == []
+
+
+def test_told_to_stop_before_a_cell_was_begun_it_leaves_nothing(
+    request_: Request, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def rehearse(request: Request, cells: Sequence[Cell]) -> str:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        time.sleep(10)
+        return ""
+
+    with pytest.raises(SystemExit) as left:
+        compare(request_, command=grid_fakes.command, resolve=grid_fakes.resolve, rehearse=rehearse)
+    assert left.value.code == 75
+    line = "stopped by SIGUSR1 before a cell was begun; the same command goes on\n"
+    assert capfd.readouterr() == ("", line)
+    assert not request_.out.exists()
+
+
+@pytest.mark.parametrize("file", ["told", "fail", "nothing"])
+def test_what_has_run_is_not_tried_again(request_: Request, file: str) -> None:
+    """But where a cell failed, the reason may be common to all."""
+    (request_.dataset_dir / file).write_text(" ".join([ALL[0]] * 9))
+    assert run(request_, backbones=("resnet18",), seeds=(0,)) == {"told": 75, "fail": 1, "nothing": 0}[file]
+    (request_.dataset_dir / file).unlink()
+    asked: list[str] = []
+
+    def rehearse(request: Request, cells: Sequence[Cell]) -> str:
+        asked.extend(cell.name for cell in cells)
+        return ""
+
+    assert compare(request_, command=grid_fakes.command, resolve=grid_fakes.resolve, rehearse=rehearse) == 0
+    assert asked == (ALL if file == "fail" else [])
 
 
 def alive(pid: int) -> bool:
@@ -311,7 +507,9 @@ def alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGHUP, 75)]
+)
 def test_told_to_stop_it_stops_its_cells_and_says_how_to_go_on(
     request_: Request,
     tmp_path: Path,
@@ -322,8 +520,9 @@ def test_told_to_stop_it_stops_its_cells_and_says_how_to_go_on(
     (request_.dataset_dir / "slow").write_text(" ".join(ALL))
     process = started(tmp_path, 2)
     until(lambda: len(attempts(request_)) == 2)
-    until(lambda: all((request_.out / "cells" / name / "model.pt").exists() for name in ALL[:2]))
+    until(lambda: all(half_way(request_, name) for name in ALL[:2]))
     process.send_signal(number)
+    process.send_signal(number)  # timeout(1) sends two
     printed, _ = process.communicate(timeout=20)
     assert process.returncode == status
     assert printed.splitlines()[-1] == (
@@ -333,9 +532,33 @@ def test_told_to_stop_it_stops_its_cells_and_says_how_to_go_on(
         log = locked_log(request_.out / "cells" / name)
         assert log is not None  # nothing runs there any more
         log.close()
+    assert [records(request_)[name]["status"] for name in ALL[:2]] == ["interrupted"] * 2
     assert statuses(request_) == dict.fromkeys(ALL, "waiting")
     (request_.dataset_dir / "slow").unlink()
     assert run(request_) == 0
+    assert trained(request_) == dict.fromkeys(ALL, EACH_STEP)
+
+
+def test_ctrl_c_does_not_wait_for_cells_that_do_not_hear(
+    request_: Request, tmp_path: Path, started: Callable[..., subprocess.Popen[str]]
+) -> None:
+    for file in ("slow", "deaf"):
+        (request_.dataset_dir / file).write_text(ALL[0])
+    process = started(tmp_path, 1)
+    until(lambda: half_way(request_, ALL[0]))
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout is not None
+    assert process.stdout.readline() == (
+        "the cells that run have up to 100 seconds to save themselves; Ctrl-C kills them at once\n"
+    )
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == 75
+    assert statuses(request_) == dict.fromkeys(ALL, "waiting")
+    for file in ("slow", "deaf"):
+        (request_.dataset_dir / file).unlink()
+    assert run(request_) == 0
+    assert trained(request_) == dict.fromkeys(ALL, EACH_STEP)
 
 
 def test_two_at_once_from_the_command_line(
@@ -369,36 +592,61 @@ def breast() -> Path:
 
 
 def medtl(*words: str) -> tuple[int, str]:
-    done = subprocess.run(
+    """The command as a user gives it: exit status, and all that was printed."""
+    process = begun(*words)
+    printed, _ = process.communicate(timeout=600)
+    return process.returncode, printed
+
+
+def begun(*words: str) -> subprocess.Popen[str]:
+    """The command, which runs."""
+    return subprocess.Popen(
         [sys.executable, "-m", "medtl", *words],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=600,
     )
-    return done.returncode, done.stdout + done.stderr
 
 
 def test_the_real_thing(breast: Path, tmp_path: Path) -> None:
-    """Two cells through MONAI itself; what they recorded agrees with what the second command asks."""
+    """A cell through MONAI itself that is killed after its first epoch, as in a reboot, and goes on to the numbers of a
+    run that nobody disturbed; another that fails; what they recorded agrees with what the next command asks."""
     command = ["compare", str(ROOT / "bundles" / "breastmnist"), "--dataset_dir", str(breast)]
     command += ["--backbones", "resnet18", "--out", str(tmp_path / "grid")]
     ids = ["--image_size=32", "--num_workers", "0", "--train#trainer#decollate", "False", "--epochs"]
-    status, printed = medtl(*command, *ids, "1", "--inits", f"random,{tmp_path}/none/w.pt")
-    assert status == 1, printed
     request = Request(Path(), Path(), (), (), (), tmp_path / "grid")
+    folder = tmp_path / "grid" / "cells" / "resnet18_random_seed0"
+
+    process = begun(*command, *ids, "3", "--inits", "random")
+    until(lambda: (folder / "checkpoints" / "epoch_0001.json").exists() or process.poll() is not None, 600)
+    os.kill(pid_of(request, folder.name), signal.SIGSTOP)
+    process.kill()
+    os.kill(pid_of(request, folder.name), signal.SIGKILL)
+    process.communicate()
+    assert records(request)[folder.name]["status"] == "running"
+    reached = max(path.name for path in (folder / "checkpoints").glob("epoch_*.pt"))
+    assert reached < "epoch_0003.pt"
+
+    status, printed = medtl(*command, *ids, "3", "--inits", f"random,{tmp_path}/none/w.pt")
+    assert status == 1, printed
     rows = read(request)["cells"]
     assert [(row["init"].split("-")[0], row["status"]) for row in rows] == [("random", "finished"), ("none", "failed")]
-    assert read(request)["ids"] == {"epochs": 1, "image_size": 32, "num_workers": 0, "train#trainer#decollate": False}
+    assert read(request)["ids"] == {"epochs": 3, "image_size": 32, "num_workers": 0, "train#trainer#decollate": False}
     assert str(tmp_path) not in (tmp_path / "grid" / "grid.json").read_text()
     assert "no such file or folder" in rows[1]["error"]
-    before = inodes(request, rows[0]["name"])
-    assert {"model.pt", "predictions.csv", "metrics.json", "run.json", "log.txt"} <= {
-        path.name for path in (tmp_path / "grid" / "cells" / rows[0]["name"]).iterdir()
-    }
-    status, printed = medtl(*command, *ids, "1", "--inits", "random")
+    assert [each["from"] for each in records(request)[folder.name]["resumed"]] == [reached]
+    where = ["--dataset_dir", str(breast), "--output_dir", str(tmp_path / "whole"), "--seed", "0"]
+    config = ["--config_file", str(ROOT / "bundles" / "breastmnist" / "configs" / "train.json")]
+    status, printed = bundle_here("run", *config, *where, "--backbone", "resnet18", "--init", "random", *ids, "3")
+    assert status == 0, printed
+    for name in ("metrics.json", "predictions.csv", "history.csv"):
+        assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+    before = inodes(request, folder.name)
+    status, printed = medtl(*command, *ids, "3", "--inits", "random")
     assert (status, printed.splitlines()[0]) == (0, "1 of 1 cells were finished before")
-    assert inodes(request, rows[0]["name"]) == before
+    assert inodes(request, folder.name) == before
     status, printed = medtl(*command, *ids, "2", "--inits", "random")
     assert (status, len(printed.splitlines())) == (2, 1)
-    assert "cell resnet18_random_seed0 was made with epochs 1, this command says 2; choose another --out" in printed
+    assert "cell resnet18_random_seed0 was made with epochs 3, this command says 2; choose another --out" in printed

@@ -18,6 +18,7 @@ from medtl.grid import runs as grid_runs
 from medtl.grid.cells import Cell, Request, as_row, cells_of, from_row, short_init
 from medtl.grid.progress import Board, in_words, shown
 from medtl.grid.records import State, clear, look, without_paths
+from medtl.grid.rehearsal import tried
 from medtl.grid.request import (
     check_backbones,
     check_ids,
@@ -97,6 +98,7 @@ def changed(request: Request, **changes: object) -> Request:
         ({"zzzz": "1"}, "its ids stand at the top of the file"),
         ({"seed": "1"}, "--seed 1: a comparison sets it for each cell; say --seeds instead"),
         ({"output_dir": "x"}, "say --out instead"),
+        ({"resum": "auto"}, "its ids stand at the top of the file"),
     ],
 )
 def test_ids_that_the_bundle_has_not(tmp_path: Path, ids: dict[str, str], said: str) -> None:
@@ -214,6 +216,28 @@ def test_clearing_leaves_the_log_alone_and_the_record_to_the_last(
     assert [path.name for path in tmp_path.iterdir()] == ["log.txt"]
     assert look(tmp_path) == "nothing"
     assert (outside / "kept").exists()
+
+
+def test_what_a_run_leaves_that_dies_before_it_has_a_record_is_nothing(tmp_path: Path) -> None:
+    for name in ("log.txt", ".writable", "checkpoints/.lock", ".run.json.0.medtl-part"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert look(tmp_path) == "nothing"
+    (tmp_path / "checkpoints" / "epoch_0001.pt").touch()
+    assert look(tmp_path) == "foreign"
+
+
+def test_a_few_cells_show_every_value_of_each_dimension() -> None:
+    request = Request(
+        Path("b"), Path("d"), ("resnet18", "resnet34"), ("random", "cpmid"), (0, 1, 2), Path("g"), folds=(0, 1)
+    )
+    cells = cells_of(request)
+    kept = tried(cells)
+    assert kept[0] == cells[0]
+    assert len(kept) == 6  # the first, two more seeds, and one more of each other dimension
+    for name in ("backbone", "init", "seed", "fold"):
+        assert {getattr(cell, name) for cell in kept} == {getattr(cell, name) for cell in cells}
+    assert tried(cells[:1]) == cells[:1]
 
 
 def test_a_process_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

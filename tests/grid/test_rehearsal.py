@@ -1,0 +1,86 @@
+"""What a bundle finds wrong by its own checks, before the first cell of a comparison: in one line, nothing written."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from medtl.bundle import begin, resume
+from medtl.grid.cells import Request, cells_of
+from medtl.grid.rehearsal import answers, common_mistake, mistake
+
+ROOT = Path(__file__).resolve().parents[2]
+BUNDLE = ROOT / "bundles" / "breastmnist"
+
+
+@pytest.fixture(scope="module")
+def breast() -> Path:
+    """The prepared sample of the smallest fine-tune bundle."""
+    from data_prep import sample
+
+    return Path(sample.prepared("breastmnist"))
+
+
+def words(data: Path, out: Path, *more: str) -> list[str]:
+    where = ["--dataset_dir", str(data), "--output_dir", str(out)]
+    return ["run", "--config_file", str(BUNDLE / "configs" / "train.json"), *where, "--num_workers", "0", *more]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--epochs", "0"], "--epochs 0: expected a whole number of at least 1"),
+        (["--image_size", "5"], "--image_size 5: expected a whole number of at least 32"),
+        (["--key_metric", "foo"], "--key_metric foo is not one of accuracy, "),
+        (["--device", "abacus"], "--device abacus cannot be used: "),
+        (["--freeze", "all"], "--freeze all: expected none, trunk "),
+        (["--positive_class", "well"], "--positive_class well is not one of malignant, normal_or_benign"),
+        (["--precision", "fp8"], "precision 'fp8' is not one of auto, "),
+        (["--optimizer#lr", "much"], "TypeError: "),
+    ],
+)
+def test_a_run_is_tried_up_to_where_it_would_write(breast: Path, tmp_path: Path, more: list[str], said: str) -> None:
+    assert mistake(words(breast, tmp_path / "run", *more)).startswith(said)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_would_begin_is_not_begun(breast: Path, tmp_path: Path) -> None:
+    before = (resume.open_run, begin.open_output_dir, sys.argv, sys.excepthook)
+    assert mistake(words(breast, tmp_path / "run")) == ""
+    assert list(tmp_path.iterdir()) == []
+    assert (resume.open_run, begin.open_output_dir, sys.argv, sys.excepthook) == before
+
+
+def test_what_is_bad_for_some_cells_is_theirs_to_say(
+    breast: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A picture of 40 pixels is no whole number of ViT's patches; ResNet takes it."""
+
+    def here(command: list[str], input: str, **_: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, 0, json.dumps(answers(json.loads(input))))
+
+    monkeypatch.setattr(subprocess, "run", here)  # without importing MONAI once more
+    ids = {"image_size": "40", "num_workers": "0"}
+    request = Request(BUNDLE, breast, ("vit_b16", "resnet18"), ("random",), (0,), tmp_path / "grid", ids=ids)
+    (transformer,) = [cell for cell in cells_of(request) if cell.backbone == "vit_b16"]
+    assert common_mistake(request, cells_of(request)) == ""
+    assert "40" in common_mistake(request, [transformer])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_comparison_says_it_in_one_line(breast: Path, tmp_path: Path) -> None:
+    command = ["compare", str(BUNDLE), "--dataset_dir", str(breast), "--backbones", "resnet18,resnet34"]
+    command += ["--inits", "random", "--seeds", "0,1", "--out", str(tmp_path / "deep" / "grid"), "--epochs", "0"]
+    done = subprocess.run(
+        [sys.executable, "-m", "medtl", *command],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    line = "medtl: --epochs 0: expected a whole number of at least 1\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
+    assert list(tmp_path.iterdir()) == []
