@@ -56,8 +56,12 @@ def command(
     exclude: Annotated[
         str, typer.Option(help="Prepared folders, comma-separated: patients and images that are there are left out.")
     ] = "",
+    licences: Annotated[
+        str, typer.Option(help="'NAME=TEXT;NAME=TEXT': licences of lists that state none, or another set's.")
+    ] = "",
     name: Annotated[str, typer.Option(help="The collection's name.")] = NAME,
-    workers: options.Workers = options.CPUS,
+    workers: options.Workers = None,
+    dask: options.Dask = None,
     dry_run: options.DryRun = False,
     seed: options.Seed = 0,
     validation_fraction: options.Validation = VALIDATION_FRACTION,
@@ -69,7 +73,8 @@ def command(
     if not splits:
         raise UsageError("--take names no split: expected training, validation or test")
     others = [Path(word.strip()) for word in exclude.split(",") if word.strip()]
-    parts = look(folders, splits, per_class_limit, others, seed=seed, workers=workers)
+    terms = _terms(licences, folders)
+    parts = look(folders, splits, per_class_limit, others, seed=seed, workers=workers or options.CPUS)
     for part in parts:
         lost = (
             f"; {part.left_out[0]:,} of {part.left_out[1]:,} patient(s) left out, as --exclude has them"
@@ -78,7 +83,7 @@ def command(
         )
         tell(f"data_prep: {part.name}: {len(part.entries):,} entries of {part.listed.name}{lost}")
     options.finish(
-        own_card(parts, name),
+        own_card(parts, name, terms),
         [find(part) for part in parts],
         out,
         choices={
@@ -86,10 +91,12 @@ def command(
             "lists": ",".join(folders),
             "take": ",".join(splits),
             "per-class-limit": per_class_limit or None,
+            "licences": licences or None,
             "exclude": ",".join(datalist.read(other).name for other in others) or None,
         },
         is_sample=any(part.listed.sample for part in parts),
         workers=workers,
+        dask=dask,
         seed=seed,
         validation_fraction=validation_fraction,
         dry_run=dry_run,
@@ -193,10 +200,29 @@ def _limited(entries: Sequence[Entry], limit: int, seed: int) -> tuple[Entry, ..
     return tuple(entry for place, entry in enumerate(entries) if place in kept)
 
 
-def own_card(parts: Sequence[Part], name: str) -> DatasetCard:
-    """The collection's card: classes list by list in the order of each, licences of all."""
+def _terms(licences: str, folders: Mapping[str, Path]) -> dict[str, str]:
+    """Name to licence of ``NAME=TEXT;NAME=TEXT``."""
+    terms: dict[str, str] = {}
+    for word in (word.strip() for word in licences.split(";") if word.strip()):
+        name, _, text = (part.strip() for part in word.partition("="))
+        if name not in folders or not text:
+            raise UsageError(f"--licences {word!r}: expected NAME=TEXT with a name of --lists ({', '.join(folders)})")
+        terms[name] = text
+    return terms
+
+
+def own_card(parts: Sequence[Part], name: str, terms: Mapping[str, str]) -> DatasetCard:
+    """The collection's card: classes list by list in the order of each, licences of all.
+
+    Args:
+        parts: the lists.
+        name: the collection's.
+        terms: licences by list, where they are not what the list says.
+    """
     classes = [label for part in parts for label in _classes(part)]
-    licences = "; ".join(f"{part.name}: {part.listed.licence or 'not stated'}" for part in parts)
+    licences = "; ".join(
+        f"{part.name}: {terms.get(part.name) or part.listed.licence or 'not stated'}" for part in parts
+    )
     return replace(CARD, name=name, classes=tuple(classes), licence=licences)
 
 

@@ -11,7 +11,7 @@ import ignite.distributed as idist
 from medtl import datalist
 from medtl.bundle import begin
 from medtl.bundle.boundary import one_line
-from medtl.bundle.unpack import opened
+from medtl.bundle.trained import card_of
 from medtl.cards import IMAGENET_MEAN, IMAGENET_STD, WeightsCard
 from medtl.console import tell
 from medtl.data.slices import cases_of
@@ -205,7 +205,7 @@ def beside(weights: str) -> dict[str, Any]:
     """
     path = Path(str(weights)).parent / "run.json"
     if not path.is_file():
-        return {**UNSAID, **_on_card(Path(str(weights)))}
+        return {**UNSAID, **_on_card(card_of(Path(str(weights))))}
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
         recipe, start = dict(run["recipe"]), dict(run.get("start") or {})
@@ -215,19 +215,8 @@ def beside(weights: str) -> dict[str, Any]:
     return {**UNSAID, **said}
 
 
-def _on_card(weights: Path) -> dict[str, Any]:
-    """What the card of the released bundle says that weights (a file in its models/, its folder or its zip) lie in;
-    nothing where there is none."""
-    if weights.suffix == ".zip" and weights.is_file():
-        with opened(weights, option="--weights") as archive:
-            text = archive.read("card.json").decode("utf-8", "replace") if "card.json" in archive.files else ""
-    else:
-        folder = weights if weights.is_dir() else weights.absolute().parents[1]
-        path = folder / "card.json"
-        is_released = path.is_file() and (weights.is_dir() or weights.parent.name == "models")
-        text = path.read_text(encoding="utf-8", errors="replace") if is_released else ""
-    if not text:
+def _on_card(card: WeightsCard | None) -> dict[str, Any]:
+    if card is None:
         return {}
-    card = WeightsCard.from_json(text)
     said = {**card.recipe, "mean": card.input.mean, "std": card.input.std}
     return {name: value for name, value in said.items() if name in UNSAID and value is not None}

@@ -60,6 +60,7 @@ class RunRecord:
                 "sha256": datalist.file_hash(listed.folder / datalist.FILE_NAME),
                 "entries": sizes,
                 "classes": list(listed.classes),
+                "training_images": datalist.class_counts(listed, "training"),
                 "channels": listed.channels,
                 "licence": listed.licence,
             },

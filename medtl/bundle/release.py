@@ -69,12 +69,12 @@ def release(run_folder: Path, out: Path, *, as_zip: bool = False, half: bool = F
     if half and is_segmentation(run):
         raise UsageError("--half: a segmentation's TorchScript model computes in float32; release it without --half")
     card = card_of(run, folder.name)
-    state = _weights(run, card)
+    state = weights_of(run, card)
     difference = None
     if half:
-        full, state = state, {name: _halved(name, tensor) for name, tensor in state.items()}
+        full, state = state, {name: halved(name, tensor) for name, tensor in state.items()}
         card = replace(card, dtype="float16")
-        difference = _largest_difference(card, full, state)
+        difference = largest_difference(card, full, state)
     with replacing_folder(folder) as part:
         card = _write(part, run, card, state)
         if archive:
@@ -96,7 +96,9 @@ def _check_place(folder: Path, archive: Path | None, out: Path) -> None:
 def card_of(run: FinishedRun, name: str) -> WeightsCard:
     """What a run's records say of its weights; their hashes are added when they are written."""
     record, what = run.record, architecture(run)
-    data = {key: record["data"].get(key) for key in ("name", "sample", "entries", "licence", "sha256")}
+    data = {
+        key: record["data"].get(key) for key in ("name", "sample", "entries", "training_images", "licence", "sha256")
+    }
     start = {key: value for key, value in (record.get("start") or {}).items() if key not in ("mean", "std")}
     if not start and "init" not in run.config:  # a recipe that loads nothing
         start = {"init": "random"}
@@ -139,7 +141,7 @@ def _plain(version: str) -> str:
     return match[0] if match else version
 
 
-def _weights(run: FinishedRun, card: WeightsCard) -> StateDict:
+def weights_of(run: FinishedRun, card: WeightsCard) -> StateDict:
     """The run's weights, if they are those of the released network.
 
     Raises:
@@ -166,7 +168,7 @@ def _network(card: WeightsCard) -> torch.nn.Module:
     return network
 
 
-def _halved(name: str, tensor: torch.Tensor) -> torch.Tensor:
+def halved(name: str, tensor: torch.Tensor) -> torch.Tensor:
     """float16, unless the numbers are counts.
 
     Raises:
@@ -180,7 +182,7 @@ def _halved(name: str, tensor: torch.Tensor) -> torch.Tensor:
     return small
 
 
-def _largest_difference(card: WeightsCard, full: StateDict, small: StateDict) -> float:
+def largest_difference(card: WeightsCard, full: StateDict, small: StateDict) -> float:
     """The largest change of a logit, on random pictures of the network's value range."""
     network = _network(card).eval()
     what, (low, high) = card.architecture, card.input.value_range

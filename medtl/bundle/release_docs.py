@@ -107,6 +107,7 @@ def readme(card: WeightsCard) -> str:
         f" {numbers(pixels.std)} a channel |",
         f"| trained on | {'PHANTOMS: the built-in sample of ' if card.data['sample'] else ''}{cell(card.data['name'])}"
         f" ({sizes}) |",
+        *_training_images(card),
         f"| started from | {cell(str(start))} |",
         f"| trained by | {card.source['name']} {card.source['version']}, seed {card.seed} |",
         f"| recipe | {', '.join(f'{key} {cell(str(value))}' for key, value in card.recipe.items())} |",
@@ -167,6 +168,13 @@ def measured(metrics: Mapping[str, float]) -> list[str]:
         interval = f"{low:.3f} to {high:.3f}" if low is not None and high is not None else ""
         rows.append(f"| {name} | {value:.3f} | {interval} |")
     return rows
+
+
+def _training_images(card: WeightsCard) -> list[str]:
+    """A row of how many images of each class, where the run recorded it."""
+    counts = card.data.get("training_images") or {}
+    told = ", ".join(f"{cell(name)} {count:,}" for name, count in counts.items())
+    return [f"| training images a class | {told} |"] if any(counts.values()) else []
 
 
 def cell(text: str) -> str:

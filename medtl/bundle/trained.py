@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from medtl.bundle.boundary import one_line
-from medtl.cards import IMAGENET_MEAN, IMAGENET_STD
+from medtl.bundle.unpack import CARD, opened
+from medtl.cards import IMAGENET_MEAN, IMAGENET_STD, WeightsCard
 from medtl.errors import MedtlError, UsageError
 from medtl.handlers.scored import Threshold
 
 
 @dataclass(frozen=True)
 class Trained:
-    """How weights were trained; what no run.json says is None, or the usual.
+    """How weights were trained; what nothing says is None, or the usual.
 
     Attributes:
         backbone: its name.
@@ -35,14 +36,16 @@ class Trained:
 
 @one_line
 def beside(weights: str) -> Trained:
-    """What ``run.json`` in the folder of ``weights`` says; the usual where there is none.
+    """What ``run.json`` in the folder of ``weights``, or the card of their bundle, says; the usual where there is
+    neither.
 
     Raises:
         MedtlError: it is there and cannot be read.
     """
     path = Path(str(weights)).parent / "run.json"
     if not path.is_file():
-        return Trained()
+        card = card_of(Path(str(weights)))
+        return _on_card(card) if card else Trained()
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
         recipe, data, start = run["recipe"], run["data"], run.get("start", {})
@@ -59,6 +62,29 @@ def beside(weights: str) -> Trained:
         raise MedtlError(f"{path} does not describe a run ({error!r}); move it away to go on without it") from None
 
 
+def card_of(weights: Path) -> WeightsCard | None:
+    """The card of the bundle that weights (a file in its models/, its folder or its zip) lie in; None where there is
+    none.
+
+    Raises:
+        MedtlError: it is there and cannot be read.
+    """
+    if weights.suffix == ".zip" and weights.is_file():
+        with opened(weights, option="--weights") as archive:
+            text = archive.read(CARD).decode("utf-8", "replace") if CARD in archive.files else ""
+    else:
+        folder = weights if weights.is_dir() else weights.absolute().parents[1]
+        path = folder / CARD
+        is_in_bundle = path.is_file() and (weights.is_dir() or weights.parent.name == "models")
+        text = path.read_text(encoding="utf-8", errors="replace") if is_in_bundle else ""
+    return WeightsCard.from_json(text) if text else None
+
+
+def _on_card(card: WeightsCard) -> Trained:
+    what, pixels = card.architecture, card.input
+    return Trained(what.backbone, what.image_size, card.classes, pixels.file_channels, pixels.mean, pixels.std)
+
+
 def _threshold(record: dict[str, Any] | None) -> Threshold | None:
     return Threshold(**record) if record else None
 
@@ -68,8 +94,11 @@ def classes(start: Trained, weights: str) -> list[str]:
     """The class names that weights were trained for.
 
     Raises:
-        UsageError: no run.json lies beside them.
+        UsageError: nothing says.
     """
     if start.classes is None:
-        raise UsageError(f"--weights {weights}: no run.json beside it names its classes; pass --classes \"['a','b']\"")
+        raise UsageError(
+            f"--weights {weights}: neither a run.json beside it nor a card names its classes; pass --classes"
+            " \"['a','b']\""
+        )
     return list(start.classes)

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from medtl.cards import WeightsCard
 from medtl.datalist import file_hash
 from medtl.errors import MedtlError, UsageError
 from medtl.writers.atomic import replacing_folder
@@ -23,6 +24,7 @@ from medtl.writers.atomic import replacing_folder
 MAX_BYTES = 4 * 2**30
 MAX_ENTRIES = 1000
 SUMS = "SHA256SUMS"
+CARD = "card.json"
 CHUNK = 2**20
 DRIVE = re.compile(r"^[A-Za-z]:")
 SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
@@ -191,12 +193,12 @@ def unpack(zip_path: Path, folder: Path, max_bytes: int = MAX_BYTES) -> Path:
     return folder
 
 
-def check_sum(path: str, digest: str, sums: dict[str, str], where: str) -> None:
-    """Raise MedtlError unless ``path`` is listed with this hash."""
+def check_sum(path: str, digest: str, sums: dict[str, str], where: str, by: str = SUMS) -> None:
+    """Raise MedtlError unless ``path`` is listed with this hash (``by`` which file)."""
     if path not in sums:
-        raise MedtlError(f"{where}: {path} is not listed in {SUMS}")
+        raise MedtlError(f"{where}: {path} is not listed in {by}")
     if sums[path] != digest:
-        raise MedtlError(f"{where}: {path} is damaged: its SHA-256 is not the one in {SUMS}")
+        raise MedtlError(f"{where}: {path} is damaged: its SHA-256 is not the one in {by}")
 
 
 def parse_sums(content: bytes, where: str) -> dict[str, str]:
@@ -224,26 +226,40 @@ def sums_of(folder: Path) -> dict[str, str]:
     return parse_sums(path.read_bytes(), str(path)) if path.is_file() else {}
 
 
+def sums_on_card(folder: Path) -> dict[str, str]:
+    """The hashes of weights that a bundle's card states; empty where there is no card.
+
+    Raises:
+        MedtlError: there is one, and it cannot be read.
+    """
+    path = folder / CARD
+    try:
+        return dict(WeightsCard.from_json(path.read_text(encoding="utf-8")).sha256) if path.is_file() else {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise MedtlError(f"{path} cannot be read: {error}") from None
+
+
 def verify(folder: Path) -> list[str]:
-    """Compare a bundle with the SHA256SUMS that it came with.
+    """Compare a bundle with the SHA256SUMS that it came with, or one of our own with the hashes on its card.
 
     Returns:
-        One line a file that is missing, changed or unlisted (hidden ones aside); empty where there is no SHA256SUMS.
+        One line a file that is missing, changed or, where there is a SHA256SUMS, unlisted (hidden ones aside).
     """
     try:
         sums = sums_of(folder)
+        where, listed = (SUMS, sums) if sums else (CARD, sums_on_card(folder))
     except MedtlError as error:
         return [str(error)]
-    if not sums:
-        return []
     problems = []
-    for path, wanted in sums.items():
+    for path, wanted in listed.items():
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-            problems.append(f"{SUMS} lists {path}, which is not in the bundle")
+            problems.append(f"{where} lists {path}, which is not in the bundle")
         elif not (folder / path).is_file():
-            problems.append(f"{path} is missing, but listed in {SUMS}")
+            problems.append(f"{path} is missing, but listed in {where}")
         elif file_hash(folder / path) != wanted:
-            problems.append(f"{path} is damaged or changed: its SHA-256 is not the one in {SUMS}")
+            problems.append(f"{path} is damaged or changed: its SHA-256 is not the one in {where}")
+    if not sums:
+        return problems
     present = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
     hidden = [path for path in present if any(part.startswith(".") for part in path.split("/"))]
     problems += [f"{path} is not listed in {SUMS}" for path in present if path not in {*sums, *hidden, SUMS}]

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medtl.bundle.unpack import opened
+from medtl.bundle.unpack import CARD, opened
 from medtl.cards import CPMID, IMAGENET_MEAN, IMAGENET_STD, WEIGHTS_SOURCES
 from medtl.errors import MedtlError
 from medtl.networks.state_dicts import read_state_dict
 
-CARD = "card.json"
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 IMAGENET = (IMAGENET_MEAN, IMAGENET_STD)
 NOT_STATED = "not stated"

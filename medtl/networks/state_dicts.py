@@ -17,7 +17,7 @@ import safetensors
 import torch
 from safetensors.torch import load, load_file
 
-from medtl.bundle.unpack import check_sum, opened, sums_of
+from medtl.bundle.unpack import CARD, SUMS, check_sum, opened, sums_of, sums_on_card
 from medtl.datalist import file_hash
 from medtl.errors import MedtlError, UsageError
 
@@ -86,8 +86,11 @@ def read_state_dict(path: Path, option: str = "--weights") -> StateDict:
         if not found:
             raise UsageError(f"{option} {path} holds no models/{' or models/'.join(WEIGHTS_IN_BUNDLE)}")
         path = found[0]
-    if path.parent.name == "models" and path.is_file() and (sums := sums_of(path.absolute().parents[1])):
-        check_sum(f"models/{path.name}", file_hash(path), sums, f"{option} {path.parent.parent}")
+    if path.parent.name == "models" and path.is_file():
+        bundle = path.absolute().parents[1]
+        where, sums = (SUMS, sums) if (sums := sums_of(bundle)) else (CARD, sums_on_card(bundle))
+        if sums:
+            check_sum(f"models/{path.name}", file_hash(path), sums, f"{option} {path.parent.parent}", where)
     if not path.is_file():
         raise UsageError(
             f"{option} {path}: no such file; expected .pt or .safetensors weights, or a bundle with models/"

@@ -220,3 +220,13 @@ def test_a_list_within_the_target_gives_nothing(prep: Callable[..., Any], tmp_pa
     ended = prep("mix", "--lists", f"one={one}", "--exclude", one)
     assert ended.status == 1
     assert "nothing usable was found" in ended.err.splitlines()[-1]
+
+
+def test_a_licence_can_be_put_right(prep: Callable[..., Any], tmp_path: Path) -> None:
+    lists = f"x={prepared(tmp_path / 'one')},two={prepared(tmp_path / 'two')}"
+    ended = prep("mix", "--lists", lists, "--licences", "x=CC BY 4.0; credit: the hospital")
+    assert ended.status == 2
+    ended = prep("mix", "--lists", lists, "--licences", "x=free, with credit;")
+    assert ended.status == 0
+    assert ended.listed["licence"] == "x: free, with credit; two: licence of two"
+    assert "--licences" in ended.listed["created_by"]

@@ -1,0 +1,53 @@
+"""Weights put into the bundle that trained them: ``--init`` finds it by name, and it predicts without ``--weights``."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from medtl.bundle.finished import is_segmentation, read_run
+from medtl.bundle.release import Released, card_of, halved, largest_difference, weights_of
+from medtl.bundle.unpack import CARD, SUMS
+from medtl.datalist import file_hash
+from medtl.errors import UsageError
+from medtl.writers.atomic import replacing, write_text
+
+WEIGHTS = "models/model.safetensors"
+
+
+def ship(run_folder: Path, bundle: Path, *, half: bool = False) -> Released:
+    """Write a finished run's weights and card into its own bundle, in the place of those that are there.
+
+    Args:
+        run_folder: a training run.
+        bundle: the folder of the bundle that trained it.
+        half: store float16; whoever loads it computes in float32.
+
+    Raises:
+        UsageError: no run there, ``bundle`` did not train it or is a stand-alone one, or half precision is asked of a
+            segmentation. MedtlError: the run did not finish, or its weights are not those of its network.
+    """
+    run, folder = read_run(run_folder), bundle.resolve()
+    metadata = folder / "configs" / "metadata.json"
+    if not metadata.is_file():
+        raise UsageError(f"--into {bundle} is no bundle: it has no configs/metadata.json")
+    name = json.loads(metadata.read_text(encoding="utf-8")).get("name")
+    if name != run.record["bundle"].get("name"):
+        raise UsageError(f"--into {bundle}: {run_folder} was trained by {run.record['bundle'].get('name')}, not {name}")
+    if (folder / SUMS).is_file():
+        raise UsageError(f"--into {bundle} is a released bundle, which stays as it is; release into a new one by --out")
+    if is_segmentation(run):
+        raise UsageError("--into: a segmentation is released by --out alone, with its TorchScript")
+    card = card_of(run, str(name))
+    state = weights_of(run, card)
+    difference = None
+    if half:
+        full, state = state, {key: halved(key, tensor) for key, tensor in state.items()}
+        card, difference = replace(card, dtype="float16"), largest_difference(card, full, state)
+    with replacing(folder / WEIGHTS) as part:
+        save_file(state, part, metadata={"format": "pt"})
+        part.chmod(0o644)  # safetensors makes files that only their owner reads
+        card = replace(card, sha256={WEIGHTS: file_hash(part)})
+    write_text(folder / CARD, card.to_json())
+    return Released(card, folder, None, difference)
