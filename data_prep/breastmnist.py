@@ -45,7 +45,8 @@ def command(
     size: Annotated[
         int | None, typer.Option(help="28, 64, 128 or 224 pixels; without it the largest there is.")
     ] = None,
-    workers: options.Workers = options.CPUS,
+    workers: options.Workers = None,
+    dask: options.Dask = None,
     dry_run: options.DryRun = False,
     debug: options.Debug = False,
 ) -> None:
@@ -58,6 +59,7 @@ def command(
         choices={"size": source.options["size"]},
         is_sample=raw == sample.WORD,
         workers=workers,
+        dask=dask,
         dry_run=dry_run,
     )
 

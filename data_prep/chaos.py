@@ -53,7 +53,8 @@ def command(
     raw: options.Raw,
     out: options.Out,
     key_slices: KeySlices = EVERY,
-    workers: options.Workers = options.CPUS,
+    workers: options.Workers = None,
+    dask: options.Dask = None,
     dry_run: options.DryRun = False,
     seed: Annotated[int, typer.Option(help="Of the folds.")] = 0,
     debug: options.Debug = False,
@@ -66,6 +67,7 @@ def command(
         choices={"key-slices": key_slices},
         is_sample=raw == sample.WORD,
         workers=workers,
+        dask=dask,
         seed=seed,
         dry_run=dry_run,
     )

@@ -47,7 +47,8 @@ def command(
     out: options.Out,
     nodule_slices: NoduleSlices = Slices.LARGEST,
     min_readers: MinReaders = 1,
-    workers: options.Workers = options.CPUS,
+    workers: options.Workers = None,
+    dask: options.Dask = None,
     dry_run: options.DryRun = False,
     seed: options.Seed = 0,
     validation_fraction: options.Validation = VALIDATION_FRACTION,
@@ -61,6 +62,7 @@ def command(
         choices={"nodule-slices": nodule_slices.value, "min-readers": min_readers},
         is_sample=raw == sample.WORD,
         workers=workers,
+        dask=dask,
         seed=seed,
         validation_fraction=validation_fraction,
         dry_run=dry_run,
@@ -84,14 +86,14 @@ def find(
     """
     patients = _patients(raw)
     loose = _loose_annotations(raw)
-    _loose_by_series.cache_clear()
+    stamp = hashlib.sha256(repr([(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in loose]).encode()).hexdigest()
     works, rejected, nodules = [], [], 0
     for name, folder in patients.items():
         files = tuple(sorted(path for path in folder.rglob("*") if path.is_file() and path.name[0] not in "._"))
         payload = (name, folder.relative_to(raw).as_posix(), nodule_slices.value, min_readers)
         works.append(Work(name, files, payload))
         if read_annotations:
-            for xml in _annotations_of(files, raw):
+            for xml in _annotations_of(files, raw, stamp):
                 try:
                     annotation = read_xml(xml)
                 except BadFileError as error:
@@ -99,13 +101,12 @@ def find(
                     continue
                 for nodule in _nodules(annotation, LARGEST_MATRIX, min_readers) if annotation else []:
                     nodules += len(slices(nodule, nodule_slices.value))
-    stamp = hashlib.sha256(repr([(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in loose]).encode())
     return Source(
         name=CARD.name,
         raw=raw,
         works=tuple(works),
-        process=process,
-        options={"slices": nodule_slices.value, "min_readers": min_readers, "loose": stamp.hexdigest()},
+        process=functools.partial(process, stamp=stamp),
+        options={"slices": nodule_slices.value, "min_readers": min_readers, "loose": stamp},
         found={NODULE: nodules},
         unit="crops",
         rejected=tuple(rejected),
@@ -129,8 +130,9 @@ def _loose_annotations(raw: Path) -> list[Path]:
 
 
 @functools.cache
-def _loose_by_series(raw: Path) -> dict[str, list[Path]]:
-    """Loose annotations by the series they name, from the first few kB of each; once a process."""
+def _loose_by_series(raw: Path, stamp: str) -> dict[str, list[Path]]:
+    """Loose annotations by the series they name, from the first few kB of each; once a process and ``stamp``, which
+    changes with them."""
     found: dict[str, list[Path]] = {}
     for path in _loose_annotations(raw):
         with open(path, "rb") as file:
@@ -140,12 +142,12 @@ def _loose_by_series(raw: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _annotations_of(files: tuple[Path, ...], raw: Path, series: tuple[Series, ...] = ()) -> list[Path]:
+def _annotations_of(files: tuple[Path, ...], raw: Path, stamp: str, series: tuple[Series, ...] = ()) -> list[Path]:
     """A patient's own XML files, then the loose ones that name one of its series."""
     own = [path for path in files if path.suffix.lower() == ".xml"]
     if own:
         return own
-    by_series = _loose_by_series(raw)
+    by_series = _loose_by_series(raw, stamp)
     found = series or scan([p for p in files if p.suffix.lower() != ".xml"], modality="CT").series
     return [path for uid in dict.fromkeys(one.uid for one in found) for path in by_series.get(uid, [])]
 
@@ -154,7 +156,7 @@ def _nodules(annotation: Annotation, shape: tuple[int, int], min_readers: int) -
     return [nodule for nodule in join_marks(annotation.marks, shape) if nodule.readers >= min_readers]
 
 
-def process(work: Work, raw: Path, out: Path) -> Done:
+def process(work: Work, raw: Path, out: Path, *, stamp: str) -> Done:
     """One patient: headers, annotations, then only the pixels of the slices that are cut."""
     patient, folder, rule, min_readers = work.payload
     done = Done()
@@ -167,7 +169,7 @@ def process(work: Work, raw: Path, out: Path) -> Done:
     scanned = scan([path for path in work.files if path.suffix.lower() != ".xml"], modality="CT")
     for path, reason in scanned.rejected:
         reject(path, reason)
-    annotations = _annotations_of(work.files, raw, scanned.series)
+    annotations = _annotations_of(work.files, raw, stamp, scanned.series)
     if not annotations:
         reject(raw / folder, "no annotation: no LidcReadMessage XML names one of its CT series")
     for xml in annotations:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from data_prep import run, sample
+from data_prep import cluster, run, sample
 from data_prep.work import EXIT_PARTLY_REJECTED, Source
 from medtl import datalist
 from medtl.cards import DatasetCard
@@ -22,7 +22,15 @@ Raw = Annotated[
     str, typer.Option(help="The official download, or a folder above it; 'sample' for the built-in phantoms.")
 ]
 Out = Annotated[Path, typer.Option(help="Folder to write images/, datalist.json and rejected.csv into.")]
-Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
+Workers = Annotated[int | None, typer.Option(min=1, show_default="one a CPU", help="Processes.")]
+Dask = Annotated[
+    str | None,
+    typer.Option(
+        callback=cluster.address,
+        metavar="ADDRESS",
+        help="Work on a Dask cluster instead: tcp://HOST:PORT of its scheduler, or its scheduler file (.json).",
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Read tables and headers only, print the counts, write nothing.")
 ]
@@ -55,8 +63,9 @@ def finish(
     *,
     choices: dict[str, Any],
     is_sample: bool,
-    workers: int,
+    workers: int | None,
     dry_run: bool,
+    dask: str | None = None,
     seed: int | None = None,
     validation_fraction: float | None = None,
     test_fraction: float = 0.0,
@@ -66,12 +75,16 @@ def finish(
 ) -> None:
     """Prepare and print what was found beside the paper's counts; with ``dry_run`` only print what tables promise.
     Sets that are dealt into folds have no ``validation_fraction``, those whose splits the publisher made no ``seed``
-    either. ``command`` is the word of the command where the data set's name is another, ``deal`` that of
+    either. ``workers`` are processes (None: one a CPU), ``dask`` the address of a scheduler whose workers take their
+    place. ``command`` is the word of the command where the data set's name is another, ``deal`` that of
     ``run.prepare``, and ``after`` is called with what was made.
 
     Raises:
+        UsageError: ``workers`` and ``dask`` together.
         typer.Exit: with status 3 when something was rejected.
     """
+    if workers and dask:
+        raise UsageError("--workers and --dask exclude each other: a cluster has as many workers as were started there")
     incomplete = "" if is_sample else _missing_parts(card, sources)
     if dry_run:
         _print_dry_run(card, sources, incomplete)
@@ -91,7 +104,8 @@ def finish(
         out,
         created_by=f"python -m data_prep {command or card.name} {options}".rstrip(),
         sample=is_sample,
-        workers=workers,
+        workers=workers or CPUS,
+        scheduler=dask,
         seed=seed or 0,
         validation_fraction=validation_fraction or 0.0,
         test_fraction=test_fraction,

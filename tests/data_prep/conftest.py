@@ -84,9 +84,11 @@ def prep(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., En
         words = [str(word) for word in arguments]
         if "--out" not in words:
             words += ["--out", str(tmp_path / "out")]
+        if "--dask" not in words:
+            words += ["--workers", "1"]
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            guarded(lambda: app([*words, "--workers", "1"], prog_name="data_prep"), "data_prep")
+            guarded(lambda: app(words, prog_name="data_prep"), "data_prep")
         printed = capsys.readouterr()
         return Ended(int(ended.value.code or 0), printed.out, printed.err, Path(words[words.index("--out") + 1]))
 

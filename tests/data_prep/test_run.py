@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from data_prep import run, sample
+from data_prep import piece, sample
 from medtl.integrity import problems_of_data
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,9 +107,9 @@ def test_stopped_within_a_piece_nothing_is_left_behind(
     """Whatever a piece had written when the power went, a run with other options leaves only its own images."""
     calls: list[int] = []
     if moment == "before its record":
-        target, last, original = "data_prep.run._record", 5, run._record
+        target, last, original = "data_prep.piece._record", 5, piece._record
     else:
-        target, last, original = "data_prep.run.os.replace", 2 * 5 + 3, os.replace
+        target, last, original = "data_prep.piece.os.replace", 2 * 5 + 3, os.replace
 
     def stopping(*arguments: Any) -> Any:
         # images come as they are, everything else under a temporary name

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from monai.data import load_decathlon_datalist
 
-from data_prep import run, sample
+from data_prep import piece, sample
 from medtl.cards import DATASETS
 from medtl.integrity import problems_of_data
 
@@ -84,7 +84,7 @@ def test_interrupted_and_repeated_elsewhere_gives_the_same_bytes(
 ) -> None:
     calm = prep(name, "--raw", phantoms(name), "--out", tmp_path / "calm")
     assert calm.status == 0
-    record, done = run._record, []
+    record, done = piece._record, []
 
     def stopping(*arguments: Any) -> None:
         if len(done) == 2:
@@ -93,7 +93,7 @@ def test_interrupted_and_repeated_elsewhere_gives_the_same_bytes(
         record(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr("data_prep.run._record", stopping)
+        patch.setattr("data_prep.piece._record", stopping)
         assert prep(name, "--raw", phantoms(name)).status == 130
     module = importlib.import_module(f"data_prep.{name}")
     process, redone = module.process, []
