@@ -10,13 +10,14 @@ from medtl.report import figures, tables
 from medtl.report.arms import Study
 from medtl.report.collect import describe_data
 from medtl.report.compare import Comparison, compare
-from medtl.report.gradcam import MOST, panels
 from medtl.report.layout import Field, Group, Page, Section, Table
 from medtl.report.leaks import found_leaks, leaks
+from medtl.report.panels import MOST, heat_maps, segmented_slices
 from medtl.report.provenance import provenance, reproduction
 from medtl.report.scores import ScoredArm, score
 from medtl.report.summary import summary
 from medtl.report.words import listed, metric_name, number, span
+from medtl.writers.masks import COLOUR_NAMES
 
 MOST_CONFUSED = 12  # classes; larger matrices are not readable on a page
 
@@ -85,6 +86,7 @@ def page(results: Results, title: str | None) -> Page:
         _confusion(results),
         _calibration(results),
         _gradcam(study),
+        _overlays(study),
         _size(results),
         provenance(study),
         checked,
@@ -218,13 +220,26 @@ def _calibration(results: Results) -> Section:
 
 
 def _gradcam(study: Study) -> Section:
-    drawn, all_ = panels(study)
+    drawn, all_ = heat_maps(study)
     if not drawn:
         return Section("gradcam", "Grad-CAM")
     text = "Drawn by medtl explain. Such maps show what drives an answer, not that it is right."
     if all_ > MOST:
         text += f" {MOST} of {all_} panels are shown."
     return Section("gradcam", "Grad-CAM", [text], figures=drawn)
+
+
+def _overlays(study: Study) -> Section:
+    drawn, all_ = segmented_slices(study)
+    if not drawn:
+        return Section("overlays", "Slices")
+    organs = [str(name).replace("_", " ") for name in study.found.runs[0].data("classes")]
+    colours = ", ".join(f"{organ} {colour}" for organ, colour in zip(organs, COLOUR_NAMES, strict=False))
+    text = "Of each case the slice with the most organ: alone, with the ground truth, with the prediction"
+    text += f" ({colours})." if len(organs) <= len(COLOUR_NAMES) else "."
+    if all_ > MOST:
+        text += f" {MOST} of {all_} slices are shown."
+    return Section("overlays", "Slices", [text], figures=drawn, columns=2)
 
 
 def _size(results: Results) -> Section:

@@ -17,6 +17,7 @@ from medtl.writers.images import write_png
 CHAOS_GREY = np.array([0, 63, 126, 189, 252], np.uint8)
 # told apart with every common colour blindness (Okabe and Ito 2008)
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+COLOUR_NAMES = ("orange", "sky blue", "green", "yellow", "blue", "vermilion", "purple")
 OPACITY = 0.5
 
 

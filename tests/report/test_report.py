@@ -1,6 +1,8 @@
 """Reports of whole grids: figures against scikit-learn and scipy, the page against what a reader may rely on."""
 
+import base64
 import csv
+import io
 import json
 import re
 import subprocess
@@ -342,6 +344,25 @@ def test_segmentations_are_told_organ_by_organ(tmp_path: Path) -> None:
     assert "ROC" not in text
 
 
+def test_segmented_slices_are_embedded_side_by_side(tmp_path: Path) -> None:
+    cases = [(f"MR/{p}", f"MR/{p}") for p in range(7)]
+    for init in ("random", "imagenet"):
+        place = tmp_path / init
+        write_organ_run(place, cases, 0.7, init=init, fold=0)
+        (place / "overlays").mkdir()
+        for name in ("val_MR_0.png", "val_MR_1.png", "test_MR_0.png"):
+            Image.new("RGB", (768, 256), (9, 90, 20)).save(place / "overlays" / name)
+    write_report(tmp_path)
+    reader = read_page(tmp_path)
+    pictures = [attrs for tag, attrs in reader.tags if tag == "img"]
+    assert [each["alt"].split("picture, ground truth and prediction of ")[1] for each in pictures] == [
+        f"val_MR_{case}: resnet18 from {init}, seed 0, fold 0" for case in (0, 1) for init in ("imagenet", "random")
+    ]
+    first = Image.open(io.BytesIO(base64.b64decode(pictures[0]["src"].split(",")[1])))
+    assert first.size == (640, 213)
+    assert "liver orange, right kidney sky blue" in reader.text
+
+
 def test_shares_of_the_training_set_are_rows_and_a_figure(tmp_path: Path) -> None:
     for fraction in (0.1, 1.0):
         for init in ("random", "cpmid"):
@@ -391,7 +412,7 @@ def test_explanations_are_embedded_small_and_at_most_a_dozen(tmp_path: Path) -> 
     assert len(pictures) == 12
     assert pictures[0]["alt"] == "Grad-CAM overlay of case0: resnet18 from cpmid, seed 0"
     assert pictures[1]["alt"] == "Grad-CAM overlay of case0: resnet18 from random, seed 0"
-    assert all(each["src"].startswith("data:image/png;base64,") for each in pictures)
+    assert all(each["src"].startswith("data:image/jpeg;base64,") for each in pictures)
     assert "12 of 16 panels are shown" in reader.text
     assert (tmp_path / "report.html").stat().st_size < 500_000
 
