@@ -1,6 +1,9 @@
 """chaos_deeplabv3 from data list to masks: whole cases, folds by patient, and figures that numpy gives too."""
 
+import io
 import json
+import math
+import re
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -11,10 +14,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from bundle_runs import ROOT, config, rows
+from bundle_runs import ROOT, bundle_here, config, last_line, rows
+from chaos_lists import SHAPE, SPACING, draw_case, write_list
 from monai.bundle import ConfigParser, ckpt_export, verify_metadata, verify_net_in_out
 from monai.bundle.properties import InferProperties, TrainProperties
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from data_prep import sample
 from medtl import datalist
@@ -50,9 +55,12 @@ def train_words(out: Path, *words: str) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A short run on the sample, fold 0, that has learnt something."""
+    """A short run on the sample, fold 0, that has learnt something; what it printed lies beside it."""
     out = tmp_path_factory.mktemp("chaos") / "run"
-    run(*train_words(out, "--epochs", "3", "--learning_rate", "0.002"))
+    longer = ("--epochs", "4", "--batch_size", "6", "--learning_rate", "0.001")
+    status, printed = bundle_here("run", *train_words(out, *longer))
+    assert status == 0, printed
+    out.with_suffix(".log").write_text(printed)
     return out
 
 
@@ -88,6 +96,44 @@ def test_run_folder_holds_what_the_contract_says(trained: Path) -> None:
     )
 
 
+def truths() -> dict[str, np.ndarray]:
+    """(columns, rows, slices) of fold 0's cases from the data list's own pictures."""
+    data = sample.prepared("chaos")
+    slices: dict[str, dict[int, np.ndarray]] = defaultdict(dict)
+    for entry in datalist.read(data).training:
+        if entry["sequence"] == "T1DUAL-in" and entry["fold"] == 0:
+            slices[entry["case"]][entry["slice"]] = np.asarray(Image.open(data / entry["label"]))
+    return {case: np.stack([found[n].T for n in sorted(found)], axis=2) for case, found in slices.items()}
+
+
+def test_last_line_says_what_came_out_beside_what_guessing_gives(trained: Path) -> None:
+    line = last_line(trained.with_suffix(".log").read_text())
+    said = re.fullmatch(r"best epoch [1-4] of 4: val_mean_iou (0\.\d{3}) \(chance (0\.\d{3})\); (.*)", line)
+    assert said is not None, line
+    assert said[3] == f"weights, predictions, metrics and overlays in {trained}"
+    metrics = json.loads((trained / "metrics.json").read_text())
+    assert said[1] == f"{metrics['val_mean_iou']:.3f}"
+    shares = [[(truth == index).mean() for index in range(1, 5)] for truth in truths().values()]
+    assert said[2] == f"{np.mean(shares):.3f}"  # all four organs are in all cases
+    assert float(said[1]) > 2 * float(said[2])
+
+
+def test_overlays_are_in_tensorboard_too(trained: Path) -> None:
+    shown = EventAccumulator(str(trained / "tensorboard"), size_guidance={"images": 0})
+    shown.Reload()
+    names_ = {f"overlays/val {row['case']}": row["case"] for row in rows(trained / "predictions.csv")}
+    assert set(shown.Tags()["images"]) == set(names_)
+    for tag, case in names_.items():
+        (event,) = shown.Images(tag)
+        picture = Image.open(io.BytesIO(event.encoded_image_string))
+        written = Image.open(trained / "overlays" / f"val_{case.replace('/', '_')}.png")
+        assert np.array_equal(np.asarray(picture), np.asarray(written))
+        grey, truth, _ = np.split(np.asarray(written), 3, axis=1)
+        assert (grey[..., 0] == grey[..., 2]).all()
+        assert (truth[..., 0] != truth[..., 2]).any()  # organs have colours
+    assert shown.Tags()["scalars"]
+
+
 def test_metrics_are_means_over_cases_and_organs(trained: Path) -> None:
     table, metrics = rows(trained / "predictions.csv"), json.loads((trained / "metrics.json").read_text())
     means = {}
@@ -108,24 +154,48 @@ def test_evaluation_agrees_with_the_validation_of_training(trained: Path, evalua
 
 def test_iou_equals_one_by_numpy_from_the_written_masks(trained: Path, evaluated: Path) -> None:
     """The saved masks against the data list's own pictures, slice by slice, by plain counting."""
-    data = sample.prepared("chaos")
-    truth: dict[str, dict[int, np.ndarray]] = defaultdict(dict)
-    for entry in datalist.read(data).training:
-        if entry["sequence"] == "T1DUAL-in" and entry["fold"] == 0:
-            truth[entry["case"]][entry["slice"]] = np.asarray(Image.open(data / entry["label"]))
+    truth = truths()
     table = {row["case"]: row for row in rows(trained / "predictions.csv")}
     assert set(table) == set(truth)
-    for case, slices in truth.items():
+    for case, whole in truth.items():
         image = nib.load(evaluated / "masks" / f"{case.replace('/', '_')}.nii.gz")
         mask = np.asarray(image.dataobj)
         assert nib.aff2axcodes(image.affine) == ("L", "P", "S")
         assert float(table[case]["iou_liver"]) > 0.1
-        whole = np.stack([slices[number].T for number in sorted(slices)], axis=2)
         for index, organ in enumerate(ORGANS, start=1):
             a, b = whole == index, mask == index
             shared, union = int((a & b).sum()), int((a | b).sum())
             assert float(table[case][f"iou_{organ}"]) == pytest.approx(shared / union, rel=1e-6)
             assert float(table[case][f"dice_{organ}"]) == pytest.approx(2 * shared / (a.sum() + b.sum()), rel=1e-6)
+
+
+def test_missing_organs_are_scored_by_the_documented_rule(tmp_path: Path) -> None:
+    """By a network that calls every voxel liver."""
+    network = build_deeplabv3("resnet18", 5)
+    with torch.no_grad():
+        network.classifier[4].weight.zero_()
+        network.classifier[4].bias.copy_(torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0]))
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    (tmp_path / "data").mkdir()
+    training = draw_case(tmp_path / "data", "1", 3)
+    validation = [*draw_case(tmp_path / "data", "2", 3, (1, 4)), *draw_case(tmp_path / "data", "3", 4, (2,))]
+    words = ("--weights", tmp_path / "model.pt", "--dataset_dir", write_list(tmp_path / "data", training, validation))
+    more = ("--output_dir", tmp_path / "out", "--image_size", "32", "--num_workers", "0", "--device", "cpu")
+    run("--config_file", config("train", "evaluate", folder=FOLDER), *map(str, (*words, *more)))
+    two, three = rows(tmp_path / "out" / "predictions.csv")
+    liver = (np.asarray(Image.open(tmp_path / "data" / "2_1_mask.png")) == 1).sum() / (3 * np.prod(SHAPE))
+    far = [math.dist((0, 0, 0), (SHAPE[1] * SPACING[0], SHAPE[0] * SPACING[1], n * SPACING[2])) for n in (3, 4)]
+    assert float(two["iou_liver"]) == pytest.approx(liver, rel=1e-6)  # there and found
+    assert [float(two[name]) for name in ("iou_spleen", "dice_spleen", "hd95_spleen")] == pytest.approx([0, 0, far[0]])
+    assert [float(three[name]) for name in ("iou_liver", "dice_liver", "hd95_liver")] == pytest.approx([0, 0, far[1]])
+    assert float(three["iou_right_kidney"]) == 0
+    for row, absent in ((two, ("right_kidney", "left_kidney")), (three, ("left_kidney", "spleen"))):
+        assert {row[f"{kind}_{organ}"] for kind in ("iou", "dice", "hd95") for organ in absent} == {""}
+    assert float(two["mean_iou"]) == pytest.approx(liver / 2, rel=1e-6)
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["val_iou_liver"] == pytest.approx(liver / 2, rel=1e-6)  # of both cases
+    assert "val_iou_left_kidney" not in metrics
+    assert metrics["val_mean_iou"] == pytest.approx(liver / 2 / 3, rel=1e-6)  # over the organs that are anywhere
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +291,18 @@ def test_start_and_frozen_trunk_stay_in_the_trained_weights(tmp_path: Path) -> N
     assert patients == {"chaos/MR/2", "chaos/MR/8"}
 
 
+def itk_corners(path: Path) -> list[tuple[float, ...]]:
+    """Where ITK puts the first, the last and each axis's last voxel of a DICOM folder or a file, in LPS+ mm."""
+    itk = pytest.importorskip("itk")
+    names_ = itk.GDCMSeriesFileNames.New()
+    if path.is_dir():
+        names_.SetDirectory(str(path))
+    image = itk.imread(list(names_.GetInputFileNames()) if path.is_dir() else str(path))
+    x, y, z = (int(size) - 1 for size in image.GetLargestPossibleRegion().GetSize())
+    voxels = ((0, 0, 0), (x, 0, 0), (0, y, 0), (0, 0, z), (x, y, z))
+    return [tuple(image.TransformIndexToPhysicalPoint(voxel)) for voxel in voxels]
+
+
 def test_inference_writes_masks_on_the_sources_grid(trained: Path, tmp_path: Path) -> None:
     source = sample.download("chaos") / "Train_Sets" / "MR" / "5"
     words = ("--input", str(source), "--weights", str(trained / "model.pt"), "--output_dir", str(tmp_path / "out"))
@@ -231,6 +313,8 @@ def test_inference_writes_masks_on_the_sources_grid(trained: Path, tmp_path: Pat
     for name in names_:
         mask = nib.load(tmp_path / "out/masks" / f"{name}.nii.gz")
         assert mask.shape == (128, 128, len(list((source / name).iterdir())))
+        series, masked = (itk_corners(path) for path in (source / name, tmp_path / "out/masks" / f"{name}.nii.gz"))
+        assert np.allclose(series, masked, atol=0.01)
         assert (tmp_path / "out/overlays" / f"{name}.png").is_file()
     pictures = sorted((tmp_path / "out/Task5/MR/5/T2SPIR/Results").iterdir())
     assert len(pictures) == len(list((source / "T2SPIR/DICOM_anon").iterdir()))
@@ -277,8 +361,22 @@ def test_only_the_presets_three_values_differ_on_the_sample() -> None:
         "batch_size",
         "image_size",
     }
-    protocol = {"output_stride": 8, "loss": "ce", "postprocess": "none", "epochs": 100}
+    protocol = {"output_stride": 8, "loss": "ce", "auxiliary": 0, "postprocess": "none", "epochs": 100}
+    protocol |= {"sequence": "T1DUAL-in", "fold": 0, "train_fraction": 1, "decoder": "deeplabv3"}
     assert {name: recipes[1][name] for name in protocol} == protocol
+
+
+def test_defaults_build_the_papers_protocol() -> None:
+    """An eighth of the picture's size, plain cross-entropy, and the first of three folds by patient."""
+    parser = parsed("sample")
+    parser["device"] = "cpu"
+    _, third, last = parser.get_parsed_content("network").backbone.eval()(torch.zeros(1, 3, 64, 64))
+    assert third.shape[-2:] == last.shape[-2:] == (8, 8)
+    logits, masks = torch.randn(2, 5, 8, 8), torch.randint(0, 5, (2, 8, 8))
+    entropy = torch.nn.functional.cross_entropy(logits, masks)
+    assert torch.allclose(parser.get_parsed_content("loss_function")(logits, masks), entropy)
+    assert {entry["fold"] for entry in parser.get_parsed_content("data").validation} == {0}
+    assert {entry["fold"] for entry in parser.get_parsed_content("data").training} == {1, 2}
 
 
 def test_batches_are_dictionaries_of_image_label_index() -> None:
@@ -286,8 +384,8 @@ def test_batches_are_dictionaries_of_image_label_index() -> None:
     parser["device"] = "cpu"
     batch = next(iter(parser.get_parsed_content("train#dataloader")))
     assert set(batch) == {"image", "label", "index"}
-    assert batch["image"].shape == (4, 3, 96, 96)
-    assert (batch["label"].shape, batch["label"].dtype) == ((4, 96, 96), torch.int64)
+    assert batch["image"].shape == (4, 3, 80, 80)
+    assert (batch["label"].shape, batch["label"].dtype) == ((4, 80, 80), torch.int64)
 
 
 @pytest.mark.parametrize(("name", "properties"), [("train", TrainProperties), ("inference", InferProperties)])
@@ -321,6 +419,8 @@ def test_monais_tools_work(tmp_path: Path) -> None:
         (("--batch_size", "1"), "at least 2 slices a process"),
         (("--fold", "7"), "--fold 7"),
         (("--sequence", "T1"), "--sequence T1: --dataset_dir"),
+        (("--sequence", "CT"), "--sequence CT: on CT only the liver is marked"),
+        (("--resume", "elsewhere"), "--resume elsewhere: expected auto"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import ignite.distributed as idist
 import torch
@@ -14,99 +14,49 @@ from medtl.bundle.boundary import one_line
 from medtl.bundle.provenance import RunRecord
 from medtl.console import tell
 from medtl.datalist import DataList
+from medtl.handlers.best import BestEpoch, S
 from medtl.handlers.scored import Scored, Threshold, choose, from_state, scored, write_scored
-from medtl.writers.checkpoint import write_tensors
 
 OPENED_ONCE = "opened once, after the best epoch was chosen on validation"
 
 
-class KeepBest:
-    """Evaluator handler of a training run: whenever the key metric improves, ``model.pt``, ``predictions.csv`` and
-    ``metrics.json``.
+class KeepBest(BestEpoch[Scored]):
+    """``BestEpoch`` of images."""
 
-    The three are always of the same epoch. A metric that is not a number never counts as an improvement over one that
-    is, but the first epoch is kept whatever its metric, so that a run always leaves weights.
+    def found(self, engine: Engine, split: str) -> Scored:
+        """What an evaluator's last epoch found on ``split``."""
+        return scored(engine, self.listed, split)
 
-    Args:
-        network: whose state is saved; not wrapped by DDP.
-        output_dir: the run's folder.
-        key_metric: name in ``engine.state.metrics``; larger is better.
-        listed: the data list that is validated on.
-        split: short name of the validated split.
-    """
+    def _write_tables(self, scored: Scored) -> None:
+        write_scored(self.folder, self.listed.classes, [scored])
 
-    def __init__(
-        self, network: torch.nn.Module, output_dir: str, key_metric: str, listed: DataList, split: str = "val"
-    ) -> None:
-        self.network = network
-        self.folder = Path(output_dir)
-        self.key_metric = key_metric
-        self.listed = listed
-        self.split = split
-        self.best = -math.inf
-        self.best_epoch = 0
-        self.scored: Scored | None = None
-
-    def attach(self, engine: Engine) -> None:
-        """Listen to an evaluator whose scores are attached already."""
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._compare)
-
-    @property
-    def metrics(self) -> Mapping[str, float]:
-        """Those of the best epoch."""
-        return self.scored.metrics if self.scored else {}
-
-    @one_line
-    def _compare(self, engine: Engine) -> None:
-        value = engine.state.metrics[self.key_metric]
-        if self.best_epoch and not value > self.best:
-            return
-        self.best = value if math.isfinite(value) else -math.inf
-        self.best_epoch = engine.state.epoch
-        self.scored = scored(engine, self.listed, self.split)
-        self.write()
-
-    def write(self) -> None:
-        """``model.pt`` from the network as it is, with the best epoch's predictions and metrics, on the first
-        process."""
-        if idist.get_rank() == 0 and self.scored is not None:
-            save_weights(self.network, self.folder / "model.pt")
-            write_scored(self.folder, self.listed.classes, [self.scored])
-
-    def state_dict(self) -> dict[str, Any]:
-        """The best epoch and what was predicted in it."""
-        kept = {"best": float(self.best), "best_epoch": self.best_epoch}
-        return kept if self.scored is None else {**kept, "scored": self.scored.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on comparing with the best epoch of that state."""
-        self.best, self.best_epoch = state["best"], state["best_epoch"]
-        self.scored = from_state(state["scored"], self.listed) if "scored" in state else None
+    def _restored(self, state: Mapping[str, Any]) -> Scored:
+        return from_state(state, self.listed)
 
 
-class OpenTest:
+class OpenTest(Generic[S]):
     """Trainer handler: when training is over, the best weights meet the test split, for the first and only time.
 
     Args:
         network: filled with the best weights; not wrapped by DDP.
         output_dir: the run's folder.
-        best: the handler that kept the best epoch.
+        best: the handler that kept the best epoch, and knows what to keep of the test split.
         evaluator: of the test split, its scores attached.
         listed: the data list; without a test split nothing happens.
     """
 
     def __init__(
-        self, network: torch.nn.Module, output_dir: str, best: KeepBest, evaluator: Engine, listed: DataList
+        self, network: torch.nn.Module, output_dir: str, best: BestEpoch[S], evaluator: Engine, listed: DataList
     ) -> None:
         self.network = network
         self.folder = Path(output_dir)
         self.best = best
         self.evaluator = evaluator
         self.listed = listed
-        self.scored: Scored | None = None
+        self.scored: S | None = None
 
     def attach(self, engine: Engine) -> None:
-        """Listen to a trainer; attach it before ``FinishRun``."""
+        """Listen to a trainer; attach it before what finishes the run."""
         engine.add_event_handler(Events.COMPLETED, self._open)
 
     @one_line
@@ -117,7 +67,7 @@ class OpenTest:
         state = torch.load(self.folder / "model.pt", map_location="cpu", weights_only=True)
         self.network.load_state_dict(state)
         self.evaluator.run()
-        self.scored = scored(self.evaluator, self.listed, "test")
+        self.scored = self.best.found(self.evaluator, "test")
 
 
 class FinishRun:
@@ -139,7 +89,7 @@ class FinishRun:
         record: RunRecord,
         chance: float,
         threshold: Threshold | None = None,
-        test: OpenTest | None = None,
+        test: OpenTest[Scored] | None = None,
     ) -> None:
         self.folder = Path(output_dir)
         self.best = best
@@ -156,21 +106,33 @@ class FinishRun:
     def _finish(self, engine: Engine) -> None:
         if idist.get_rank() or self.best.scored is None:
             return
-        splits = [self.best.scored]
-        outcome: dict[str, Any] = {"epochs": engine.state.epoch, "best_epoch": self.best.best_epoch}
-        if self.test is not None and self.test.scored is not None:
-            splits.append(self.test.scored)
-            outcome["test"] = OPENED_ONCE
+        splits, outcome = measured(engine, self.best, self.test)
         threshold = choose(self.threshold, self.best.scored)
         if threshold is not None:
             outcome["threshold"] = threshold.as_record()
         metrics = write_scored(self.folder, self.best.listed.classes, splits, threshold, intervals=True)
         self.record.close(self.folder, **outcome, metrics=finite(metrics))
-        name = self.best.key_metric
-        what = f"best epoch {self.best.best_epoch} of {engine.state.epoch}: {name} {self.best.metrics[name]:.3f}"
-        on_test = name.replace("val_", "test_", 1)
-        tested = f", {on_test} {metrics[on_test]:.3f}" if on_test in metrics else ""
-        tell(f"{what} (chance {self.chance:.3f}){tested}; weights, predictions and metrics in {self.folder}")
+        what = sentence(engine, self.best, metrics, self.chance)
+        tell(f"{what}; weights, predictions and metrics in {self.folder}")
+
+
+def measured(engine: Engine, best: BestEpoch[S], test: OpenTest[S] | None) -> tuple[list[S], dict[str, Any]]:
+    """The splits that a training run has scored, in the order of their rows, and what run.json says of it."""
+    outcome: dict[str, Any] = {"epochs": engine.state.epoch, "best_epoch": best.best_epoch}
+    splits = [best.scored] if best.scored is not None else []
+    if test is not None and test.scored is not None:
+        splits.append(test.scored)
+        outcome["test"] = OPENED_ONCE
+    return splits, outcome
+
+
+def sentence(engine: Engine, best: BestEpoch[S], metrics: Mapping[str, float], chance: float) -> str:
+    """What came out, such as ``best epoch 7 of 8: val_auc 0.912 (chance 0.500), test_auc 0.897``."""
+    name = best.key_metric
+    on_test = name.replace("val_", "test_", 1)
+    tested = f", {on_test} {metrics[on_test]:.3f}" if on_test in metrics else ""
+    what = f"best epoch {best.best_epoch} of {engine.state.epoch}: {name} {best.metrics[name]:.3f}"
+    return f"{what} (chance {chance:.3f}){tested}"
 
 
 class SaveScores:
@@ -215,12 +177,6 @@ class SaveScores:
         name = f"{self.split}_{self.key_metric}"
         count = len(self.listed.split(self.split))
         tell(f"{name} {what.metrics[name]:.3f} on {count:,} entries; in {self.folder}")
-
-
-def save_weights(network: torch.nn.Module, path: Path) -> None:
-    """The network's plain state dict on the CPU, durable before it takes the old one's place."""
-    state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
-    write_tensors(state, path)
 
 
 def finite(metrics: Mapping[str, Any]) -> dict[str, float | None]:

@@ -19,9 +19,10 @@ from medtl.bundle.boundary import one_line
 from medtl.bundle.provenance import RunRecord
 from medtl.console import tell
 from medtl.datalist import DataList
-from medtl.handlers.results import OPENED_ONCE, KeepBest, finite, save_weights
-from medtl.metrics.ignite_segmentation import CaseResult
-from medtl.metrics.segmentation import case_means, case_scores, intervals, mean_scores, names
+from medtl.handlers.best import BestEpoch
+from medtl.handlers.results import OpenTest, finite, measured, sentence
+from medtl.metrics.ignite_segmentation import CaseResult, OrganScores
+from medtl.metrics.segmentation import case_means, case_scores, guess_scores, intervals, mean_scores, names
 from medtl.readers.picture import read_picture
 from medtl.writers.atomic import write_text
 from medtl.writers.images import write_png
@@ -42,6 +43,16 @@ class ScoredCases:
     split: str
     cases: tuple[CaseResult, ...]
     metrics: Mapping[str, float]
+
+    def state_dict(self) -> dict[str, Any]:
+        """As tensors and plain numbers, for a checkpoint; cases and ground truth are the data list's."""
+        return {
+            "split": self.split,
+            "predicted": {
+                each.case.name: torch.from_numpy(np.ascontiguousarray(each.predicted)) for each in self.cases
+            },
+            "metrics": {name: float(value) for name, value in self.metrics.items()},
+        }
 
 
 def scored_cases(engine: Engine, split: str) -> ScoredCases:
@@ -100,62 +111,45 @@ def _number(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.7g}"
 
 
-class KeepBestCases(KeepBest):
-    """``KeepBest`` for cases: ``model.pt``, ``predictions.csv`` and ``metrics.json`` whenever the key metric improves.
-
-    The distances and intervals, which take time, are added by ``FinishCases``.
-    """
-
-    cases: ScoredCases | None = None
-
-    @property
-    def metrics(self) -> Mapping[str, float]:
-        """Those of the best epoch."""
-        return self.cases.metrics if self.cases else {}
-
-    @one_line
-    def _compare(self, engine: Engine) -> None:
-        value = engine.state.metrics[self.key_metric]
-        if self.best_epoch and not value > self.best:
-            return
-        self.best = value if math.isfinite(value) else -math.inf
-        self.best_epoch = engine.state.epoch
-        self.cases = scored_cases(engine, self.split)
-        if idist.get_rank() == 0:
-            save_weights(self.network, self.folder / "model.pt")
-            write_cases(self.folder, self.listed.classes, [self.cases])
-
-
-class OpenTestCases:
-    """Trainer handler: when training is over, the best weights meet the test split, for the first and only time.
+class KeepBestCases(BestEpoch[ScoredCases]):
+    """``BestEpoch`` of whole cases. The distances and intervals, which take time, are added by ``FinishCases``.
 
     Args:
-        network: filled with the best weights; not wrapped by DDP.
-        output_dir: the run's folder.
-        evaluator: of the test split, its scores attached.
-        listed: the data list; without a test split nothing happens.
+        network, output_dir, key_metric, listed, split: of ``BestEpoch``.
+        scores: of the validation; knows its cases and their ground truth.
     """
 
-    def __init__(self, network: torch.nn.Module, output_dir: str, evaluator: Engine, listed: DataList) -> None:
-        self.network = network
-        self.folder = Path(output_dir)
-        self.evaluator = evaluator
-        self.listed = listed
-        self.cases: ScoredCases | None = None
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        output_dir: str,
+        key_metric: str,
+        listed: DataList,
+        scores: OrganScores,
+        split: str = "val",
+    ) -> None:
+        super().__init__(network, output_dir, key_metric, listed, split)
+        self.scores = scores
 
-    def attach(self, engine: Engine) -> None:
-        """Listen to a trainer; attach it before ``FinishCases``."""
-        engine.add_event_handler(Events.COMPLETED, self._open)
+    def found(self, engine: Engine, split: str) -> ScoredCases:
+        """What an evaluator's last epoch found on ``split``."""
+        return scored_cases(engine, split)
 
-    @one_line
-    def _open(self, engine: Engine) -> None:
-        if not self.listed.test:
-            return
-        idist.barrier()  # the first process has written the weights by now
-        state = torch.load(self.folder / "model.pt", map_location="cpu", weights_only=True)
-        self.network.load_state_dict(state)
-        self.evaluator.run()
-        self.cases = scored_cases(self.evaluator, "test")
+    def chance(self) -> float:
+        """The key metric of calling every voxel the organ: what can be had without looking at a picture."""
+        guesses = [guess_scores(truth, self.scores.organs) for _, truth in self.scores.cases]
+        return mean_scores(guesses)[self.key_metric.removeprefix(f"{self.split}_")]
+
+    def _write_tables(self, scored: ScoredCases) -> None:
+        write_cases(self.folder, self.listed.classes, [scored])
+
+    def _restored(self, state: Mapping[str, Any]) -> ScoredCases:
+        cases = []
+        for case, truth in self.scores.cases:
+            predicted = state["predicted"][case.name].numpy()
+            scores = case_scores(truth, predicted, self.scores.organs, distances=False)
+            cases.append(CaseResult(case, truth, predicted, scores))
+        return ScoredCases(state["split"], tuple(cases), state["metrics"])
 
 
 class FinishCases:
@@ -169,7 +163,7 @@ class FinishCases:
         test: the handler that opened the test split.
     """
 
-    def __init__(self, output_dir: str, best: KeepBestCases, record: RunRecord, test: OpenTestCases) -> None:
+    def __init__(self, output_dir: str, best: KeepBestCases, record: RunRecord, test: OpenTest[ScoredCases]) -> None:
         self.folder = Path(output_dir)
         self.best = best
         self.record = record
@@ -181,24 +175,17 @@ class FinishCases:
 
     @one_line
     def _finish(self, engine: Engine) -> None:
-        if idist.get_rank() or self.best.cases is None:
+        if idist.get_rank() or self.best.scored is None:
             return
-        outcome: dict[str, Any] = {"epochs": engine.state.epoch, "best_epoch": self.best.best_epoch}
-        found = [self.best.cases]
-        if self.test.cases is not None:
-            found.append(self.test.cases)
-            outcome["test"] = OPENED_ONCE
+        found, outcome = measured(engine, self.best, self.test)
         organs = self.best.listed.classes
         splits = [with_distances(each, organs) for each in found]
         metrics = write_cases(self.folder, organs, splits)
         for each in splits:
             write_overlays(self.folder, each, self.best.listed, self.best.best_epoch)
         self.record.close(self.folder, **outcome, metrics=finite(metrics))
-        name = self.best.key_metric
-        what = f"best epoch {self.best.best_epoch} of {engine.state.epoch}: {name} {self.best.metrics[name]:.3f}"
-        on_test = name.replace("val_", "test_", 1)
-        tested = f", {on_test} {metrics[on_test]:.3f}" if on_test in metrics else ""
-        tell(f"{what}{tested}; weights, predictions, metrics and overlays in {self.folder}")
+        what = sentence(engine, self.best, metrics, self.best.chance())
+        tell(f"{what}; weights, predictions, metrics and overlays in {self.folder}")
 
 
 class SaveCases:

@@ -12,7 +12,15 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import f1_score, jaccard_score
 
 from medtl.metrics import segmentation
-from medtl.metrics.segmentation import case_means, case_scores, hausdorff95, intervals, mean_scores, overlaps
+from medtl.metrics.segmentation import (
+    case_means,
+    case_scores,
+    guess_scores,
+    hausdorff95,
+    intervals,
+    mean_scores,
+    overlaps,
+)
 
 ORGANS = ("liver", "right_kidney", "left_kidney", "spleen")
 SPACING = (1.5, 1.2, 6.0)
@@ -70,6 +78,17 @@ def test_an_organ_that_is_missing_is_scored_by_the_table() -> None:
     assert (scores["iou_liver"], scores["hd95_liver"]) == (1, 0)
     assert case_means(scores)["mean_iou"] == pytest.approx(1 / 3)  # liver 1, right kidney 0, spleen 0
     assert tuple(scores) == segmentation.names(ORGANS)
+
+
+def test_guessing_scores_as_a_volume_that_is_all_one_organ() -> None:
+    truth = boxes()
+    guessed = guess_scores(truth, ORGANS)
+    assert tuple(guessed) == segmentation.names(ORGANS, distances=False)
+    for index, organ in enumerate(ORGANS, start=1):
+        filled = case_scores(truth, np.full_like(truth, index), ORGANS, distances=False)
+        for kind in ("iou", "dice"):
+            expected = filled[f"{kind}_{organ}"] if index < 3 else math.nan  # two organs are not there
+            assert guessed[f"{kind}_{organ}"] == pytest.approx(expected, nan_ok=True)
 
 
 def test_means_are_over_the_cases_that_count() -> None:
