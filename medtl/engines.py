@@ -16,6 +16,8 @@ from medtl.errors import MedtlError, UsageError
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 NAMED_IMAGES = 8  # of a bad batch, in the message
 
+Tensors = list[Tensor] | tuple[Tensor, ...]
+
 
 def precision(device: str | torch.device, wanted: str = "auto") -> str:
     """fp32, bf16 or fp16; "auto" is bf16 on a GPU that computes in it, otherwise fp32.
@@ -63,12 +65,41 @@ def fast_kernels(deterministic: bool = False) -> None:
     torch.backends.cudnn.benchmark = not deterministic
 
 
+def synchronised(network: nn.Module, wanted: bool = True) -> nn.Module:
+    """The same network, where ``wanted`` with batch norm that takes its statistics over the images of all processes.
+
+    Names and values of the state dict stay. Call it before anything is hooked to the network or copies it: its batch
+    norm layers are replaced.
+    """
+    return nn.SyncBatchNorm.convert_sync_batchnorm(network) if wanted else network
+
+
+def steps_an_epoch(batches: int, accumulate: int = 1) -> int:
+    """Steps of the optimiser in an epoch of so many batches (of one process): an epoch's last group may be smaller."""
+    return -(-batches // accumulate)
+
+
 def moving_average(network: nn.Module, decay: float = 0.999) -> AveragedModel:
     """An exponential moving average of a network's weights and buffers, to be given to ``training_step``; its
-    ``.module`` is what is validated and saved."""
+    ``.module`` is what is validated and saved.
+
+    It starts as the network after the first step. Then each step makes it ``decay`` of itself and ``1 - decay`` of the
+    network; whole numbers (how many batches a batch norm has seen) are copied.
+
+    Raises:
+        UsageError: a decay that is not between 0 and 1.
+    """
     if not 0 < decay < 1:
         raise UsageError(f"decay {decay}: expected a number between 0 and 1")
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    towards = get_ema_multi_avg_fn(decay)
+
+    def follow(averages: Tensors, current: Tensors, count: Tensor | int) -> None:
+        if averages[0].is_floating_point():
+            towards(averages, current, count)
+        else:
+            torch._foreach_copy_(averages, current)
+
+    return AveragedModel(network, multi_avg_fn=follow, use_buffers=True)
 
 
 def training_step(

@@ -53,6 +53,9 @@ def run_bundle(words: list[str]) -> None:
     sys.argv = ["monai.bundle", *words]
     try:
         fire.Fire(vars(monai.bundle))
+    except Exception:
+        sys.excepthook(*sys.exc_info())  # which the first line of a config sets; here nobody else would call it
+        sys.exit(1)
     finally:
         atexit._run_exitfuncs()  # a forked process leaves without
 

@@ -200,6 +200,37 @@ def test_the_moving_average_follows() -> None:
         torch.testing.assert_close(average, wanted)
 
 
+def test_the_moving_average_holds_running_statistics_and_counts() -> None:
+    net = nn.Sequential(nn.BatchNorm1d(2))
+    ema = engines.moving_average(net, 0.75)
+    means = []
+    for number in range(4):
+        net(torch.full((3, 2), 1.0 + number))
+        ema.update_parameters(net)
+        means.append(net[0].running_mean.clone())  # type: ignore[operator, union-attr]
+    expected = means[0]
+    for mean in means[1:]:
+        expected = 0.75 * expected + 0.25 * mean
+    state = ema.module.state_dict()
+    torch.testing.assert_close(state["0.running_mean"], expected)
+    assert int(state["0.num_batches_tracked"]) == 4
+
+
+def test_synchronised_batch_norm_keeps_names_values_and_parameters() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.BatchNorm2d(4), nn.ReLU()))
+    parameters, before = list(net.parameters()), {name: value.clone() for name, value in net.state_dict().items()}
+    images = torch.randn(2, 3, 5, 5)
+    expected = net.eval()(images)
+    assert engines.synchronised(net, False) is net
+    assert not any(isinstance(module, nn.SyncBatchNorm) for module in net.modules())
+    changed = engines.synchronised(net)
+    assert [type(module) for module in changed.modules()].count(nn.SyncBatchNorm) == 1
+    assert list(changed.state_dict()) == list(before)
+    assert all(torch.equal(value, before[name]) for name, value in changed.state_dict().items())
+    assert all(one is other for one, other in zip(changed.parameters(), parameters, strict=True))
+    assert torch.equal(changed(images), expected)
+
+
 def test_a_prepared_network_keeps_its_names_and_values() -> None:
     net = network()
     before = {name: value.clone() for name, value in net.state_dict().items()}

@@ -390,7 +390,7 @@ def test_folder_takes_a_positive_class_and_needs_the_runs_record_to_predict(
     words = ("--input", str(runs["tb"].data / "images"), "--weights", str(tmp_path / "alone" / "model.pt"), *CPU)
     status, printed = bundle_here(*words_for("folder", "inference"), *words, cwd=tmp_path)
     assert status == 2
-    assert "no run.json beside it names its classes; pass --classes" in last_line(printed)
+    assert "neither a run.json beside it nor a card names its classes; pass --classes" in last_line(printed)
 
 
 def test_validation_of_one_class_cannot_choose_by_auc(tmp_path: Path) -> None:

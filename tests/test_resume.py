@@ -156,16 +156,21 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_is_gone_on_from(
     assert_same(out, whole)
 
 
-def test_a_fine_tuning_that_is_told_to_stop_opens_its_test_split_in_the_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("processes", "options"), [(1, ()), (2, ("--ema", "0.9", "--mixup", "0.4", "--accumulate", "2"))]
+)
+def test_a_fine_tuning_that_is_told_to_stop_opens_its_test_split_in_the_end(
+    processes: int, options: tuple[str, ...], tmp_path: Path
+) -> None:
     listed = small_list(tmp_path / "data", "chestxray2017", CHESTXRAY2017.classes, test=6)
     whole, out = tmp_path / "whole", tmp_path / "run"
-    run = training(listed, whole, bundle="chestxray2017")
+    run = training(listed, whole, processes, *options, bundle="chestxray2017")
     assert run.wait() == 0, run.log.read_text()
-    run = training(listed, out, 1, *RESUME, bundle="chestxray2017")
+    run = training(listed, out, processes, *RESUME, *options, bundle="chestxray2017")
     assert run.until(lambda: iteration(out) >= 4), run.log.read_text()
     run.tell(signal.SIGTERM)
     assert run.wait() == 75, run.log.read_text()
-    run = training(listed, out, 1, *RESUME, bundle="chestxray2017")
+    run = training(listed, out, processes, *RESUME, *options, bundle="chestxray2017")
     assert run.wait() == 0, run.log.read_text()
     assert_same(out, whole)
     assert record(out)["test"].startswith("opened once")

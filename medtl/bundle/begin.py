@@ -11,15 +11,16 @@ import ignite.distributed as idist
 import torch
 
 from medtl import datalist
-from medtl.bundle.boundary import one_line
+from medtl.bundle import ranges
+from medtl.bundle.boundary import end_in_one_line, one_line
 from medtl.console import tell
 from medtl.data.blank import blank_images
 from medtl.data.packed import Packed
 from medtl.datalist import DataList
 from medtl.errors import UsageError
 from medtl.metrics import classification, operating_point
+from medtl.networks.state_dicts import WEIGHTS_IN_BUNDLE
 
-WHOLE_NUMBERS = {"epochs": 1, "batch_size": 1, "image_size": 32, "num_workers": 0, "seed": 0}
 BALANCES = ("none", "loss", "sampling")
 RANKING = ("auc", "average_precision")
 NAMED = 3  # of the blank images, in the warning
@@ -35,6 +36,9 @@ def processes(distributed: bool) -> int:
         handler that makes it later would wait for ever.
     """
     if distributed and not torch.distributed.is_initialized():
+        here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+        if torch.cuda.is_available() and here > gpus:
+            raise UsageError(f"torchrun --nproc_per_node {here}: this machine has {gpus} GPU(s), one a process")
         try:
             idist.initialize("nccl" if torch.cuda.is_available() else "gloo")
         except (ValueError, RuntimeError) as error:
@@ -42,6 +46,7 @@ def processes(distributed: bool) -> int:
             raise UsageError(
                 f"multi_gpu_train.json needs torchrun --nproc_per_node N -m monai.bundle run …: {first}"
             ) from None
+        end_in_one_line()  # torch has put its own hook around ours, and would swallow the line
     return idist.get_rank()
 
 
@@ -102,23 +107,32 @@ def check(listed: DataList, recipe: Mapping[str, Any], splits: Sequence[str]) ->
 @one_line
 def check_numbers(recipe: Mapping[str, Any]) -> None:
     """Refuse hyperparameters that cannot be, and a device that is not there."""
-    for name, least in WHOLE_NUMBERS.items():
-        value = recipe.get(name, least)
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise UsageError(f"--{name} {value}: expected a whole number of at least {least}")
-    rate = recipe.get("learning_rate", 1.0)
-    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < float("inf"):
-        raise UsageError(f"--learning_rate {rate}: expected a number above 0")
-    for name in ("momentum", "weight_decay", "warmup", "dropout"):
-        value = recipe.get(name, 0)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-            raise UsageError(f"--{name} {value}: expected a number from 0 to below 1")
+    ranges.check(recipe)
     world = idist.get_world_size()
     if recipe.get("batch_size", world) % world:
         raise UsageError(
             f"--batch_size {recipe['batch_size']} is shared by {world} processes and must be a multiple of that"
         )
     check_device(recipe["device"])
+    if recipe.get("sync_batchnorm") and str(recipe["device"]).startswith("cpu"):
+        # PyTorch's own message would come with the first batch, and a traceback
+        raise UsageError("--sync_batchnorm true needs GPUs: PyTorch's SyncBatchNorm does not train on a CPU")
+
+
+@one_line
+def switch(value: Any, name: str) -> bool:
+    """True or False as a command line says it, of which MONAI makes words; refuse what is neither."""
+    known = {"true": True, "false": False}
+    if str(value).lower() not in known:
+        raise UsageError(f"--{name} {value}: expected true or false")
+    return known[str(value).lower()]
+
+
+@one_line
+def no_mixup(alpha: float) -> None:
+    """Refuse mixup where images come one by one."""
+    if alpha:
+        raise UsageError(f"--mixup {alpha}: per_image.json prepares images one by one and blends none; leave one out")
 
 
 def check_device(device: str) -> None:
@@ -327,5 +341,5 @@ def required(value: str, option: str, what: str) -> str:
 
 def shipped_weights(bundle_root: str) -> str:
     """The bundle's own weights; empty where it ships none."""
-    path = Path(bundle_root) / "models" / "model.pt"
-    return str(path) if path.is_file() else ""
+    folder = Path(bundle_root) / "models"
+    return next((str(folder / name) for name in WEIGHTS_IN_BUNDLE if (folder / name).is_file()), "")

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
+import torch
+
 from medtl.console import debugging, tell
 from medtl.errors import MedtlError
 
@@ -22,7 +24,7 @@ def end_in_one_line() -> None:
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         found: BaseException | None = error
         while found is not None and not isinstance(found, MedtlError):
-            found = found.__cause__ or found.__context__
+            found = alone(found) or found.__cause__ or found.__context__
         if found is None or debugging():
             sys.__excepthook__(kind, error, trace)
         else:
@@ -31,6 +33,16 @@ def end_in_one_line() -> None:
             raise SystemExit(found.exit_status)
 
     sys.excepthook = hook
+
+
+def alone(error: BaseException) -> MedtlError | None:
+    """What to say of a process that lost the others: one of them has ended with an error of its own, and this one's
+    traceback would bury it. None for any other error."""
+    if not isinstance(error, torch.distributed.DistError) and "third_party/gloo" not in str(error):
+        return None
+    rank = os.environ.get("RANK", "?")
+    reason = str(error).strip().splitlines()[0].partition(". ")[0]
+    return MedtlError(f"process {rank} cannot go on: another one ended, and its error is the one to look at ({reason})")
 
 
 def one_line(function: Callable[P, R]) -> Callable[P, R]:
@@ -44,7 +56,8 @@ def one_line(function: Callable[P, R]) -> Callable[P, R]:
         except MedtlError as error:
             if debugging():
                 traceback.print_exc()
-            if os.environ.get("RANK", "0") == "0":  # of several processes all find the same mistake; one tells it
+            # all processes of a machine find the same mistake, and one tells it; another machine may lack the data
+            if os.environ.get("LOCAL_RANK", "0") == "0":
                 tell(f"error: {error}")
             sys.exit(error.exit_status)
 

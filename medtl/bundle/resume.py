@@ -80,7 +80,8 @@ def open_run(output_dir: str, resume: str, record: RunRecord) -> str:
         The checkpoint; empty for a new run.
 
     Raises:
-        UsageError: the folder holds another run, one that was begun differently, or one that still runs.
+        UsageError: the folder holds another run, one that was begun differently, or one that still runs; or this
+            process does not see what the first one wrote there.
         MedtlError: no checkpoint is whole.
     """
     begin.check_name(output_dir)
@@ -96,6 +97,11 @@ def open_run(output_dir: str, resume: str, record: RunRecord) -> str:
         raise decision.error
     if decision.finished:
         sys.exit(0)
+    if not _lock_of(Path(output_dir)).exists():
+        raise UsageError(
+            f"--output_dir {output_dir} is not the folder that the first process writes: several machines need a "
+            "shared one, under the same path"
+        )
     if decision.before is None:
         record.open(output_dir)
     else:
@@ -206,12 +212,16 @@ def _locked(folder: Path, timeout: float) -> FileLock:
         UsageError: somebody holds it for as many seconds.
     """
     (folder / "checkpoints").mkdir(exist_ok=True)
-    lock = FileLock(folder / "checkpoints" / ".lock")
+    lock = FileLock(_lock_of(folder))
     try:
         lock.acquire(timeout=timeout)
     except Timeout:
         raise UsageError(f"--output_dir {folder}: another process trains there") from None
     return lock
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder / "checkpoints" / ".lock"
 
 
 def _record(folder: Path) -> dict[str, Any]:

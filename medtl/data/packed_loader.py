@@ -10,7 +10,7 @@ from torch import Tensor
 
 from medtl.data.packed import Packed
 from medtl.errors import MedtlError, UsageError
-from medtl.transforms.batch import Mixup
+from medtl.transforms.mixup import Mixup, running_shares
 
 RESIDENT = ("auto", "never", "always")
 SHARE_OF_FREE_MEMORY = 0.4  # of a GPU, that the images may take; activations need the rest
@@ -40,7 +40,7 @@ class PackedLoader:
         drop_last: leave out a last batch that is not full.
         rank, world_size: of this process and how many there are.
         transform: (uint8 images, index, epoch) to the network's images; None leaves them as they are.
-        mixup: blends images and labels; needs a transform.
+        mixup: blends images and labels, with partners drawn by ``weights`` as the images are; needs a transform.
         resident: "auto", "never" or "always" in the device's memory (for a CPU: "always" reads the file into memory,
             anything else maps it).
         weights: chance of each image (n,), up to a factor, in draws with replacement; an epoch has as many draws as
@@ -90,6 +90,7 @@ class PackedLoader:
         self._goes_on = False  # the next iteration starts at the position, not with a new epoch
         self._on_device: Tensor | None = None
         self._labels = packed.labels
+        self._shares: dict[torch.device, Tensor] = {}
         self._stream: Any = None
 
     def __len__(self) -> int:
@@ -185,7 +186,13 @@ class PackedLoader:
         """The images of a batch, with mixup followed by their partners."""
         if self.mixup is None:
             return index
-        return torch.cat((index, self.mixup.partners(index, epoch, len(self.dataset))[0]))
+        return torch.cat((index, self.mixup.partners(index, epoch, self._drawn(index.device))[0]))
+
+    def _drawn(self, device: torch.device) -> Tensor:
+        """What mixup draws partners by, kept on each device that asks: a copy for each batch would wait for it."""
+        if device not in self._shares:
+            self._shares[device] = running_shares(len(self.dataset), self.weights).to(device)
+        return self._shares[device]
 
     def _batch(self, images: Tensor, index: Tensor, epoch: int) -> dict[str, Tensor]:
         label = self._labels.index_select(0, index)
@@ -193,7 +200,7 @@ class PackedLoader:
             return {"image": images, "label": label, "index": index}
         image = self.transform(images[: len(index)], index, epoch)
         if self.mixup is not None:
-            partner, weight = self.mixup.partners(index, epoch, len(self.dataset))
+            partner, weight = self.mixup.partners(index, epoch, self._drawn(index.device))
             other = self.transform(images[len(index) :], partner, epoch)
             image = self.mixup.blend(image, other, weight)
             soft = self.mixup.soft(self._labels.index_select(0, partner))

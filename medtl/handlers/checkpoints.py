@@ -184,7 +184,7 @@ class KeepCheckpoints:
         # an epoch in which it was saved is begun again by the engine, which counts it then
         engine.state.epoch = state["iteration"] // state["epoch_length"]
         if self.best is not None and self.best.best_epoch:
-            self._rewrite(self.best, state["network"])
+            self._rewrite(self.best, state)
         set_random_state(state["random"][idist.get_rank()])
         if idist.get_rank() == 0:
             self._forget_later()
@@ -196,15 +196,20 @@ class KeepCheckpoints:
                 return
             checkpoint.remove(path)
 
-    def _rewrite(self, best: KeepBest, network: Mapping[str, Any]) -> None:
+    def _rewrite(self, best: KeepBest, state: Mapping[str, Any]) -> None:
         """Make model.pt and its predictions those of the best epoch up to now: the run may have got further before it
         died."""
         path = self.folder / checkpoint.name_of(best.best_epoch, None)
         if path.name == Path(self.resume_from).name:
             best.write()
         elif not checkpoint.problem_of(path):
-            self.parts["network"].load_state_dict(checkpoint.read(path)["network"])
+            self._fill(checkpoint.read(path))
             best.write()
-            self.parts["network"].load_state_dict(dict(network))
+            self._fill(state)
         elif not (self.folder.parent / "model.pt").is_file():
             raise MedtlError(f"{path}, the checkpoint of the best epoch, is not whole, and model.pt is missing")
+
+    def _fill(self, state: Mapping[str, Any]) -> None:
+        """Put the weights of a checkpoint into the network and, where there is one, its moving average."""
+        for name in self.parts.keys() & {"network", "step"}:
+            self.parts[name].load_state_dict(state[name])

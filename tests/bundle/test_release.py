@@ -329,11 +329,14 @@ def test_a_trained_run_predicts_the_same_after_its_release(tmp_path: Path) -> No
     listed = small_list(tmp_path / "data")
     words = ("--dataset_dir", str(listed.folder), "--output_dir", str(tmp_path / "run"), *CPU)
     small = ("--epochs", "1", "--image_size", "32", "--batch_size", "3", "--dropout", "0.3")
+    options = {"ema": 0.5, "mixup": 0.4, "accumulate": 2}
     train = config("train", folder=ROOT / "bundles" / "folder")
-    status, printed = bundle("run", "--config_file", train, *words, *small)
+    told = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    status, printed = bundle("run", "--config_file", train, *words, *small, *told)
     assert status == 0, printed
     done = release(tmp_path / "run", tmp_path / "released")
     assert done.card.source["name"] == "folder"
+    assert {name: done.card.recipe[name] for name in options} == options
     assert (
         done.card.metrics["val_accuracy"] == json.loads((tmp_path / "run" / "metrics.json").read_text())["val_accuracy"]
     )

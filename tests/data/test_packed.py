@@ -23,7 +23,8 @@ from medtl.data.packed_loader import PackedLoader
 from medtl.datalist import DataList, file_hash
 from medtl.errors import MedtlError, UsageError
 from medtl.transforms import LoadPictured
-from medtl.transforms.batch import BatchTransform, Mixup
+from medtl.transforms.batch import BatchTransform
+from medtl.transforms.mixup import Mixup
 
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 SIZES = [(40, 56), (33, 33), (64, 20), (48, 48), (224, 97), (31, 200), (20, 20)]

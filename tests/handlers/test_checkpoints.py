@@ -10,7 +10,7 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
-from monai.handlers import LrScheduleHandler, ValidationHandler
+from monai.handlers import ValidationHandler
 from resume_runs import differences
 from torch import nn
 
@@ -24,6 +24,7 @@ from medtl.handlers.checkpoints import KeepCheckpoints
 from medtl.handlers.history import KeepHistory
 from medtl.handlers.random_state import random_state, set_random_state
 from medtl.handlers.results import KeepBest
+from medtl.handlers.schedule import StepSchedule
 from medtl.metrics.ignite import ClassificationScores
 from medtl.transforms.batch import BatchTransform
 from medtl.writers import checkpoint
@@ -58,12 +59,13 @@ def training(
         packed(IMAGES, 0), 4, shuffle=True, seed=1, drop_last=True, transform=BatchTransform(seed=2)
     )
     names = [f"{place}.png" for place in range(IMAGES)]
-    step = engines.training_step(accumulate=accumulate, ema=engines.moving_average(network, 0.5), names=names)
-    best = KeepBest(network, str(folder), "val_accuracy", listed())
+    average = engines.moving_average(network, 0.5)
+    step = engines.training_step(accumulate=accumulate, ema=average, names=names)
+    best = KeepBest(average.module, str(folder), "val_accuracy", listed())
     evaluator = SupervisedEvaluator(
         device="cpu",
         val_data_loader=PackedLoader(packed(9, 1), 4, transform=BatchTransform(flip=0, rotate=0, scale=0, translate=0)),
-        network=network,
+        network=average.module,
         val_handlers=[ClassificationScores("val"), best],
         decollate=False,
     )
@@ -80,7 +82,7 @@ def training(
         train_handlers=[
             ValidationHandler(1, evaluator),
             history,
-            LrScheduleHandler(scheduler, print_lr=False, epoch_level=False),
+            StepSchedule(scheduler, step),
             kept,
         ],
         iteration_update=step,

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from monai.transforms import Affine, Flip
-from scipy import ndimage, stats
+from scipy import ndimage
 
 from medtl.errors import UsageError
 from medtl.transforms import batch as rules
-from medtl.transforms.batch import COLUMNS, BatchTransform, Mixup, normalisation, sampling_grid
+from medtl.transforms.batch import COLUMNS, BatchTransform, normalisation, sampling_grid
 from medtl.transforms.counter import random_bits, uniform
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
@@ -173,19 +173,6 @@ def test_flips_and_ranges_are_those_asked_for() -> None:
     assert 1.095 < float(zoom.max()) <= 1.1
     angle = torch.atan2(matrices[:, 1, 0].abs(), matrices[:, 0, 0].abs())
     assert 0.145 < float(angle.max()) <= 0.1501
-
-
-def test_mixup_weights_follow_the_beta_distribution() -> None:
-    partner, weight = Mixup(3, alpha=0.3).partners(torch.arange(5000), 0, 50)
-    assert stats.kstest(weight.numpy(), stats.beta(0.3, 0.3).cdf).statistic < 0.03
-    assert stats.chisquare(np.bincount(partner.numpy(), minlength=50)).pvalue > 1e-4
-
-
-def test_mixup_takes_multi_hot_labels() -> None:
-    mixup = Mixup(3)
-    labels = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
-    blended = mixup.blend(mixup.soft(labels), mixup.soft(labels.flip(0)), torch.tensor([0.75, 0.5]))
-    assert blended.tolist() == [[0.75, 0.25, 0.75], [0.5, 0.5, 0.5]]
 
 
 @pytest.mark.parametrize(
