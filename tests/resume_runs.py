@@ -22,7 +22,9 @@ from medtl.datalist import DataList
 
 PRELOADED = ["monai.bundle", "monai.engines", "monai.handlers", "torch.utils.tensorboard", "medtl.handlers.checkpoints"]
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload([*PRELOADED, "medtl.bundle.resume", "fire"])
+OWN = ["medtl.bundle.resume", "medtl.handlers.segmentation", "fire"]
+COMPILER = "torch._dynamo"  # which every optimiser loads, for seconds
+CONTEXT.set_forkserver_preload([*PRELOADED, *OWN, COMPILER])
 SECONDS = 240.0
 
 

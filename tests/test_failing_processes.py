@@ -6,11 +6,13 @@ import resource
 from pathlib import Path
 
 import pytest
+import torch
 from bundle_runs import ROOT, config
 from fine_tune_lists import CLASSES, some_list
 from resume_runs import Run, run_bundle
 
 from medtl import datalist
+from medtl.bundle import begin
 from medtl.bundle.boundary import alone
 from medtl.writers import checkpoint
 
@@ -95,6 +97,18 @@ def test_what_another_machine_lacks_is_told(listed: str, out: str, expected: str
     lines = ended(Run(what, tmp_path / "log", 2))
     assert sum(line.startswith(expected) for line in lines) == 1, lines
     assert not list(tmp_path.rglob("model.pt"))
+
+
+def test_more_processes_than_gpus_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    with pytest.raises(SystemExit) as left:
+        begin.processes(True)
+    assert left.value.code == 2
+    assert capsys.readouterr().err == "error: torchrun --nproc_per_node 4: this machine has 2 GPU(s), one a process\n"
 
 
 def test_only_a_lost_connection_is_taken_for_one() -> None:
