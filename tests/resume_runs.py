@@ -2,6 +2,8 @@
 
 import atexit
 import contextlib
+import functools
+import json
 import multiprocessing
 import os
 import random
@@ -14,11 +16,13 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from bundle_runs import draw
 
 from medtl import datalist
 from medtl.datalist import DataList
+from medtl.writers import checkpoint
 
 PRELOADED = ["monai.bundle", "monai.engines", "monai.handlers", "torch.utils.tensorboard", "medtl.handlers.checkpoints"]
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -77,7 +81,7 @@ class Run:
     """Something that runs in one process or several.
 
     Args:
-        what: is called in each; a partial of a function that can be imported.
+        what: is called in each; a partial of a function that a new process can import, which it cannot from a test.
         log: all it prints is appended there.
         processes: that find each other as torchrun's do.
     """
@@ -122,6 +126,31 @@ class Run:
                 return True
             time.sleep(0.0005)
         return condition()
+
+
+def record(run: Path) -> dict:
+    """run.json."""
+    return json.loads((run / "run.json").read_text())
+
+
+def iteration(out: Path) -> int:
+    """Of the newest checkpoint."""
+    return max(
+        (checkpoint.facts(path).get("iteration", 0) for path in checkpoint.found(out / "checkpoints")), default=0
+    )
+
+
+def undisturbed_runs(training: Callable[[Path, int], Run], folders: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """Gives, for a number of processes, the folder of a run that nobody disturbed; trained when first asked for."""
+
+    @functools.cache
+    def trained(processes: int) -> Path:
+        out = folders.mktemp("undisturbed") / "run"
+        run = training(out, processes)
+        assert run.wait() == 0, run.log.read_text()
+        return out
+
+    return trained
 
 
 def leaves(value: object, name: str = "") -> dict[str, object]:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from bundle_runs import ROOT, config, rows
 from chaos_lists import small_list
-from resume_runs import Run, differences, run_bundle
+from resume_runs import Run, differences, iteration, record, run_bundle, undisturbed_runs
 
 from medtl.writers import checkpoint
 
@@ -36,17 +36,6 @@ def started(names: tuple[str, ...], data: Path, out: Path, processes: int, *word
 def training(data: Path, out: Path, processes: int, *words: str) -> Run:
     names = ("train", "multi_gpu_train") if processes > 1 else ("train",)
     return started(names, data, out, processes, *SMALL, "--learning_rate", "0.003", *words)
-
-
-def record(run: Path) -> dict:
-    """run.json."""
-    return json.loads((run / "run.json").read_text())
-
-
-def iteration(out: Path) -> int:
-    """Of the newest checkpoint."""
-    listed = checkpoint.found(out / "checkpoints")
-    return max((checkpoint.facts(path).get("iteration", 0) for path in listed), default=0)
 
 
 def assert_same(run: Path, whole: Path) -> None:
@@ -72,16 +61,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """The folder of a run of so many processes that nobody disturbed."""
-
-    @functools.cache
-    def trained(processes: int) -> Path:
-        out = tmp_path_factory.mktemp("undisturbed") / "run"
-        run = training(data, out, processes)
-        assert run.wait() == 0, run.log.read_text()
-        return out
-
-    return trained
+    return undisturbed_runs(functools.partial(training, data), tmp_path_factory)
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -1,14 +1,14 @@
 """Of several processes one fails: the job ends, with that one's error in one line and nobody waiting for ever."""
 
 import functools
-import os
 import resource
 from pathlib import Path
 
 import pytest
 import torch
-from bundle_runs import ROOT, config
+from bundle_runs import ROOT, config, draw
 from fine_tune_lists import CLASSES, some_list
+from rank_work import on_two_machines
 from resume_runs import Run, run_bundle
 
 from medtl import datalist
@@ -53,8 +53,11 @@ def test_a_picture_that_one_process_cannot_read_ends_both(data: Path, tmp_path: 
     assert len(told) == 2
 
 
-def test_a_packed_picture_that_is_damaged_is_named(data: Path, tmp_path: Path) -> None:
+def test_a_missing_picture_is_named_where_they_are_packed(tmp_path: Path) -> None:
     copy = some_list(tmp_path / "data", CLASSES["tb"])
+    listed = datalist.read(copy)
+    listed.training[3] = draw(copy, "training03.png", 1, 31)  # unlike any that a test before this one has packed
+    datalist.write(listed, copy)
     (copy / "images" / "training03.png").unlink()
     what = functools.partial(run_bundle, words(str(copy), str(tmp_path / "run")))
     told = ended(Run(what, tmp_path / "log", 2))
@@ -72,14 +75,6 @@ def test_a_full_disk_of_the_process_that_writes_ends_both(data: Path, tmp_path: 
     told = ended(run)
     assert any("File too large" in line and str(out) in line for line in told)
     assert checkpoint.problem_of(checkpoint.found(out / "checkpoints")[0]) == ""
-
-
-def on_two_machines(told: list[str], first: Path, second: Path) -> None:
-    """The second process runs elsewhere, and is the first of its machine."""
-    if os.environ["RANK"] == "1":
-        os.environ["LOCAL_RANK"] = "0"
-    os.chdir(first if os.environ["RANK"] == "0" else second)
-    run_bundle(told)
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from bundle_runs import ROOT, config
-from resume_runs import Run, differences, run_bundle, small_list
+from rank_work import SIZES, evaluate_sizes
+from resume_runs import Run, differences, iteration, record, run_bundle, small_list, undisturbed_runs
 
 from medtl.cards import CHESTXRAY2017, CPMID
 from medtl.writers import checkpoint
@@ -22,7 +22,6 @@ SMALL = ["--epochs", "3", "--image_size", "32", "--batch_size", "10", "--num_wor
 RESUME = ["--resume", "auto"]
 SAVING = [*RESUME, "--save_interval", "0"]  # after each batch
 TABLES = ("predictions.csv", "metrics.json", "history.csv")
-SIZES = (4, 5, 7, 31)
 
 
 def training(data: Path, out: Path, processes: int = 1, *more: str, bundle: str = "cpmid_resnet18") -> Run:
@@ -32,18 +31,6 @@ def training(data: Path, out: Path, processes: int = 1, *more: str, bundle: str 
     where = ["--dataset_dir", str(data), "--output_dir", str(out), "--learning_rate", "0.01"]
     words = ["run", "--config_file", file, *where, *SMALL, *more]
     return Run(functools.partial(run_bundle, words), out.with_suffix(".log"), processes)
-
-
-def record(run: Path) -> dict:
-    """run.json."""
-    return json.loads((run / "run.json").read_text())
-
-
-def iteration(out: Path) -> int:
-    """Of the newest checkpoint."""
-    return max(
-        (checkpoint.facts(path).get("iteration", 0) for path in checkpoint.found(out / "checkpoints")), default=0
-    )
 
 
 def assert_same(run: Path, whole: Path) -> None:
@@ -65,16 +52,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """The folder of a run of so many processes that nobody disturbed."""
-
-    @functools.cache
-    def trained(processes: int) -> Path:
-        out = tmp_path_factory.mktemp("undisturbed") / "run"
-        run = training(data, out, processes)
-        assert run.wait() == 0, run.log.read_text()
-        return out
-
-    return trained
+    return undisturbed_runs(functools.partial(training, data), tmp_path_factory)
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -174,45 +152,6 @@ def test_a_fine_tuning_that_is_told_to_stop_opens_its_test_split_in_the_end(
     assert run.wait() == 0, run.log.read_text()
     assert_same(out, whole)
     assert record(out)["test"].startswith("opened once")
-
-
-def evaluate_sizes(folder: Path) -> None:
-    """Metrics of one network on sets of several sizes, written by each process."""
-    import ignite.distributed as idist
-    from monai.engines import SupervisedEvaluator
-
-    from medtl.data.packed import Packed
-    from medtl.data.packed_loader import PackedLoader
-    from medtl.metrics.ignite import ClassificationScores
-    from medtl.transforms.batch import normalisation
-
-    world = 2 if "two" in folder.name else 1
-    if world > 1:
-        idist.initialize("gloo")
-    torch.manual_seed(3)
-    network = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 3)
-    )
-    for size in SIZES:
-        draws = np.random.default_rng(size)
-        labels = torch.from_numpy(np.arange(size) % 3)
-        images = draws.integers(0, 256, (size, 1, 8, 8), dtype=np.uint8)
-        loader = PackedLoader(
-            Packed(images, labels), 3, rank=idist.get_rank(), world_size=world, transform=normalisation()
-        )
-        evaluator = SupervisedEvaluator(
-            device="cpu",
-            val_data_loader=loader,
-            network=network,
-            val_handlers=[ClassificationScores("val")],
-            decollate=False,
-        )
-        evaluator.run()
-        assert evaluator.state.predictions.index.tolist() == list(range(size))
-        (folder / f"{size}_{idist.get_rank()}.json").write_text(json.dumps(evaluator.state.metrics))
-    if world > 1:
-        idist.barrier()  # who leaves first takes the others' connections along
-        idist.finalize()
 
 
 def test_one_and_two_processes_measure_the_same(tmp_path: Path) -> None:
