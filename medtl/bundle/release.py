@@ -68,13 +68,7 @@ def release(run_folder: Path, out: Path, *, as_zip: bool = False, half: bool = F
     run = read_run(run_folder)
     if half and is_segmentation(run):
         raise UsageError("--half: a segmentation's TorchScript model computes in float32; release it without --half")
-    card = card_of(run, folder.name)
-    state = weights_of(run, card)
-    difference = None
-    if half:
-        full, state = state, {name: halved(name, tensor) for name, tensor in state.items()}
-        card = replace(card, dtype="float16")
-        difference = largest_difference(card, full, state)
+    card, state, difference = described(run, folder.name, half)
     with replacing_folder(folder) as part:
         card = _write(part, run, card, state)
         if archive:
@@ -91,6 +85,20 @@ def _check_place(folder: Path, archive: Path | None, out: Path) -> None:
         raise UsageError(f"--out {out} is not an empty folder; nothing was written")
     if archive and archive.exists():
         raise UsageError(f"--zip would write over {archive}; nothing was written")
+
+
+def described(run: FinishedRun, name: str, half: bool) -> tuple[WeightsCard, StateDict, float | None]:
+    """A run's card and weights as they are stored, and, of half precision, the largest change of a logit.
+
+    Raises:
+        UsageError: a number is too large for half precision. MedtlError: the weights are not those of the network.
+    """
+    card = card_of(run, name)
+    state = _weights(run, card)
+    if not half:
+        return card, state, None
+    small = {key: _halved(key, tensor) for key, tensor in state.items()}
+    return replace(card, dtype="float16"), small, _largest_difference(card, state, small)
 
 
 def card_of(run: FinishedRun, name: str) -> WeightsCard:
@@ -141,7 +149,7 @@ def _plain(version: str) -> str:
     return match[0] if match else version
 
 
-def weights_of(run: FinishedRun, card: WeightsCard) -> StateDict:
+def _weights(run: FinishedRun, card: WeightsCard) -> StateDict:
     """The run's weights, if they are those of the released network.
 
     Raises:
@@ -168,7 +176,7 @@ def _network(card: WeightsCard) -> torch.nn.Module:
     return network
 
 
-def halved(name: str, tensor: torch.Tensor) -> torch.Tensor:
+def _halved(name: str, tensor: torch.Tensor) -> torch.Tensor:
     """float16, unless the numbers are counts.
 
     Raises:
@@ -182,7 +190,7 @@ def halved(name: str, tensor: torch.Tensor) -> torch.Tensor:
     return small
 
 
-def largest_difference(card: WeightsCard, full: StateDict, small: StateDict) -> float:
+def _largest_difference(card: WeightsCard, full: StateDict, small: StateDict) -> float:
     """The largest change of a logit, on random pictures of the network's value range."""
     network = _network(card).eval()
     what, (low, high) = card.architecture, card.input.value_range

@@ -87,7 +87,6 @@ def readme(card: WeightsCard) -> str:
     sizes = ", ".join(f"{count:,} {split}" for split, count in card.data["entries"].items())
     grey = "as RGB" if pixels.file_channels == 3 else f"as grey, repeated to {what.in_channels} channels"
     rounded = ", rounded to whole grey values" if pixels.rounded else ""
-    start = card.start.get("init", "not recorded")
     run = "python -m monai.bundle run --config_file configs"
     trace = " --use_trace true" if what.backbone in GIVES_TUPLE else ""
     count = "out_channels" if what.backbone == "densenet121" else "num_classes"
@@ -108,13 +107,7 @@ def readme(card: WeightsCard) -> str:
         f"| trained on | {'PHANTOMS: the built-in sample of ' if card.data['sample'] else ''}{cell(card.data['name'])}"
         f" ({sizes}) |",
         *_training_images(card),
-        f"| started from | {cell(str(start))} |",
-        f"| trained by | {card.source['name']} {card.source['version']}, seed {card.seed} |",
-        f"| recipe | {', '.join(f'{key} {cell(str(value))}' for key, value in card.recipe.items())} |",
-        f"| software | {', '.join(f'{key} {value}' for key, value in card.versions.items())} |",
-        f"| stored as | {card.dtype} |",
-        f"| licence | {cell(card.licence)} |",
-        f"| cite | {cell(card.citation)} |",
+        *origin(card),
         "",
         f"{card.intended_use}",
         "",
@@ -168,6 +161,19 @@ def measured(metrics: Mapping[str, float]) -> list[str]:
         interval = f"{low:.3f} to {high:.3f}" if low is not None and high is not None else ""
         rows.append(f"| {name} | {value:.3f} | {interval} |")
     return rows
+
+
+def origin(card: WeightsCard) -> list[str]:
+    """The rows of how weights came to be and who may use them."""
+    return [
+        f"| started from | {cell(str(card.start.get('init', 'not recorded')))} |",
+        f"| trained by | {card.source['name']} {card.source['version']}, seed {card.seed} |",
+        f"| recipe | {', '.join(f'{key} {cell(str(value))}' for key, value in card.recipe.items())} |",
+        f"| software | {', '.join(f'{key} {value}' for key, value in card.versions.items())} |",
+        f"| stored as | {card.dtype} |",
+        f"| licence | {cell(card.licence)} |",
+        f"| cite | {cell(card.citation)} |",
+    ]
 
 
 def _training_images(card: WeightsCard) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from medtl.bundle import release_docs
-from medtl.bundle.release_docs import cell, measured, numbers, warning
+from medtl.bundle.release_docs import cell, measured, numbers, origin, warning
 from medtl.bundle.stock_parts import Config
 from medtl.cards import SegmentationArchitecture, VolumeContract, WeightsCard
 
@@ -78,13 +78,7 @@ def readme(card: WeightsCard) -> str:
         f"{', the largest piece of each organ kept' if largest else ''}; on the volume's axes, with its affine |",
         f"| trained on | {'PHANTOMS: the built-in sample of ' if card.data['sample'] else ''}{cell(card.data['name'])}"
         f" ({sizes} slices) |",
-        f"| started from | {cell(str(card.start.get('init', 'not recorded')))} |",
-        f"| trained by | {card.source['name']} {card.source['version']}, seed {card.seed} |",
-        f"| recipe | {', '.join(f'{key} {cell(str(value))}' for key, value in card.recipe.items())} |",
-        f"| software | {', '.join(f'{key} {value}' for key, value in card.versions.items())} |",
-        f"| stored as | {card.dtype} |",
-        f"| licence | {cell(card.licence)} |",
-        f"| cite | {cell(card.citation)} |",
+        *origin(card),
         "",
         card.intended_use,
         "",

@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from medtl.bundle.finished import is_segmentation, read_run
-from medtl.bundle.release import Released, card_of, halved, largest_difference, weights_of
+from medtl.bundle.release import Released, described
 from medtl.bundle.unpack import CARD, SUMS
 from medtl.datalist import file_hash
 from medtl.errors import UsageError
@@ -39,12 +39,7 @@ def ship(run_folder: Path, bundle: Path, *, half: bool = False) -> Released:
         raise UsageError(f"--into {bundle} is a released bundle, which stays as it is; release into a new one by --out")
     if is_segmentation(run):
         raise UsageError("--into: a segmentation is released by --out alone, with its TorchScript")
-    card = card_of(run, str(name))
-    state = weights_of(run, card)
-    difference = None
-    if half:
-        full, state = state, {key: halved(key, tensor) for key, tensor in state.items()}
-        card, difference = replace(card, dtype="float16"), largest_difference(card, full, state)
+    card, state, difference = described(run, str(name), half)
     with replacing(folder / WEIGHTS) as part:
         save_file(state, part, metadata={"format": "pt"})
         part.chmod(0o644)  # safetensors makes files that only their owner reads
