@@ -46,9 +46,12 @@ def some_list(folder: Path, classes: tuple[str, ...] = CPMID.classes, label: obj
         (("--batch-sise=3",), "--batch_sise 3: train.json has no id of that name; did you mean --batch_size?"),
         (("--train#trainer#max_epoch", "3"), "did you mean --train#trainer#max_epochs?"),
         (("--qqq", "3"), "its ids stand at the top of the file"),
+        (("--compile", "false"), "--compile false: expected True or False, spelt so"),
+        (("--debug=no",), "--debug no: expected True or False, spelt so"),
+        (("--train#dataloader#shuffle", "false"), "--train#dataloader#shuffle false: expected True or False"),
     ],
 )
-def test_misspelt_override_is_refused_with_a_suggestion(run: Command, words: tuple[str, ...], expected: str) -> None:
+def test_misspelt_override_is_refused(run: Command, words: tuple[str, ...], expected: str) -> None:
     status, line = run("run", "--config_file", config("train"), *words)
     assert status == 2
     assert expected in line

@@ -156,8 +156,8 @@ def alone() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ("true", "error: --sync_batchnorm true needs GPUs: PyTorch's SyncBatchNorm does not train on a CPU"),
-        ("maybe", "error: --sync_batchnorm maybe: expected true or false"),
+        ("True", "error: --sync_batchnorm True needs GPUs: PyTorch's SyncBatchNorm does not train on a CPU"),
+        ("maybe", "error: --sync_batchnorm maybe: expected True or False, spelt so"),
     ],
 )
 def test_batch_norm_is_not_synchronised_on_cpus(value: str, expected: str, data: Path, tmp_path: Path) -> None:

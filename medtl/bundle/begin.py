@@ -116,16 +116,7 @@ def check_numbers(recipe: Mapping[str, Any]) -> None:
     check_device(recipe["device"])
     if recipe.get("sync_batchnorm") and str(recipe["device"]).startswith("cpu"):
         # PyTorch's own message would come with the first batch, and a traceback
-        raise UsageError("--sync_batchnorm true needs GPUs: PyTorch's SyncBatchNorm does not train on a CPU")
-
-
-@one_line
-def switch(value: Any, name: str) -> bool:
-    """True or False as a command line says it, of which MONAI makes words; refuse what is neither."""
-    known = {"true": True, "false": False}
-    if str(value).lower() not in known:
-        raise UsageError(f"--{name} {value}: expected true or false")
-    return known[str(value).lower()]
+        raise UsageError("--sync_batchnorm True needs GPUs: PyTorch's SyncBatchNorm does not train on a CPU")
 
 
 @one_line

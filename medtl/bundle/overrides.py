@@ -71,8 +71,8 @@ def _paths(value: str) -> tuple[Path, ...]:
 
 @one_line
 def refuse_unknown(argv: Sequence[str] | None = None) -> None:
-    """Leave with status 2 and a suggestion when an override names no id of the config; do nothing outside a run of
-    config files.
+    """Leave with status 2 and a suggestion when an override names no id of the config, or gives a switch a word; do
+    nothing outside a run of config files.
 
     Nested ids (``train#trainer#max_epochs``, or with ``::``) are looked up as MONAI does.
     """
@@ -88,12 +88,22 @@ def refuse_unknown(argv: Sequence[str] | None = None) -> None:
     if line.tracking is not None:  # MONAI adds the ids of a tracking file after it has read the overrides
         parser.update({**line.tracking["configs"], **parser.config})
     for name, value in line.overrides.items():
-        if name.replace("::", "#") not in parser:
+        id_of_config = name.replace("::", "#")
+        if id_of_config in parser:
+            _check_switch(name, value, parser[id_of_config])
+        else:
             nested = "#" in name or "::" in name
             ids = [id_ for id_ in known_ids(parser.config) if ("#" in id_) == nested]
-            close = closest(name.replace("::", "#"), ids)
+            close = closest(id_of_config, ids)
             hint = f"did you mean --{close}?" if close else "its ids stand at the top of the file"
             raise UsageError(f"--{name} {value}: {line.config_files[-1].name} has no id of that name; {hint}")
+
+
+def _check_switch(name: str, value: str, default: Any) -> None:
+    """Refuse ``--compile false``: python-fire leaves it the word "false", which counts as true."""
+    bare = not value or re.match("--?[A-Za-z_]", value)  # an id alone means True
+    if isinstance(default, bool) and not bare and value not in ("True", "False") and value[0] not in "$@%":
+        raise UsageError(f"--{name} {value}: expected True or False, spelt so")
 
 
 def known_ids(config: Any, prefix: str = "") -> list[str]:
