@@ -128,6 +128,14 @@ class Run:
         return condition()
 
 
+def together(*words: str, log: Path) -> tuple[int, str]:
+    """``python -m monai.bundle WORDS`` in two processes, without torchrun and what three starts of Python take: exit
+    status (of the one that failed, if one did) and all that was printed."""
+    run = Run(functools.partial(run_bundle, list(words)), log, 2)
+    run.wait()
+    return next((process.exitcode for process in run.processes if process.exitcode), 0), log.read_text()
+
+
 def record(run: Path) -> dict:
     """run.json."""
     return json.loads((run / "run.json").read_text())

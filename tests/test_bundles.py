@@ -13,6 +13,7 @@ from bundle_runs import BUNDLE, CPU, PROBABILITIES, SMALL, bundle, bundle_here, 
 from monai.bundle import ConfigParser
 from PIL import Image
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+from resume_runs import together
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from medtl import datalist
@@ -155,7 +156,7 @@ def test_two_processes_and_one_give_the_same_numbers(
     words = ("--dataset_dir", str(small_list), "--weights", str(trained[0] / "model.pt"), "--split", "test", *SMALL)
     out = ("--output_dir", str(tmp_path / "2"))
     names = config("train", "multi_gpu_train", "evaluate")
-    status, printed = bundle("run", "--config_file", names, *words, *out, processes=2)
+    status, printed = together("run", "--config_file", names, *words, *out, log=tmp_path / "log")
     assert status == 0, printed
     out = ("--output_dir", str(tmp_path / "1"))
     status, printed = bundle_here("run", "--config_file", config("train", "evaluate"), *words, *out)

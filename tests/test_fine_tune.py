@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bundle_runs import CPU, ROOT, bundle, bundle_here, config, last_line, rows
+from bundle_runs import CPU, ROOT, bundle_here, config, last_line, rows
 from fine_tune_lists import CLASSES, POSITIVE, some_list
 from monai.bundle import ConfigParser
 from numpy.typing import NDArray
 from PIL import Image
+from resume_runs import together
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
@@ -243,6 +244,8 @@ def test_another_runs_weights_fill_the_whole_trunk_which_stays_when_frozen(
     start = json.loads((tmp_path / "run" / "run.json").read_text())["start"]
     assert (start["init"], start["file"], start["coverage"]) == ("model.pt", "model.pt", 1.0)
     assert start["sha256"] == datalist.file_hash(source)
+    assert start["trained_on"] == ["made"]
+    assert printed.count("WARNING: these weights were trained on made, too: test images may be among") == 1
     before, after = (torch.load(path, weights_only=True) for path in (source, tmp_path / "run" / "model.pt"))
     assert before.keys() == after.keys()
     for name in before:
@@ -431,8 +434,8 @@ def test_pictures_that_show_nothing_are_named_and_training_goes_on(tmp_path: Pat
 def test_two_processes_train_and_open_the_test_split_once(runs: dict[str, Finished], tmp_path: Path) -> None:
     words = ("--dataset_dir", str(runs["tb"].data), *TINY[:-2], "--batch_size", "4")
     names = ("train", "multi_gpu_train")
-    status, printed = bundle(
-        *words_for("tb", *names), *words, "--output_dir", str(tmp_path / "run"), cwd=tmp_path, processes=2
+    status, printed = together(
+        *words_for("tb", *names), *words, "--output_dir", str(tmp_path / "run"), log=tmp_path / "log"
     )
     assert status == 0, printed
     assert printed.count("best epoch 1 of 1") == 1

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bundle_runs import CPU, ROOT, bundle, bundle_here, config, last_line, rows
+from bundle_runs import CPU, ROOT, bundle_here, config, last_line, rows
 from fine_tune_lists import CLASSES, SIZES, some_list
 from monai.bundle import ConfigParser
+from resume_runs import together
 
 MINI = ROOT / "bundles" / "medtl_mini_resnet18"
 MIXED = ("chexpert/Edema", "chaos/CT", "lidc/Nodule")
@@ -22,7 +23,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
     data = some_list(base / "data", MIXED, sizes={**SIZES, "training": 16, "test": 0})
     words = ("--dataset_dir", str(data), "--output_dir", str(base / "run"), *SMALL, "--learning_rate", "0.001")
     names = config("train", "multi_gpu_train", folder=MINI)
-    status, printed = bundle("run", "--config_file", names, *words, cwd=base, processes=2)
+    status, printed = together("run", "--config_file", names, *words, log=base / "log")
     assert status == 0, printed
     return data, base / "run", printed
 

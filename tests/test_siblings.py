@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from bundle_runs import PROBABILITIES, ROOT, bundle, bundle_here, config, draw, probabilities, rows
+from bundle_runs import PROBABILITIES, ROOT, bundle_here, config, draw, probabilities, rows
 from fine_tune_lists import CLASSES, POSITIVE
 from monai.bundle import ckpt_export, verify_metadata, verify_net_in_out
+from resume_runs import together
 
 from medtl import datalist
 from medtl.cards import CPMID
@@ -80,7 +81,7 @@ def test_each_trains_in_two_processes_and_one_finds_the_same(name: str, tmp_path
     small = ("--image_size", "32", "--batch_size", "8", "--num_workers", "0")  # batch norm over fewer would diverge
     words = ("--dataset_dir", str(data), "--output_dir", str(run), *small, "--epochs", "1", "--learning_rate", "1e-5")
     names = config("train", "multi_gpu_train", folder=folder)
-    status, printed = bundle("run", "--config_file", names, *words, processes=2)
+    status, printed = together("run", "--config_file", names, *words, log=tmp_path / "log")
     assert status == 0, printed
     words = ("--weights", str(run / "model.pt"), *small, "--device", "cpu", "--output_dir")
     names = config("train", "evaluate", folder=folder)

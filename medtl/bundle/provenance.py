@@ -19,6 +19,7 @@ import medtl
 from medtl import datalist
 from medtl.bundle.boundary import one_line
 from medtl.bundle.overrides import effective_config
+from medtl.console import tell
 from medtl.datalist import DataList
 from medtl.errors import UsageError
 from medtl.networks.pretrained import LoadReport
@@ -96,7 +97,7 @@ class RunRecord:
 
     @one_line
     def started_from(self, start: Start, loaded: LoadReport | None, folder: str) -> None:
-        """Add what the network started from.
+        """Add what the network started from, and say so where those weights know this data set already.
 
         Args:
             start: where the weights were found.
@@ -117,9 +118,17 @@ class RunRecord:
             "coverage": loaded.coverage if loaded else 0.0,
             "mean": list(start.mean),
             "std": list(start.std),
+            "trained_on": list(start.trained_on),
         }
-        if idist.get_rank() == 0:
-            self._write(Path(folder))
+        if idist.get_rank() > 0:
+            return
+        name = self._content["data"]["name"]
+        if name in start.trained_on:
+            tell(
+                f"WARNING: these weights were trained on {name}, too: test images may be among what they have seen;"
+                " medtl check DATA --against THEIR_DATA finds out"
+            )
+        self._write(Path(folder))
 
     def close(self, folder: Path, **outcome: Any) -> None:
         """Write run.json with status "finished", the duration and the outcome."""

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 IMAGENET = (IMAGENET_MEAN, IMAGENET_STD)
 NOT_STATED = "not stated"
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+Neighbours = list[tuple[str, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,14 @@ class Contract:
         mean, std: of the input's channels, for values 0..1.
         licence: as stated by the weights' maker, or "not stated".
         assumed: a sentence where nobody states mean and SD; empty where somebody does.
+        trained_on: names of the data sets, as data lists name themselves; of a mix also its parts. Empty where unknown.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     licence: str
     assumed: str = ""
+    trained_on: tuple[str, ...] = ()
 
 
 def contract_of(path: Path, init: str, backbone: str, option: str) -> Contract:
@@ -46,7 +49,13 @@ def contract_of(path: Path, init: str, backbone: str, option: str) -> Contract:
     Raises:
         MedtlError: such a file is there and cannot be read.
     """
-    stated, licence = _stated(path, option)
+    neighbours = _neighbours(path, option)
+    return replace(_normalised(path, init, backbone, option, neighbours), trained_on=_trained_on(neighbours, init))
+
+
+def _normalised(path: Path, init: str, backbone: str, option: str, neighbours: Neighbours) -> Contract:
+    """All but what they were trained on."""
+    stated, licence = _stated(neighbours)
     if stated is None and init in ("cpmid", "mini"):
         return Contract(*IMAGENET, licence or CPMID.licence)  # as medtl's own pretraining bundles normalise
     for source in WEIGHTS_SOURCES:
@@ -69,9 +78,20 @@ def contract_of(path: Path, init: str, backbone: str, option: str) -> Contract:
     return Contract(*IMAGENET, licence or NOT_STATED, assumed)
 
 
-def _stated(path: Path, option: str) -> tuple[Normalization | None, str]:
+def _trained_on(neighbours: Neighbours, init: str) -> tuple[str, ...]:
+    """The names of data sets in a card or a run's record; the classes of a mix begin with the names of its parts."""
+    for _, content in neighbours:
+        data = content.get("data")
+        if isinstance(data, dict) and isinstance(data.get("name"), str):
+            classes = content.get("classes") or data.get("classes") or []
+            parts = {str(name).partition("/")[0] for name in classes if "/" in str(name)}
+            return tuple(sorted({data["name"], *parts}))
+    return (init,) if init in ("imagenet", "cpmid") else ()
+
+
+def _stated(neighbours: Neighbours) -> tuple[Normalization | None, str]:
     """(mean, SD) and licence as some file states them; None and "" where none does."""
-    for name, content in _neighbours(path, option):
+    for name, content in neighbours:
         data = content.get("data")
         licence = content.get("licence") or (data.get("licence") if isinstance(data, dict) else "") or ""
         # of a bundle's card, timm's settings, a run's record
@@ -85,7 +105,7 @@ def _stated(path: Path, option: str) -> tuple[Normalization | None, str]:
     return None, ""
 
 
-def _neighbours(path: Path, option: str) -> list[tuple[str, dict[str, Any]]]:
+def _neighbours(path: Path, option: str) -> Neighbours:
     """The files that may describe weights, most specific first, as (name, content)."""
     if path.is_dir():
         return _read([path / CARD])
@@ -102,7 +122,7 @@ def _neighbours(path: Path, option: str) -> list[tuple[str, dict[str, Any]]]:
     return _read(candidates)
 
 
-def _read(paths: list[Path]) -> list[tuple[str, dict[str, Any]]]:
+def _read(paths: list[Path]) -> Neighbours:
     return [(str(path), _parsed(path.read_bytes(), str(path))) for path in paths if path.is_file()]
 
 

@@ -36,6 +36,7 @@ class Start:
         licence: of the weights; empty for random.
         sha256: of the weight file (of a zip, the zip's); empty for random.
         assumed: a sentence where nobody states the mean and SD.
+        trained_on: names of the data sets that the weights have seen, where that is known.
     """
 
     init: str
@@ -46,6 +47,7 @@ class Start:
     licence: str
     sha256: str
     assumed: str = ""
+    trained_on: tuple[str, ...] = ()
 
 
 @one_line
@@ -77,6 +79,7 @@ def resolve(init: str, backbone: str, option: str = "--init") -> Start:
         contract.licence,
         file_hash(_weights_in(path) or path),
         contract.assumed,
+        contract.trained_on,
     )
 
 

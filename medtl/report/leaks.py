@@ -14,6 +14,7 @@ def leaks(study: Study) -> Section:
     items = [_shared(runs, "patient"), _shared(runs, study.unit)]
     if study.pooled:
         items.append(_between_folds(study))
+    items.append(_seen_before(runs))
     items.append(_opened(study))
     items.append(("good", "All runs used the same data list, byte for byte."))
     paragraph = (
@@ -56,6 +57,22 @@ def _between_folds(study: Study) -> tuple[str, str]:
                     if other is not run:
                         return "bad", f"Patient {patient} is validated by both {other.name} and {run.name}."
     return "good", "No patient is in the validation of two folds."
+
+
+def _seen_before(runs: Sequence[Run]) -> tuple[str, str]:
+    """Whether weights were pretrained on the set that they are compared on, as far as their cards say."""
+    starts = {run.init: run.record.get("start") or {} for run in runs}
+    name = runs[0].data("name")
+    both = sorted(init for init, start in starts.items() if name in start.get("trained_on", ()))
+    if both:
+        return "bad", (
+            f"The weights {', '.join(both)} were trained on {name}, too: they may have seen test images, and"
+            " have learnt from more of it than a fraction holds."
+        )
+    silent = sorted(init for init, start in starts.items() if start.get("coverage") and not start.get("trained_on"))
+    if silent:
+        return "plain", f"Not known: what the weights {', '.join(silent)} were trained on."
+    return "good", "No weights were trained on this data set, as their cards say."
 
 
 def _opened(study: Study) -> tuple[str, str]:

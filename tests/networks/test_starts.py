@@ -159,6 +159,22 @@ def test_a_runs_weights_bring_the_normalisation_of_the_run(places: Path, state: 
     assert (start.mean, start.std, start.licence) == ((0.4,) * 3, (0.2,) * 3, "mine")
 
 
+@pytest.mark.parametrize(
+    ("data", "trained_on"),
+    [
+        ({"name": "tb", "classes": ["normal", "tuberculosis"]}, ("tb",)),
+        ({"name": "medtl-mini", "classes": ["nih/Edema", "msd/Brain", "msd/Spleen"]}, ("medtl-mini", "msd", "nih")),
+        ({"licence": "mine"}, ()),
+    ],
+)
+def test_it_is_known_what_a_runs_weights_were_trained_on(
+    data: dict[str, object], trained_on: tuple[str, ...], places: Path, state: dict[str, torch.Tensor]
+) -> None:
+    torch.save(state, places / "model.pt")
+    (places / "run.json").write_text(json.dumps({"data": data}))
+    assert resolve(str(places / "model.pt"), "resnet18").trained_on == trained_on
+
+
 def test_named_weights_without_a_card_expect_what_their_makers_say(
     places: Path, state: dict[str, torch.Tensor]
 ) -> None:

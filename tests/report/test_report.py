@@ -540,3 +540,17 @@ def test_starts_of_one_name_but_other_files_are_told_apart(tmp_path: Path) -> No
     results: Results = evaluate(study(collect(tmp_path)), None, None)
     assert results.study.inits == ("model.pt (aaaaaaaa)", "model.pt (bbbbbbbb)")
     assert (results.baseline, results.found) == ("", ())
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "said"),
+    [
+        (["made", "medtl-mini"], "Possible leak: The weights mini were trained on made, too: they may have seen test"),
+        (["medtl-mini"], "No weights were trained on this data set, as their cards say."),
+        ([], "Not known: what the weights mini were trained on."),
+    ],
+)
+def test_weights_that_know_the_data_set_are_named(trained_on: list[str], said: str, tmp_path: Path) -> None:
+    write_run(tmp_path / "run", init="mini", start={"init": "mini", "coverage": 1.0, "trained_on": trained_on})
+    write_report(tmp_path)
+    assert said in read_page(tmp_path).text

@@ -1,0 +1,142 @@
+"""Every figure of docs/transfer_study.md, from the real images of SHARED: prepare, look for leaks, pretrain, compare.
+
+    python benchmarks/transfer_study.py --shared SHARED --out STUDY [--steps data,leaks,breastmnist] [--list]
+
+A step is commands that can also be typed one by one: each is printed before it runs, and ends the study if it fails.
+What an earlier call has finished is not done again. ``breastmnist`` and ``chaos`` start from the weights in
+bundles/medtl_mini_resnet18; the step ``mini`` trains such weights anew and is run only where --steps names it.
+"""
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BUNDLES = ROOT / "bundles"
+PRETRAINING = BUNDLES / "medtl_mini_resnet18" / "configs" / "train.json"
+LICENCES = "nih=NIH Clinical Center: free use with credit (Wang et al. 2017)"
+RECIPE = "--batch_size 128 --image_size 64 --learning_rate 0.06 --num_workers 0 --device cpu"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder of SHARED/data and what reads it; ``chestxray`` deals itself a test split, since the official one is not
+    at hand."""
+
+    raw: str
+    reader: str
+    more: str = ""
+
+
+SOURCES = {
+    "breastmnist": Source("breastmnist", "breastmnist"),
+    "chaos": Source("chaos", "chaos"),
+    "chestxray2017": Source("chestxray2017", "chestxray2017", "--test-fraction 0.15"),
+    "chestxray": Source("chestxray2017", "chestxray2017"),
+    "nih": Source("chexpert", "chexpert"),
+    "msd": Source("msd", "msd"),
+    "lidc": Source("lidc", "lidc"),
+}
+# what is pretrained on: parts, and the targets whose patients and pictures are left out
+MIXES = {
+    "mini": ("chestxray2017=chestxray,nih=nih,msd=msd,lidc=lidc", "breastmnist,chaos", "--epochs 20"),
+    "mini_without_chestxray2017": ("nih=nih,msd=msd,lidc=lidc", "chestxray2017,breastmnist,chaos", "--epochs 60"),
+}
+GRIDS = {
+    "breastmnist": ("mini", "--seeds 0,1,2,3,4 --fractions 1.0,0.25,0.1 --epochs 30 --batch_size 16 --image_size 64"),
+    "chestxray2017": (
+        "mini_without_chestxray2017",
+        "--seeds 0,1,2,3,4 --fractions 0.1,0.03 --epochs 15 --batch_size 16 --image_size 64",
+    ),
+    "chaos": ("mini", "--seeds 0 --folds 0,1,2 --epochs 10 --image_size 96"),
+}
+DEFAULT_STEPS = ("data", "leaks", "mini_without_chestxray2017", "breastmnist", "chestxray2017", "chaos")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, required=True, help="folder that holds data/ and weights/")
+    parser.add_argument("--out", type=Path, required=True, help="folder for all that the study makes")
+    parser.add_argument("--steps", default=",".join(DEFAULT_STEPS), help=f"some of mini,{','.join(DEFAULT_STEPS)}")
+    parser.add_argument("--jobs", type=int, default=2, help="cells trained at a time")
+    parser.add_argument("--list", action="store_true", help="print the commands and run none")
+    asked = parser.parse_args()
+    unknown = set(asked.steps.split(",")) - {"mini", *DEFAULT_STEPS}
+    if unknown:
+        parser.error(f"--steps {', '.join(sorted(unknown))}: expected some of mini,{','.join(DEFAULT_STEPS)}")
+    if not (asked.shared / "data").is_dir():
+        parser.error(f"--shared {asked.shared} holds no folder data")
+    return asked
+
+
+def under(names: str, folder: Path) -> str:
+    """``a=b,c`` as ``a=FOLDER/b,FOLDER/c``."""
+    parts = [name.rpartition("=") for name in names.split(",")]
+    return ",".join(f"{key}{equals}{folder / value}" for key, equals, value in parts)
+
+
+def data(shared: Path, out: Path) -> Iterator[list[str]]:
+    """Prepared sets and the two mixes of them."""
+    for name, source in SOURCES.items():
+        words = ["data_prep", source.reader, "--raw", str(shared / "data" / source.raw), *source.more.split()]
+        yield [*words, "--out", str(out / "data" / name)]
+    for name, (parts, excluded, _) in MIXES.items():
+        lists = ["--lists", under(parts, out / "data"), "--exclude", under(excluded, out / "data")]
+        yield ["data_prep", "mix", *lists, "--licences", LICENCES, "--out", str(out / "data" / name)]
+
+
+def leaks(out: Path) -> Iterator[list[str]]:
+    """No target shares a patient or a picture with what its weights were pretrained on."""
+    for target, (mix, _) in GRIDS.items():
+        yield ["medtl", "check", str(out / "data" / target), "--against", str(out / "data" / mix)]
+
+
+def pretraining(mix: str, out: Path) -> Iterator[list[str]]:
+    where = ["--dataset_dir", str(out / "data" / mix), "--output_dir", str(out / mix), "--resume", "auto"]
+    yield ["monai.bundle", "run", "--config_file", str(PRETRAINING), *where, *MIXES[mix][2].split(), *RECIPE.split()]
+
+
+def comparison(target: str, out: Path, jobs: int) -> Iterator[list[str]]:
+    """A grid of starts and its report."""
+    mix, words = GRIDS[target]
+    inits = f"random,imagenet,{'mini' if mix == 'mini' else out / mix}"
+    where = ["--dataset_dir", str(out / "data" / target), "--out", str(out / "grids" / target)]
+    grid = [*where, "--backbones", "resnet18", "--inits", inits, "--jobs", str(jobs), *words.split()]
+    yield ["medtl", "compare", str(BUNDLES / ("chaos_deeplabv3" if target == "chaos" else target)), *grid]
+    yield ["medtl", "report", str(out / "grids" / target)]
+
+
+def commands(step: str, asked: argparse.Namespace) -> Iterator[list[str]]:
+    """What a step runs: modules and their words."""
+    if step == "data":
+        return data(asked.shared, asked.out)
+    if step == "leaks":
+        return leaks(asked.out)
+    if step in MIXES:
+        return pretraining(step, asked.out)
+    return comparison(step, asked.out, asked.jobs)
+
+
+def main() -> int:
+    asked = parse()
+    asked.shared, asked.out = asked.shared.resolve(), asked.out.resolve()
+    environment = {**os.environ, "MEDTL_WEIGHTS": str(asked.shared / "weights"), "OMP_NUM_THREADS": "1"}
+    for step in asked.steps.split(","):
+        for words in commands(step, asked):
+            print(f"\n$ {'' if words[0] == 'medtl' else 'python -m '}{shlex.join(words)}", flush=True)
+            if asked.list:
+                continue
+            status = subprocess.run([sys.executable, "-m", *words], env=environment, check=False).returncode
+            if status:
+                print(f"step {step} ended with status {status}", file=sys.stderr)
+                return status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
