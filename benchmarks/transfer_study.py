@@ -45,7 +45,7 @@ SOURCES = {
 # what is pretrained on: parts, and the targets whose patients and pictures are left out
 MIXES = {
     "mini": ("chestxray2017=chestxray,nih=nih,msd=msd,lidc=lidc", "breastmnist,chaos", "--epochs 20"),
-    "mini_without_chestxray2017": ("nih=nih,msd=msd,lidc=lidc", "chestxray2017,breastmnist,chaos", "--epochs 60"),
+    "mini_without_chestxray2017": ("nih=nih,msd=msd,lidc=lidc", "chestxray2017,breastmnist,chaos", "--epochs 40"),
 }
 GRIDS = {
     "breastmnist": ("mini", "--seeds 0,1,2,3,4 --fractions 1.0,0.25,0.1 --epochs 30 --batch_size 16 --image_size 64"),

@@ -1,6 +1,7 @@
 """The bundle medtl_mini_resnet18: pretraining by labels and views, whose trunk others start from."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,13 @@ from bundle_runs import CPU, ROOT, bundle_here, config, last_line, rows
 from fine_tune_lists import CLASSES, SIZES, some_list
 from monai.bundle import ConfigParser
 from resume_runs import together
+from safetensors.torch import load_file
+
+from medtl import datalist
+from medtl.bundle.inspect import problems_of_bundle
+from medtl.cards import WeightsCard
+from medtl.networks.classifier import build_classifier
+from medtl.networks.starts import apply, resolve
 
 MINI = ROOT / "bundles" / "medtl_mini_resnet18"
 MIXED = ("chexpert/Edema", "chaos/CT", "lidc/Nodule")
@@ -92,3 +100,52 @@ def test_a_batch_holds_two_views_of_each_image(trained: tuple[Path, Path, str]) 
     one = parser.get_parsed_content("train#view")
     images = torch.from_numpy(loader.dataset.images)[batch["index"]]
     torch.testing.assert_close(batch["image"][:8], one(images, batch["index"], 0))
+
+
+def test_the_weights_in_the_repository_are_those_of_their_card() -> None:
+    card = WeightsCard.from_json((MINI / "card.json").read_text(encoding="utf-8"))
+    file = MINI / "models" / "model.safetensors"
+    assert card.sha256 == {"models/model.safetensors": datalist.file_hash(file)}
+    assert file.stat().st_size < 50e6
+    assert card.data["sample"] is False
+    assert sum(card.data["training_images"].values()) == card.data["entries"]["training"]
+    parts = {name.partition("/")[0] for name in card.classes}
+    assert parts == {"chestxray2017", "nih", "msd", "lidc"}
+    assert all(f"{part}: " in card.licence for part in parts)
+    assert "NC" not in card.licence
+    assert card.start == {"init": "random"}
+    assert card.metrics["val_accuracy_lo"] < card.metrics["val_accuracy"] < card.metrics["val_accuracy_hi"]
+    assert problems_of_bundle(MINI)[1] == []
+
+
+def test_init_mini_is_those_weights_and_fills_the_whole_trunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MEDTL_WEIGHTS", raising=False)
+    start = resolve("mini", "resnet18")
+    assert start.path == MINI
+    assert start.trained_on == ("chestxray2017", "lidc", "medtl-mini", "msd", "nih")
+    network = build_classifier("resnet18", 2, image_size=64)
+    report = apply(network, start, "resnet18")
+    assert report is not None
+    assert report.coverage == 1
+    stored = load_file(MINI / "models" / "model.safetensors")
+    assert torch.equal(network.layer4[1].conv2.weight, stored["layer4.1.conv2.weight"].float())
+
+
+def test_they_know_a_chest_x_ray_from_a_brain(shared_data: Path, tmp_path: Path) -> None:
+    """Real pictures, some of which they were trained on: this shows that card, weights and classes belong together."""
+    chests = sorted((shared_data / "chestxray2017").rglob("NORMAL/*.jpeg"))[:6]
+    volume = next((shared_data / "msd").rglob("Task04_Hippocampus/imagesTr/hippocampus*.nii.gz"))
+    right = {}
+    for name, paths in (("chestxray2017", chests), ("msd", [volume])):
+        folder = tmp_path / name
+        folder.mkdir()
+        for path in paths:
+            shutil.copy(path, folder)
+        words = ("run", "--config_file", config("inference", folder=MINI), "--input", str(folder), *CPU)
+        status, printed = bundle_here(*words, "--image_size", "64", "--output_dir", str(tmp_path / f"out_{name}"))
+        assert status == 0, printed
+        table = rows(tmp_path / f"out_{name}" / "predictions.csv")
+        best = [max((float(v), k) for k, v in row.items() if k.startswith("prob_"))[1] for row in table]
+        right[name] = sum(each.startswith(f"prob_{name}/") for each in best) / len(best)
+    assert right["chestxray2017"] > 0.8
+    assert right["msd"] > 0.5
