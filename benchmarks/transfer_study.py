@@ -48,10 +48,10 @@ MIXES = {
     "mini_without_chestxray2017": ("nih=nih,msd=msd,lidc=lidc", "chestxray2017,breastmnist,chaos", "--epochs 40"),
 }
 GRIDS = {
-    "breastmnist": ("mini", "--seeds 0,1,2,3,4 --fractions 1.0,0.25,0.1 --epochs 30 --batch_size 16 --image_size 64"),
+    "breastmnist": ("mini", "--seeds 0,1,2,3,4 --fractions 1.0,0.25,0.1 --epochs 20 --batch_size 16 --image_size 64"),
     "chestxray2017": (
         "mini_without_chestxray2017",
-        "--seeds 0,1,2,3,4 --fractions 0.1,0.03 --epochs 15 --batch_size 16 --image_size 64",
+        "--seeds 0,1,2,3,4 --fractions 0.1 --epochs 15 --batch_size 16 --image_size 64",
     ),
     "chaos": ("mini", "--seeds 0 --folds 0,1,2 --epochs 10 --image_size 96"),
 }

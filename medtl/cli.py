@@ -204,6 +204,9 @@ def release(
     ] = None,
     as_zip: Annotated[bool, typer.Option("--zip", help="Also write it as one file, OUT.zip.")] = False,
     half: Annotated[bool, typer.Option("--half", help="Store the weights as float16.")] = False,
+    licence: Annotated[
+        str, typer.Option(help="Of the images, with the credits that it asks for, where the data list says too little.")
+    ] = "",
     debug: Debug = False,
 ) -> None:
     """Make a stand-alone bundle of a run, with weights, card and hashes; it opens with stock MONAI alone."""
@@ -212,7 +215,10 @@ def release(
 
     if (out is None) == (into is None) or (into and as_zip):
         raise UsageError("expected --out DIR (with --zip if you like) or --into BUNDLE, one of the two")
-    done = ship(run, into, half=half) if into else released(run, Path(str(out)), as_zip=as_zip, half=half)
+    if into:
+        done = ship(run, into, half=half, licence=licence)
+    else:
+        done = released(run, Path(str(out)), as_zip=as_zip, half=half, licence=licence)
     what = done.card.architecture
     size = f"{what.in_channels} x {what.image_size} x {what.image_size}"
     typer.echo(f"{done.folder}: {what.backbone}, {what.num_classes} classes, input {size}, {done.card.dtype}")

@@ -5,6 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("no time limit", deadline=None)  # it would test the machine
+settings.load_profile("no time limit")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -41,7 +41,7 @@ def trained(small_list: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     """The folder of a finished run of one epoch in the default place, and what it printed."""
     cwd = tmp_path_factory.mktemp("elsewhere")
     words = ("--dataset_dir", str(small_list), *SMALL, "--learning_rate", "0.01")  # 0.1 would make the logits explode
-    status, printed = bundle("run", "--config_file", TRAIN, *words, cwd=cwd)
+    status, printed = bundle_here("run", "--config_file", TRAIN, *words, cwd=cwd)
     assert status == 0, printed
     (run,) = (cwd / "runs" / "cpmid_resnet18").iterdir()
     return run, printed

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from bundle_runs import SMALL, bundle, config, rows
+from bundle_runs import SMALL, bundle, bundle_here, config, rows
 
 from data_prep import sample
 from medtl import datalist
@@ -67,12 +67,14 @@ def test_only_the_presets_three_values_differ_on_the_sample() -> None:
 def test_trained_weights_are_evaluated_and_predict(first_run: tuple[Path, str], tmp_path: Path) -> None:
     run, _ = first_run
     words = ("--weights", str(run / "model.pt"), "--split", "test", "--output_dir", str(tmp_path / "test"))
-    status, printed = bundle("run", "--config_file", config("train", "evaluate"), *words)
+    status, printed = bundle_here("run", "--config_file", config("train", "evaluate"), *words)
     assert status == 0, printed
     assert json.loads((tmp_path / "test" / "metrics.json").read_text())["test_accuracy"] > 0.2
     pictures = sample.prepared("cpmid") / "images" / "msd" / "Brain"
     words = ("--input", str(pictures), "--weights", str(run / "model.pt"), "--image_size", "48")
-    status, printed = bundle("run", "--config_file", config("inference"), *words, "--output_dir", str(tmp_path / "out"))
+    status, printed = bundle_here(
+        "run", "--config_file", config("inference"), *words, "--output_dir", str(tmp_path / "out")
+    )
     assert status == 0, printed
     table = rows(tmp_path / "out" / "predictions.csv")
     right = [max(row, key=lambda name: float(row[name]) if name.startswith("prob_") else -1) for row in table]
@@ -88,7 +90,7 @@ def test_real_images_go_the_whole_way(shared_data: Path, tmp_path: Path) -> None
     listed = datalist.read(out)
     assert sum(count > 0 for count in datalist.class_counts(listed).values()) >= 12
     words = ["--dataset_dir", str(out), "--output_dir", str(tmp_path / "run"), *SMALL]
-    status, printed = bundle("run", "--config_file", config("train"), *words)
+    status, printed = bundle_here("run", "--config_file", config("train"), *words)
     assert status == 0, printed
     assert "BUILT-IN SAMPLE" not in printed
     assert len(rows(tmp_path / "run" / "predictions.csv")) == len(listed.validation)

@@ -218,7 +218,7 @@ def test_real_people_who_look_alike_are_no_leak(shared_data: Path, tmp_path: Pat
 HASHES = numpy_arrays.arrays(np.uint64, st.integers(0, 12), elements=st.integers(0, 2**64 - 1))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(a=HASHES, b=HASHES, bits=st.integers(0, 40), step=st.integers(1, 40), data=st.data())
 def test_the_search_finds_what_counting_bits_one_by_one_finds(
     a: np.ndarray, b: np.ndarray, bits: int, step: int, data: st.DataObject
@@ -236,7 +236,7 @@ def test_the_search_finds_what_counting_bits_one_by_one_finds(
     assert found == sorted((i, j, n) for (i, j), n in distance.items() if n <= bits)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 6), m=st.integers(1, 6))
 def test_near_pairs_agree_with_numpy(seed: int, n: int, m: int) -> None:
     rng = np.random.default_rng(seed)

@@ -100,9 +100,9 @@ def refuse_unknown(argv: Sequence[str] | None = None) -> None:
 
 
 def _check_switch(name: str, value: str, default: Any) -> None:
-    """Refuse ``--compile false``: python-fire leaves it the word "false", which counts as true."""
+    """Refuse ``--compile false``: python-fire leaves it a word, which counts as true (and so "true" does no harm)."""
     bare = not value or re.match("--?[A-Za-z_]", value)  # an id alone means True
-    if isinstance(default, bool) and not bare and value not in ("True", "False") and value[0] not in "$@%":
+    if isinstance(default, bool) and not bare and value not in ("True", "False", "true") and value[0] not in "$@%":
         raise UsageError(f"--{name} {value}: expected True or False, spelt so")
 
 

@@ -49,7 +49,7 @@ class Released:
     difference: float | None
 
 
-def release(run_folder: Path, out: Path, *, as_zip: bool = False, half: bool = False) -> Released:
+def release(run_folder: Path, out: Path, *, as_zip: bool = False, half: bool = False, licence: str = "") -> Released:
     """Write a stand-alone bundle from a finished run, whole or not at all.
 
     Args:
@@ -57,6 +57,7 @@ def release(run_folder: Path, out: Path, *, as_zip: bool = False, half: bool = F
         out: the bundle's folder, absent or empty; its name becomes the bundle's.
         as_zip: also write ``out`` with ``.zip`` added, the same bytes for the same run.
         half: store float16; whoever loads it computes in float32.
+        licence: of the images; by default what the data list said.
 
     Raises:
         UsageError: no run there, ``out`` cannot be used, or half precision is asked of a segmentation.
@@ -68,7 +69,7 @@ def release(run_folder: Path, out: Path, *, as_zip: bool = False, half: bool = F
     run = read_run(run_folder)
     if half and is_segmentation(run):
         raise UsageError("--half: a segmentation's TorchScript model computes in float32; release it without --half")
-    card, state, difference = described(run, folder.name, half)
+    card, state, difference = described(run, folder.name, half, licence)
     with replacing_folder(folder) as part:
         card = _write(part, run, card, state)
         if archive:
@@ -87,13 +88,15 @@ def _check_place(folder: Path, archive: Path | None, out: Path) -> None:
         raise UsageError(f"--zip would write over {archive}; nothing was written")
 
 
-def described(run: FinishedRun, name: str, half: bool) -> tuple[WeightsCard, StateDict, float | None]:
+def described(
+    run: FinishedRun, name: str, half: bool, licence: str = ""
+) -> tuple[WeightsCard, StateDict, float | None]:
     """A run's card and weights as they are stored, and, of half precision, the largest change of a logit.
 
     Raises:
         UsageError: a number is too large for half precision. MedtlError: the weights are not those of the network.
     """
-    card = card_of(run, name)
+    card = card_of(run, name, licence)
     state = _weights(run, card)
     if not half:
         return card, state, None
@@ -101,8 +104,9 @@ def described(run: FinishedRun, name: str, half: bool) -> tuple[WeightsCard, Sta
     return replace(card, dtype="float16"), small, _largest_difference(card, state, small)
 
 
-def card_of(run: FinishedRun, name: str) -> WeightsCard:
-    """What a run's records say of its weights; their hashes are added when they are written."""
+def card_of(run: FinishedRun, name: str, licence: str = "") -> WeightsCard:
+    """What a run's records say of its weights, and ``licence`` of its images where their list said too little; the
+    weights' hashes are added when they are written."""
     record, what = run.record, architecture(run)
     data = {
         key: record["data"].get(key) for key in ("name", "sample", "entries", "training_images", "licence", "sha256")
@@ -115,7 +119,7 @@ def card_of(run: FinishedRun, name: str) -> WeightsCard:
     classes, intended_use = tuple(record["data"]["classes"]), INTENDED_USE
     if is_segmentation(run):
         classes, intended_use = ("background", *classes), f"{intended_use} {segmentation_docs.TRAINING_ON}"
-    licence = f"images: {PHANTOMS if data['sample'] else data['licence'] or 'not stated'}"
+    licence = f"images: {PHANTOMS if data['sample'] else licence or data['licence'] or 'not stated'}"
     return WeightsCard(
         name=name,
         version=str(metadata.get("version", record["bundle"].get("version"))),

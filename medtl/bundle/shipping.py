@@ -16,13 +16,14 @@ from medtl.writers.atomic import replacing, write_text
 WEIGHTS = "models/model.safetensors"
 
 
-def ship(run_folder: Path, bundle: Path, *, half: bool = False) -> Released:
+def ship(run_folder: Path, bundle: Path, *, half: bool = False, licence: str = "") -> Released:
     """Write a finished run's weights and card into its own bundle, in the place of those that are there.
 
     Args:
         run_folder: a training run.
         bundle: the folder of the bundle that trained it.
         half: store float16; whoever loads it computes in float32.
+        licence: of the images; by default what the data list said.
 
     Raises:
         UsageError: no run there, ``bundle`` did not train it or is a stand-alone one, or half precision is asked of a
@@ -39,7 +40,7 @@ def ship(run_folder: Path, bundle: Path, *, half: bool = False) -> Released:
         raise UsageError(f"--into {bundle} is a released bundle, which stays as it is; release into a new one by --out")
     if is_segmentation(run):
         raise UsageError("--into: a segmentation is released by --out alone, with its TorchScript")
-    card, state, difference = described(run, str(name), half)
+    card, state, difference = described(run, str(name), half, licence)
     with replacing(folder / WEIGHTS) as part:
         save_file(state, part, metadata={"format": "pt"})
         part.chmod(0o644)  # safetensors makes files that only their owner reads

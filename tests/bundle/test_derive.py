@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from bundle_runs import CPU, PROBABILITIES, ROOT, SMALL, bundle, config, draw, rows
+from bundle_runs import CPU, PROBABILITIES, ROOT, SMALL, bundle_here, config, draw, rows
 from typer.testing import CliRunner
 
 from medtl import datalist
@@ -57,11 +57,11 @@ def test_a_derived_bundle_trains_an_epoch_and_predicts(tmp_path: Path) -> None:
     pictures = {split: [draw(data, f"{split}{n}.png", n, 0) for n in range(4)] for split in ("training", "validation")}
     datalist.write(DataList("cpmid", CPMID.classes, 1, "none", "", False, **pictures, test=[]), data)
     words = ("--dataset_dir", str(data), "--output_dir", str(run), *SMALL, "--batch_size", "4")
-    status, printed = bundle("run", "--config_file", config("train", folder=out), *words)
+    status, printed = bundle_here("run", "--config_file", config("train", folder=out), *words)
     assert status == 0, printed
     assert json.loads((run / "run.json").read_text())["bundle"]["name"] == "cpmid_densenet121"
     words = ("--input", str(data / "images"), "--weights", str(run / "model.pt"), "--output_dir", str(tmp_path / "o"))
-    status, printed = bundle(
+    status, printed = bundle_here(
         "run", "--config_file", config("inference", folder=out), *words, "--image_size", "32", *CPU
     )
     assert status == 0, printed

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bundle_runs import CPU, ROOT, bundle, config, rows
+from bundle_runs import CPU, ROOT, bundle_here, config, rows
 from monai.bundle import ConfigParser, load, run, verify_metadata
 from PIL import Image
 from released_bundles import (
@@ -332,7 +332,7 @@ def test_a_trained_run_predicts_the_same_after_its_release(tmp_path: Path) -> No
     options = {"ema": 0.5, "mixup": 0.4, "accumulate": 2}
     train = config("train", folder=ROOT / "bundles" / "folder")
     told = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    status, printed = bundle("run", "--config_file", train, *words, *small, *told)
+    status, printed = bundle_here("run", "--config_file", train, *words, *small, *told)
     assert status == 0, printed
     done = release(tmp_path / "run", tmp_path / "released")
     assert done.card.source["name"] == "folder"

@@ -86,7 +86,8 @@ def test_card_and_hash_tell_the_truth(shipped: Shipped) -> None:
     assert any("SHA-256 is not the one in card.json" in line for line in problems_of_bundle(folder)[1])
     with pytest.raises(MedtlError, match=r"damaged: its SHA-256 is not the one in card\.json"):
         read_state_dict(folder, "--init")
-    ship(run, folder)
+    ship(run, folder, licence="CC BY-SA 4.0; brain cases: BraTS")
+    assert json.loads((folder / "card.json").read_text())["licence"] == "images: CC BY-SA 4.0; brain cases: BraTS"
     assert problems_of_bundle(folder)[1] == []
     assert {t.dtype for t in load_file(folder / WEIGHTS).values()} == {torch.float32, torch.int64}
 

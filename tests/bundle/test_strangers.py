@@ -250,7 +250,7 @@ values = st.recursive(
 @given(train=values, evaluate=values, metadata=values)
 @example(train={"a": "x", "a#b": 1}, evaluate={"a": [1], "a#0#b": 2}, metadata=[])
 @example(train={"a": {"_target_": "@a#_target_"}}, evaluate={}, metadata={})
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_json_crashes_the_check(train: Any, evaluate: Any, metadata: Any, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "b", ignore_errors=True)
     more = {"configs/evaluate.json": json.dumps(evaluate), "configs/metadata.json": json.dumps(metadata)}
@@ -262,7 +262,7 @@ def test_no_json_crashes_the_check(train: Any, evaluate: Any, metadata: Any, tmp
 
 
 @given(text=st.text(max_size=80))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_text_crashes_the_check(text: str, tmp_path: Path) -> None:
     check_text(text, tmp_path)
 

@@ -141,7 +141,7 @@ def test_reasons_name_what_is_behind_a_name() -> None:
     st.lists(st.text(alphabet="ab'(", min_size=1, max_size=3), min_size=1, max_size=3),
 )
 @example("'@a'+'@ab' @::b %::a", ["a", "b"])
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_references_are_written_into_the_text_as_monai_does(body: str, place: list[str]) -> None:
     """Against MONAI itself: what Python parses is what MONAI would evaluate."""
     from monai.bundle import ConfigParser, ReferenceResolver
@@ -162,7 +162,7 @@ def test_references_are_written_into_the_text_as_monai_does(body: str, place: li
 
 
 @given(st.text(max_size=60))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_expression_crashes_the_reading(body: str) -> None:
     expressions.read("$" + body, ("a",), NAMES)
     expressions.bound("$" + body)

@@ -167,7 +167,7 @@ def test_tensor_names_are_among_those_that_torch_allows() -> None:
 @given(body=st.binary(max_size=60), name=st.sampled_from(SUFFIXED))
 @example(body=b"\x93NUMPY\x01\x00\xff\xff", name="x.npy")
 @example(body=b"PK\x03\x04", name="x.pt")
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_file_crashes_the_check(body: bytes, name: str, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "b", ignore_errors=True)
     seen = look(bundle(tmp_path / "b", {}, **{name: body}))

@@ -122,7 +122,7 @@ names = st.one_of(st.lists(parts, min_size=1, max_size=5).map("/".join), st.text
 @example([("a/../../evil", False)])
 @example([("//evil", False)])
 @example([("a", True), ("a/evil", False)])
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_whatever_it_names_nothing_lands_outside(members: list[tuple[str, bool]]) -> None:
     with tempfile.TemporaryDirectory() as outer:
@@ -150,7 +150,7 @@ def test_whatever_it_names_nothing_lands_outside(members: list[tuple[str, bool]]
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_bytes_that_are_no_archive_are_one_line(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = zipped(Path(folder) / "a.zip", {**FILES, "SHA256SUMS": sums_of(FILES)}, "b/", zipfile.ZIP_DEFLATED)

@@ -252,7 +252,7 @@ def test_drop_last_leaves_out_what_is_not_full() -> None:
     assert [len(batch["image"]) for batch in loader] == [4] * 7
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(count=st.integers(1, 20), size=st.integers(1, 6), taken=st.integers(0, 40), drop=st.booleans())
 def test_a_stopped_loader_goes_on_exactly(count: int, size: int, taken: int, drop: bool) -> None:
     def batches(loader: PackedLoader, limit: int) -> list[tuple[list[int], float]]:

@@ -1,5 +1,6 @@
 """The resumable grid: what is run, what is not run again, and what is left when it is stopped or killed."""
 
+import functools
 import json
 import os
 import shutil
@@ -41,7 +42,14 @@ def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
     def begin(folder: Path, jobs: int = 2) -> subprocess.Popen[str]:
         words = [sys.executable, grid_fakes.__file__, str(folder), str(jobs)]
-        processes.append(subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        process = subprocess.Popen(
+            words,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=functools.partial(signal.signal, signal.SIGHUP, signal.SIG_DFL),  # not ignored, as under nohup
+        )
+        processes.append(process)
         return processes[-1]
 
     yield begin

@@ -33,7 +33,7 @@ def by_pairs(truth: NDArray, predicted: NDArray, spacing: tuple[float, ...]) -> 
     return float(max(np.percentile(distances.min(axis=0), 95), np.percentile(distances.min(axis=1), 95)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4))
 def test_overlaps_equal_scikit_learns(seed: int, count: int) -> None:
     random = np.random.default_rng(seed)

@@ -90,7 +90,7 @@ def test_even_odd_of_outlines_that_cross_themselves(corners, shape):
     radii=st.lists(st.floats(4, 25), min_size=5, max_size=9),
     centre=st.tuples(st.integers(27, 36), st.integers(27, 36)),
 )
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_contour_mask_is_what_the_outline_encloses(radii, centre):
     angle = np.linspace(0, 2 * np.pi, 4000)
     knots = np.linspace(0, 2 * np.pi, len(radii) + 1)
@@ -172,7 +172,7 @@ def test_a_reader_counts_once_and_small_marks_do_not():
 
 
 @given(st.permutations(range(6)))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_the_order_of_the_marks_does_not_matter(order):
     places = [(30, 30, 6, 5.0), (10, 10, 6, 5.0), (12, 8, 6, 5.0), (10, 40, 6, -2.0), (33, 30, 6, 5.0), (50, 5, 3, 5.0)]
     marks = [mark(k % 4, place) for k, place in enumerate(places)]
@@ -200,7 +200,7 @@ def test_slice_rules():
     corner=st.tuples(st.integers(0, 49), st.integers(0, 49)),
     size=st.integers(1, 40),
 )
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_crop_is_a_window_of_the_padded_picture(rows, columns, corner, size):
     image = np.arange(rows * columns, dtype=np.int16).reshape(rows, columns)
     row, column = corner[0] % rows, corner[1] % columns

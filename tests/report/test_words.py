@@ -43,7 +43,7 @@ def test_words() -> None:
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(START, st.lists(PART, min_size=1, max_size=4), st.text("ABC", min_size=3, max_size=6).map("{}.pt".format))
 def test_of_a_path_the_last_part_is_left(start: str, folders: list[str], name: str) -> None:
     joint = "\\" if "\\" in start else "/"
@@ -72,7 +72,6 @@ def test_a_command_names_places() -> None:
     )
 
 
-@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_markdown_stays_on_one_line_and_closes_no_cell(text: str) -> None:
     shown = escaped(text)

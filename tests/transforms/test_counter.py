@@ -33,7 +33,7 @@ def test_the_mixer_gives_the_published_numbers() -> None:
 
 
 @given(index=st.integers(0, 2**40), seed=st.integers(0, 2**63), epoch=st.integers(0, 10**6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_random_bits_are_those_of_a_scalar_implementation(index: int, seed: int, epoch: int) -> None:
     mask, golden = 2**64 - 1, 0x9E3779B97F4A7C15
     base = splitmix((splitmix(seed) + epoch * golden) & mask)
