@@ -48,6 +48,11 @@ def _card(folder: Path) -> dict[str, Any]:
         return {}
 
 
+def _name(weights: Path) -> str:
+    """A bundle's weights go by its name, others by their file's."""
+    return weights.parents[1].name if weights.parent.name == "models" else weights.name
+
+
 def catalogue() -> dict[str, list[dict[str, Any]]]:
     """Data sets, bundles and weights as plain data, ready for JSON."""
     bundles = []
@@ -58,7 +63,7 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
             metadata = {"description": "its metadata.json cannot be read; see: medtl check " + str(folder)}
         wanted = {key: metadata.get(key, "") for key in ("version", "task", "description")}
         bundles.append({"name": folder.name, "path": str(folder), **wanted, **_card(folder)})
-    weights = [{"name": path.name, "path": str(path), "bytes": path.stat().st_size} for path in weight_files()]
+    weights = [{"name": _name(path), "path": str(path), "bytes": path.stat().st_size} for path in weight_files()]
     datasets = [
         {field.name: getattr(card, field.name) for field in fields(card)} | {"published": dict(card.published)}
         for card in DATASETS.values()

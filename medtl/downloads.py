@@ -64,7 +64,10 @@ def how_to_get(init: str, backbone: str) -> str:
             f"train bundles/cpmid_{backbone} on CPMID (its images may not be redistributed, so no weights are), then"
             f" put its model.pt as {backbone}_cpmid.pt into the folder that $MEDTL_WEIGHTS names"
         )
-    return f"put the bundle medtl_{init}_{backbone}, or its zip, into the folder that $MEDTL_WEIGHTS names"
+    return (
+        f"medtl brings those of resnet18 alone; put the bundle medtl_{init}_{backbone}, or its zip, into the folder"
+        " that $MEDTL_WEIGHTS names, or pretrain by bundles/medtl_mini_resnet18 with --backbone and start from that run"
+    )
 
 
 def install(source: WeightsSource, folder: Path, given: Path | None = None) -> tuple[Path, str]:

@@ -222,8 +222,8 @@ def test_what_is_not_found_says_where_it_was_looked_for_and_how_to_get_it(
     assert [words for words in wanted if words not in line] == []
     assert "train bundles/cpmid_resnet18" in refused(capsys, "cpmid", "resnet18")
     monkeypatch.delenv("MEDTL_WEIGHTS")
-    line = refused(capsys, "mini", "resnet18", "--inits")
-    assert "error: --inits mini: no weights of resnet18 in $MEDTL_WEIGHTS (not set)" in line
+    line = refused(capsys, "mini", "resnet34", "--inits")
+    assert "error: --inits mini: no weights of resnet34 in $MEDTL_WEIGHTS (not set)" in line
     monkeypatch.setenv("MEDTL_WEIGHTS", str(places / "typo"))
     assert "typo, which is no folder" in refused(capsys, "imagenet", "resnet18")
 
