@@ -51,7 +51,7 @@ GRIDS = {
     "breastmnist": ("mini", "--seeds 0,1,2,3,4 --fractions 1.0,0.25,0.1 --epochs 20 --batch_size 16 --image_size 64"),
     "chestxray2017": (
         "mini_without_chestxray2017",
-        "--seeds 0,1,2,3,4 --fractions 0.1 --epochs 15 --batch_size 16 --image_size 64",
+        "--seeds 0,1,2,3,4 --fractions 0.1 --epochs 10 --batch_size 16 --image_size 64",
     ),
     "chaos": ("mini", "--seeds 0 --folds 0,1,2 --epochs 10 --image_size 96"),
 }
