@@ -225,6 +225,17 @@ def test_command_line_is_read_as_monai_reads_it() -> None:
     assert [str(path) for path in line.config_files] == ["a/b.json", "a/c.json"]
     assert line.overrides == {"x_y": "1", "z": "-0.5"}
     assert overrides.command_line(["ckpt_export", "network_def"]) is None
+    for words in (["--compile", "--seed", "1"], ["--seed", "1", "--compile"]):
+        line = overrides.command_line(["run", "--config_file", "a.json", *words])
+        assert line is not None
+        assert line.overrides == {"compile": "True", "seed": "1"}
+
+
+def test_settings_of_a_tracker_may_be_yaml(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("handlers_id:\n  trainer: {id: train#trainer}\n")
+    line = overrides.command_line(["run", "--config_file", "a.json", "--tracking", str(tmp_path / "mine.yaml")])
+    assert line is not None
+    assert line.tracking == {"handlers_id": {"trainer": {"id": "train#trainer"}}}
 
 
 def test_check_explains_configs_that_monai_cannot_read(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ here.
 import ast
 import difflib
 import inspect
-import json
 import re
 import sys
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from monai.bundle import ConfigParser, run
 from medtl.bundle.boundary import end_in_one_line, one_line
 from medtl.errors import UsageError
 
+OPTION = re.compile("--?[A-Za-z_]")
 RUN_ARGUMENTS = frozenset(inspect.signature(run).parameters) - {"override"}
 
 
@@ -46,7 +46,8 @@ def command_line(argv: Sequence[str] | None = None) -> CommandLine | None:
         match = re.match(r"--?([A-Za-z_][^=]*)(?:=(.*))?$", word, re.DOTALL)
         if match:
             following = words[number + 1] if number + 1 < len(words) else ""
-            value = match[2] if match[2] is not None else following
+            alone = not following or OPTION.match(following)  # which means True
+            value = match[2] if match[2] is not None else "True" if alone else following
             found[match[1].replace("-", "_")] = value
     if "args_file" in found and Path(found["args_file"]).is_file():
         listed = ConfigParser.load_config_file(found["args_file"])
@@ -55,7 +56,7 @@ def command_line(argv: Sequence[str] | None = None) -> CommandLine | None:
         return None
     overrides = {name: value for name, value in found.items() if name not in RUN_ARGUMENTS}
     tracking = Path(found["tracking"]) if "tracking" in found else None
-    settings = json.loads(tracking.read_text(encoding="utf-8")) if tracking and tracking.is_file() else None
+    settings = ConfigParser.load_config_file(tracking) if tracking and tracking.is_file() else None
     return CommandLine(_paths(found["config_file"]), overrides, settings)
 
 
@@ -86,7 +87,7 @@ def refuse_unknown(argv: Sequence[str] | None = None) -> None:
     if meta.is_file():
         parser.read_meta(str(meta))
     if line.tracking is not None:  # MONAI adds the ids of a tracking file after it has read the overrides
-        parser.update({**line.tracking["configs"], **parser.config})
+        parser.update({**line.tracking.get("configs", {}), **parser.config})
     for name, value in line.overrides.items():
         id_of_config = name.replace("::", "#")
         if id_of_config in parser:
@@ -101,8 +102,8 @@ def refuse_unknown(argv: Sequence[str] | None = None) -> None:
 
 def _check_switch(name: str, value: str, default: Any) -> None:
     """Refuse ``--compile false``: python-fire leaves it a word, which counts as true (and so "true" does no harm)."""
-    bare = not value or re.match("--?[A-Za-z_]", value)  # an id alone means True
-    if isinstance(default, bool) and not bare and value not in ("True", "False", "true") and value[0] not in "$@%":
+    told = value in ("True", "False", "true") or value.startswith(("$", "@", "%"))
+    if isinstance(default, bool) and not told:
         raise UsageError(f"--{name} {value}: expected True or False, spelt so")
 
 

@@ -61,6 +61,7 @@ class RunRecord:
                 "sha256": datalist.file_hash(listed.folder / datalist.FILE_NAME),
                 "entries": sizes,
                 "classes": list(listed.classes),
+                "sources": sorted({str(entry.get("source", "")) for _, entry in listed} - {""}),
                 "training_images": datalist.class_counts(listed, "training"),
                 "channels": listed.channels,
                 "licence": listed.licence,

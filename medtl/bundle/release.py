@@ -109,7 +109,8 @@ def card_of(run: FinishedRun, name: str, licence: str = "") -> WeightsCard:
     weights' hashes are added when they are written."""
     record, what = run.record, architecture(run)
     data = {
-        key: record["data"].get(key) for key in ("name", "sample", "entries", "training_images", "licence", "sha256")
+        key: record["data"].get(key)
+        for key in ("name", "sample", "entries", "sources", "training_images", "licence", "sha256")
     }
     start = {key: value for key, value in (record.get("start") or {}).items() if key not in ("mean", "std")}
     if not start and "init" not in run.config:  # a recipe that loads nothing

@@ -129,8 +129,7 @@ def _decide(folder: Path, resume: str, record: RunRecord) -> Decision:
         raise UsageError(f"--output_dir {folder}: a run goes on in its own folder; leave this out, or name that one")
     before = _record(folder)
     if before.get("status") == "finished":
-        tell(f"{folder} holds a finished run: nothing is left to do")
-        return Decision(finished=True)
+        return _finished(folder)
     if before:
         _refuse_changes(folder, before, record.content)
     elif any((folder / name).exists() for name in ("model.pt", "predictions.csv", "checkpoints", "run.json")):
@@ -141,6 +140,8 @@ def _decide(folder: Path, resume: str, record: RunRecord) -> Decision:
     if problem:
         raise UsageError(f"--output_dir {folder} {problem}")
     record.lock = _locked(folder, DYING_SECONDS)
+    if _record(folder).get("status") == "finished":  # by a process that was about to end
+        return _finished(folder)
     remove_leftovers(folder)
     path = _newest(folder) if resume == AUTO or Path(resume).is_dir() else _named(Path(resume))
     if path is None:
@@ -152,6 +153,11 @@ def _decide(folder: Path, resume: str, record: RunRecord) -> Decision:
         raise UsageError(f"--resume: {folder} was trained by {known['processes']} processes, now there are {world}")
     tell(f"going on from {path}: epoch {known['epoch']}, iteration {known['iteration']}")
     return Decision(str(path), before)
+
+
+def _finished(folder: Path) -> Decision:
+    tell(f"{folder} holds a finished run: nothing is left to do")
+    return Decision(finished=True)
 
 
 def _newest(folder: Path) -> Path | None:

@@ -69,7 +69,7 @@ def cells_of(request: Request) -> list[Cell]:
         short = short_init(init)
         name = cell_name(backbone, short, seed, fold, fraction)
         found.append(Cell(name, backbone, short, seed, fold, fraction))
-    return found
+    return list(dict.fromkeys(found))  # a file may have been named in two ways
 
 
 def cell_name(backbone: str, init: str, seed: int, fold: int | None, fraction: float | None) -> str:

@@ -20,10 +20,12 @@ from types import FrameType
 from typing import BinaryIO
 
 from medtl.console import debugging, tell
+from medtl.errors import MedtlError
 from medtl.grid.cells import Cell
 from medtl.grid.records import BEGUN, LOG_NAME, State, clear, finished_state, look, missing_result
 
 POLL_SECONDS = 0.1
+LINGERING_SECONDS = 10.0  # that helpers of a cell may outlive it, its log still open
 STOP_SECONDS = 100.0  # that a cell has for saving itself: schedulers that warn do so two minutes before they kill
 TAKEN_UP = 3  # times that a cell which somebody else told to stop is begun again by one command
 SAVED = 75  # exit status of a run that saved itself because it was told to stop, and of a comparison that did
@@ -92,11 +94,13 @@ def start(cell: Cell, folder: Path, command: Sequence[str], jobs: int, goes_on: 
         goes_on: whether the command goes on with the run that was cut off there; else what that left is removed.
 
     Raises:
-        BlockingIOError: a process still runs in the folder.
+        MedtlError: a process still runs in the folder, and not only for the moment that helpers outlive their parent.
     """
-    log = locked_log(folder)
-    if log is None:
-        raise BlockingIOError(f"a process still runs in {folder}")
+    deadline = time.monotonic() + LINGERING_SECONDS
+    while (log := locked_log(folder)) is None:
+        if time.monotonic() > deadline:
+            raise MedtlError(f"a process still runs in {folder}: end it, or wait for it, and repeat the command")
+        time.sleep(POLL_SECONDS)
     with log:
         if not goes_on and look(folder) == "unfinished":
             clear(folder)

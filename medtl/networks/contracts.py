@@ -79,13 +79,16 @@ def _normalised(path: Path, init: str, backbone: str, option: str, neighbours: N
 
 
 def _trained_on(neighbours: Neighbours, init: str) -> tuple[str, ...]:
-    """The names of data sets in a card or a run's record; the classes of a mix begin with the names of its parts."""
+    """The names of data sets in a card or a run's record, with those that its own start had seen. The classes of a mix
+    begin with the names of its parts, which are those that its maker gave them; its entries name their sources."""
     for _, content in neighbours:
         data = content.get("data")
         if isinstance(data, dict) and isinstance(data.get("name"), str):
             classes = content.get("classes") or data.get("classes") or []
             parts = {str(name).partition("/")[0] for name in classes if "/" in str(name)}
-            return tuple(sorted({data["name"], *parts}))
+            start = content.get("start")
+            before = start.get("trained_on") if isinstance(start, dict) else None
+            return tuple(sorted({data["name"], *parts, *map(str, data.get("sources") or ()), *map(str, before or ())}))
     return (init,) if init in ("imagenet", "cpmid") else ()
 
 
@@ -114,7 +117,7 @@ def _neighbours(path: Path, option: str) -> Neighbours:
             return (
                 [(f"{path}: {CARD}", _parsed(archive.read(CARD), f"{path}: {CARD}"))] if CARD in archive.files else []
             )
-    if path.parent.name == "models":
+    if path.parent.name == "models" and (path.parents[1] / CARD).is_file():
         return _neighbours(path.parents[1], option)
     candidates = [path.with_name(f"{path.stem}.{CARD}")]
     if path.stem == "model":  # a file of another name may share its folder with others

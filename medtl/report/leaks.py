@@ -61,15 +61,15 @@ def _between_folds(study: Study) -> tuple[str, str]:
 
 def _seen_before(runs: Sequence[Run]) -> tuple[str, str]:
     """Whether weights were pretrained on the set that they are compared on, as far as their cards say."""
-    starts = {run.init: run.record.get("start") or {} for run in runs}
+    starts = [(run.init, run.record.get("start") or {}) for run in runs]
     name = runs[0].data("name")
-    both = sorted(init for init, start in starts.items() if name in start.get("trained_on", ()))
+    both = sorted({init for init, start in starts if name in start.get("trained_on", ())})
     if both:
         return "bad", (
             f"The weights {', '.join(both)} were trained on {name}, too: they may have seen test images, and"
             " have learnt from more of it than a fraction holds."
         )
-    silent = sorted(init for init, start in starts.items() if start.get("coverage") and not start.get("trained_on"))
+    silent = sorted({init for init, start in starts if start.get("coverage") and not start.get("trained_on")})
     if silent:
         return "plain", f"Not known: what the weights {', '.join(silent)} were trained on."
     return "good", "No weights were trained on this data set, as their cards say."

@@ -21,6 +21,7 @@ NAMES = {
     "pathlib": frozenset({"pathlib"}),
     "pd": frozenset({"pandas"}),
     "functools": frozenset({"functools"}),
+    "string": frozenset({"string"}),
 }
 
 
@@ -48,6 +49,8 @@ HARMLESS = [
     "$@train_datalist[: int(0.95 * len(@train_datalist))]",
     "$(lambda *many, **named: (many, named))(1, a=2)",
     "$np.load(@file)",
+    "$np.load(@file, 'r')",
+    "$@name.replace('.png', '.nii')",
 ]
 HARMFUL = [
     "$os.system('x')",
@@ -85,6 +88,18 @@ HARMFUL = [
     "$torch._utils.os",
     "$torch.serialization.add_safe_globals([1])",
     "$np.load('x', allow_pickle=True)",
+    "$np.load('x', None, True)",
+    "$np.load(*@x)",
+    "$np.load('x', **@options)",
+    "$functools.partial(np.load, 'x', None)(True)",
+    "$list(map(getattr, [torch.nn.functional.relu], ['__globals__']))",
+    "$[look for look in [getattr]][0](@a, '__globals__')",
+    "$string.Formatter().get_field('0.__globals__', [@a], {})",
+    "$@formatter.get_field('0.__globals__', [@a], {})",
+    "$@a['__builtins__']",
+    "$@frame.eval(expr='@pd.io')",
+    "$pathlib.Path('x').rename('y')",
+    "$@path.replace('y')",
     "$pd.read_pickle('x')",
     "$@frame.query('@pd.io')",
     "$pathlib.Path('x').write_text('y')",

@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import grid_fakes
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from medtl.errors import UsageError
+from medtl.errors import MedtlError, UsageError
 from medtl.grid import runs as grid_runs
 from medtl.grid.cells import Cell, Request, as_row, cells_of, from_row, short_init
 from medtl.grid.progress import Board, in_words, shown
@@ -157,6 +158,16 @@ def test_cells_have_different_names_and_survive_grid_json() -> None:
     assert [from_row(json.loads(json.dumps(as_row(cell)))) for cell in cells] == cells
     assert all("/" not in cell.name + cell.init for cell in cells)
     assert short_init("imagenet") == "imagenet"
+    twice = replace(request, inits=("a/x.pt", "./a/x.pt"))
+    assert cells_of(twice) == cells_of(replace(request, inits=("a/x.pt",)))
+
+
+def test_a_folder_that_another_process_keeps_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grid_runs, "LINGERING_SECONDS", 0.0)
+    log = grid_runs.locked_log(tmp_path)
+    assert log is not None
+    with log, pytest.raises(MedtlError, match="a process still runs in"):
+        grid_runs.start(Cell("x", "resnet18", "random", 0, None, None), tmp_path, ["true"], 1)
 
 
 PARTS = st.text("abcXYZ019-+", min_size=1, max_size=8)

@@ -164,6 +164,7 @@ def test_a_runs_weights_bring_the_normalisation_of_the_run(places: Path, state: 
     [
         ({"name": "tb", "classes": ["normal", "tuberculosis"]}, ("tb",)),
         ({"name": "medtl-mini", "classes": ["nih/Edema", "msd/Brain", "msd/Spleen"]}, ("medtl-mini", "msd", "nih")),
+        ({"name": "mix", "classes": ["cxr/normal"], "sources": ["chestxray2017"]}, ("chestxray2017", "cxr", "mix")),
         ({"licence": "mine"}, ()),
     ],
 )
@@ -173,6 +174,19 @@ def test_it_is_known_what_a_runs_weights_were_trained_on(
     torch.save(state, places / "model.pt")
     (places / "run.json").write_text(json.dumps({"data": data}))
     assert resolve(str(places / "model.pt"), "resnet18").trained_on == trained_on
+
+
+def test_what_a_runs_own_start_had_seen_counts_and_a_folder_may_be_called_models(
+    places: Path, state: dict[str, torch.Tensor]
+) -> None:
+    run = places / "models"
+    run.mkdir()
+    torch.save(state, run / "model.pt")
+    start = {"mean": [0.4], "std": [0.2], "trained_on": ["chestxray2017"]}
+    (run / "run.json").write_text(json.dumps({"data": {"name": "tb"}, "start": start}))
+    found = resolve(str(run), "resnet18")
+    assert found.trained_on == ("chestxray2017", "tb")
+    assert found.mean == (0.4,) * 3
 
 
 def test_named_weights_without_a_card_expect_what_their_makers_say(

@@ -159,6 +159,8 @@ class _Reader(ast.NodeVisitor):
                 self.fault(node, why)
             if not called and is_module(name):
                 self.fault(node, f"hands on the module {name} as a whole")
+            if not called and name in known.JUDGED_BY_ARGUMENTS:
+                self.fault(node, f"hands on {name.removeprefix('builtins.')}, to be called with what is not read here")
 
     def visit_Name(self, node: ast.Name) -> None:
         if full := self.full_names(node):
@@ -190,8 +192,7 @@ class _Reader(ast.NodeVisitor):
         elif full & {"os.getenv", "os.environ.get"} and _is_rank(node.args[:1]):
             return
         elif full:
-            arguments = {word.arg: _constant(word.value) for word in node.keywords if word.arg}
-            self.judge(node.func, full, arguments, called=True)
+            self.judge(node.func, full, _arguments(node, full), called=True)
         else:
             self.visit(node.func)
             self.method(node)
@@ -220,8 +221,10 @@ class _Reader(ast.NodeVisitor):
     def method(self, node: ast.Call) -> None:
         """Judge a method of something that the text does not tell, by its name and arguments."""
         name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-        if name in TEXT_METHODS and node.args:
+        if name in TEXT_METHODS and (node.args or node.keywords):
             self.fault(node, f"may run text (.{name})")
+        if name == "replace" and len(node.args) + len(node.keywords) == 1:  # a path's; a text's takes two
+            self.fault(node, "moves a file")
         if name == "open" and isinstance(node.func, ast.Attribute):
             given = [*node.args, *(word.value for word in node.keywords)]
             modes = [value for value in map(_constant, given) if isinstance(value, str)]
@@ -231,6 +234,9 @@ class _Reader(ast.NodeVisitor):
     def visit_Subscript(self, node: ast.Subscript) -> None:
         if is_reference(node) or ("os.environ" in self.full_names(node.value) and _is_rank([node.slice])):
             return
+        key = _constant(node.slice)
+        if isinstance(key, str) and key.startswith("__") and key not in known.FINE_DUNDERS:
+            self.fault(node, f"looks behind an object ({key})")
         self.generic_visit(node)
 
     def visit_Constant(self, node: ast.Constant) -> None:
@@ -263,6 +269,18 @@ class _Reader(ast.NodeVisitor):
                 self.visit(result)
 
     visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = comprehension
+
+
+def _arguments(node: ast.Call, full: frozenset[str]) -> dict[str, object]:
+    """What a call gives by name, as far as the text tells; of numpy.load also what it gives by place."""
+    given = {word.arg: _constant(word.value) for word in node.keywords if word.arg}
+    if "numpy.load" in full:
+        packed = any(word.arg is None for word in node.keywords) or any(isinstance(a, ast.Starred) for a in node.args)
+        if packed:
+            given["allow_pickle"] = UNKNOWN
+        elif len(node.args) > 2:
+            given["allow_pickle"] = _constant(node.args[2])
+    return given
 
 
 def _constant(node: ast.AST) -> object:

@@ -43,12 +43,13 @@ REACHING_ATTRIBUTES = words(
     "fork kill check_call check_output getoutput getstatusoutput run_cmd import_module exec_module load_module "
     "CDLL cdll LoadLibrary load_library "
     # files
-    "write writelines write_text write_bytes unlink rmdir removedirs rmtree symlink_to hardlink_to touch chmod chown "
-    "lchmod save savefig savez savetxt tofile to_pickle to_csv to_excel to_hdf to_json to_parquet to_sql extractall "
+    "write writelines write_text write_bytes rename unlink rmdir removedirs rmtree symlink_to hardlink_to touch "
+    "chmod chown lchmod save savefig savez savetxt tofile to_pickle to_csv to_excel to_hdf to_json to_parquet to_sql "
+    "extractall "
     # environment and network
     "putenv unsetenv urlopen urlretrieve load_url load_state_dict_from_url "
     # Python's own inside
-    "f_globals f_locals f_builtins f_back gi_frame gi_code cr_frame ag_frame tb_frame co_code func_globals"
+    "get_field f_globals f_locals f_builtins f_back gi_frame gi_code cr_frame ag_frame tb_frame co_code func_globals"
 )
 # names of the known packages that run, fetch, unpickle or write by themselves; what is below them counts, too
 REACHING_NAMES = {
@@ -126,7 +127,10 @@ REACHING_NAMES = {
     "logging.basicConfig": "may write a file",
     "operator.attrgetter": "looks up attributes by computed names",
     "operator.methodcaller": "calls methods by computed names",
+    "string.Formatter": "looks up attributes by computed names",
     "typing.get_type_hints": "runs text as code",
 }
+# what may be called where its arguments are read, and not handed on to something that calls it with others
+JUDGED_BY_ARGUMENTS = words("builtins.getattr torch.load torch.serialization.load numpy.load")
 # data_prep reads and writes whole data sets; a config needs the built-in sample alone
 ALLOWED_OF_DATA_PREP = "data_prep.sample"
