@@ -1,6 +1,7 @@
 """Every figure of docs/transfer_study.md, from the real images of SHARED: prepare, look for leaks, pretrain, compare.
+SHARED/data/chexpert must hold ChestX-ray14 in CheXpert's layout.
 
-    python benchmarks/transfer_study.py --shared SHARED --out STUDY [--steps data,leaks,breastmnist] [--list]
+    python benchmarks/transfer_study.py --out STUDY [--shared SHARED] [--steps data,leaks,breastmnist] [--list]
 
 A step is commands that can also be typed one by one: each is printed before it runs, and ends the study if it fails.
 What an earlier call has finished is not done again. ``breastmnist`` and ``chaos`` start from the weights in
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT / os.environ.get("MEDTL_SHARED", "../shared")
 BUNDLES = ROOT / "bundles"
 PRETRAINING = BUNDLES / "medtl_mini_resnet18" / "configs" / "train.json"
 LICENCES = "nih=NIH Clinical Center: free use with credit (Wang et al. 2017)"
@@ -61,7 +63,7 @@ DEFAULT_STEPS = ("data", "leaks", "mini_without_chestxray2017", "breastmnist", "
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, required=True, help="folder that holds data/ and weights/")
+    parser.add_argument("--shared", type=Path, default=SHARED, help="holds data/ and weights/; default $MEDTL_SHARED")
     parser.add_argument("--out", type=Path, required=True, help="folder for all that the study makes")
     parser.add_argument("--steps", default=",".join(DEFAULT_STEPS), help=f"some of mini,{','.join(DEFAULT_STEPS)}")
     parser.add_argument("--jobs", type=int, default=2, help="cells trained at a time")
@@ -71,7 +73,8 @@ def parse() -> argparse.Namespace:
     if unknown:
         parser.error(f"--steps {', '.join(sorted(unknown))}: expected some of mini,{','.join(DEFAULT_STEPS)}")
     if not (asked.shared / "data").is_dir():
-        parser.error(f"--shared {asked.shared} holds no folder data")
+        print(f"skipped: no real images, {asked.shared} holds no folder data (--shared, or MEDTL_SHARED)")
+        sys.exit(0)
     return asked
 
 
@@ -126,13 +129,15 @@ def commands(step: str, asked: argparse.Namespace) -> Iterator[list[str]]:
 def main() -> int:
     asked = parse()
     asked.shared, asked.out = asked.shared.resolve(), asked.out.resolve()
-    environment = {**os.environ, "MEDTL_WEIGHTS": str(asked.shared / "weights"), "OMP_NUM_THREADS": "1"}
+    own = {"MEDTL_WEIGHTS": str(asked.shared / "weights"), "OMP_NUM_THREADS": "1"}
+    for name, value in own.items():
+        print(f"$ export {name}={shlex.quote(value)}")
     for step in asked.steps.split(","):
         for words in commands(step, asked):
             print(f"\n$ {'' if words[0] == 'medtl' else 'python -m '}{shlex.join(words)}", flush=True)
             if asked.list:
                 continue
-            status = subprocess.run([sys.executable, "-m", *words], env=environment, check=False).returncode
+            status = subprocess.run([sys.executable, "-m", *words], env={**os.environ, **own}, check=False).returncode
             if status == SOME_REJECTED and words[0] == "data_prep":
                 print("some files were rejected: rejected.csv names them", file=sys.stderr)
             elif status:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from bundle_runs import CPU, ROOT, bundle_here, config, last_line, rows
 from fine_tune_lists import CLASSES, SIZES, some_list
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigParser, verify_net_in_out
 from resume_runs import together
 from safetensors.torch import load_file
 
@@ -129,6 +129,12 @@ def test_init_mini_is_those_weights_and_fills_the_whole_trunk(monkeypatch: pytes
     assert report.coverage == 1
     stored = load_file(MINI / "models" / "model.safetensors")
     assert torch.equal(network.layer4[1].conv2.weight, stored["layer4.1.conv2.weight"].float())
+
+
+def test_monai_finds_network_and_metadata_in_agreement(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(MINI)  # where its weights are looked for when no command line names its configs
+    meta = str(MINI / "configs" / "metadata.json")
+    verify_net_in_out("network_def", device="cpu", meta_file=meta, config_file=config("inference", folder=MINI))
 
 
 def test_they_know_a_chest_x_ray_from_a_brain(shared_data: Path, tmp_path: Path) -> None:
