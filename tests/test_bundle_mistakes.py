@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from bundle_runs import BUNDLE, ROOT, SMALL, bundle_here, config, draw, last_line
+from bundle_runs import BUNDLE, ROOT, SMALL, bundle, bundle_here, config, draw, last_line
 
 from medtl import datalist
 from medtl.bundle import begin, overrides
@@ -184,7 +184,7 @@ def test_network_that_refuses_its_size_is_one_line_and_its_folder_stays_usable(t
     folder = some_list(tmp_path / "data")
     vit = config("train", folder=ROOT / "bundles" / "cpmid_vit_b16")
     words = ("--dataset_dir", str(folder), "--output_dir", str(tmp_path / "run"), *SMALL, "--image_size", "50")
-    status, printed = bundle_here("run", "--config_file", vit, *words)
+    status, printed = bundle("run", "--config_file", vit, *words)  # its record is closed as the process ends
     assert status == 2
     assert printed.strip().splitlines()[-1] == "error: image_size 50: vit_b16 needs a multiple of 16, at least 32"
     assert "Traceback" not in printed
