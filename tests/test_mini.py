@@ -77,6 +77,20 @@ def test_evaluation_and_inference_take_the_classes_from_the_run(
     assert (status, "has 3 classes (a, b, c)" in last_line(printed)) == (2, True), printed
 
 
+def test_without_labels_the_last_epoch_is_kept(tmp_path: Path) -> None:
+    """No metric is asked: the head is what it was at the start."""
+    data = some_list(tmp_path / "data", MIXED, sizes={**SIZES, "training": 16, "test": 0})
+    words = ("run", "--config_file", config("train", folder=MINI), "--dataset_dir", str(data), *SMALL, *CPU)
+    status, printed = bundle_here(*words, "--supervision", "0", "--epochs", "3", "--output_dir", str(tmp_path / "run"))
+    assert status == 0, printed
+    assert last_line(printed).startswith("last epoch 3 of 3: val_accuracy 0.")
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["best_epoch"] == 3
+    checkpoint = sorted((tmp_path / "run" / "checkpoints").glob("*.pt"))[-1]
+    last = torch.load(checkpoint, weights_only=True)["network"]
+    kept = torch.load(tmp_path / "run" / "model.pt", weights_only=True)
+    assert all(torch.equal(kept[name], last[f"network.{name}"]) for name in kept)
+
+
 def test_a_fine_tune_bundle_starts_from_its_whole_trunk(trained: tuple[Path, Path, str], tmp_path: Path) -> None:
     tb = some_list(tmp_path / "data", CLASSES["tb"])
     words = ("--dataset_dir", str(tb), "--output_dir", str(tmp_path / "run"), *SMALL, "--device", "cpu")

@@ -42,16 +42,24 @@ class BestEpoch(ABC, Generic[S]):
         key_metric: name in ``engine.state.metrics``; larger is better.
         listed: the data list that is validated on.
         split: short name of the validated split.
+        last: keep the last epoch, whatever its metric: for training without labels, of which the metric says nothing.
     """
 
     def __init__(
-        self, network: torch.nn.Module, output_dir: str, key_metric: str, listed: DataList, split: str = "val"
+        self,
+        network: torch.nn.Module,
+        output_dir: str,
+        key_metric: str,
+        listed: DataList,
+        split: str = "val",
+        last: bool = False,
     ) -> None:
         self.network = network
         self.folder = Path(output_dir)
         self.key_metric = key_metric
         self.listed = listed
         self.split = split
+        self.last = last
         self.best = -math.inf
         self.best_epoch = 0
         self.scored: S | None = None
@@ -80,7 +88,7 @@ class BestEpoch(ABC, Generic[S]):
     @one_line
     def _compare(self, engine: Engine) -> None:
         value = engine.state.metrics[self.key_metric]
-        if self.best_epoch and not value > self.best:
+        if self.best_epoch and not self.last and not value > self.best:
             return
         self.best = value if math.isfinite(value) else -math.inf
         self.best_epoch = engine.state.epoch

@@ -127,11 +127,12 @@ def measured(engine: Engine, best: BestEpoch[S], test: OpenTest[S] | None) -> tu
 
 
 def sentence(engine: Engine, best: BestEpoch[S], metrics: Mapping[str, float], chance: float) -> str:
-    """What came out, such as ``best epoch 7 of 8: val_auc 0.912 (chance 0.500), test_auc 0.897``."""
+    """What came out, such as ``best epoch 7 of 8: val_auc 0.912 (chance 0.500), test_auc 0.897``; ``last epoch 8 of 8``
+    where no metric chose it."""
     name = best.key_metric
     on_test = name.replace("val_", "test_", 1)
     tested = f", {on_test} {metrics[on_test]:.3f}" if on_test in metrics else ""
-    what = f"best epoch {best.best_epoch} of {engine.state.epoch}: {name} {best.metrics[name]:.3f}"
+    what = f"{'last' if best.last else 'best'} epoch {best.best_epoch} of {engine.state.epoch}: {name} {best.metrics[name]:.3f}"
     return f"{what} (chance {chance:.3f}){tested}"
 
 
