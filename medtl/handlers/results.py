@@ -132,7 +132,8 @@ def sentence(engine: Engine, best: BestEpoch[S], metrics: Mapping[str, float], c
     name = best.key_metric
     on_test = name.replace("val_", "test_", 1)
     tested = f", {on_test} {metrics[on_test]:.3f}" if on_test in metrics else ""
-    what = f"{'last' if best.last else 'best'} epoch {best.best_epoch} of {engine.state.epoch}: {name} {best.metrics[name]:.3f}"
+    kept = "last" if best.last else "best"
+    what = f"{kept} epoch {best.best_epoch} of {engine.state.epoch}: {name} {best.metrics[name]:.3f}"
     return f"{what} (chance {chance:.3f}){tested}"
 
 
