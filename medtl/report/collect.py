@@ -16,6 +16,7 @@ from medtl.report.words import NONE, is_path, last_part, without_paths
 
 RECORD = "run.json"
 GRID = "grid.json"
+WEIGHTS = "model.pt"
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +27,7 @@ class Run:
         name: its folder below the report's, with ``/``.
         folder: where it lies.
         backbone: of the network; the bundle's name where the record names none.
-        init: what the network started from, a file by its name alone; a dash where the record names none.
+        init: what the network started from, a file or folder by its name alone; a dash where the record names none.
         seed: of the run.
         fold: that was validated on, if any.
         record: run.json.
@@ -216,8 +217,11 @@ def _backbone(record: Mapping[str, Any]) -> str:
 
 
 def _init(record: Mapping[str, Any]) -> str:
-    start, recipe = record.get("start") or {}, record.get("recipe") or {}
-    return short_init(str(start.get("init") or recipe.get("init") or NONE))
+    start, asked = record.get("start") or {}, str((record.get("recipe") or {}).get("init") or "")
+    named = str(start.get("init") or asked or NONE)
+    if named == WEIGHTS and asked and last_part(asked) != WEIGHTS:  # the folder of a run: its name tells more
+        named = asked
+    return short_init(named)
 
 
 def short_init(init: str) -> str:

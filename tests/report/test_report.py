@@ -533,6 +533,12 @@ def test_no_torch_is_needed(tmp_path: Path) -> None:
     assert printed.strip() == "[]"
 
 
+def test_the_folder_of_a_run_names_a_start(tmp_path: Path) -> None:
+    start = {"init": "model.pt", "sha256": "aa" * 32, "coverage": 1.0}
+    write_run(tmp_path / "w", TWO, init="/home/jane/mini_without_x/", start=start)
+    assert evaluate(study(collect(tmp_path)), None, None).study.inits == ("mini_without_x",)
+
+
 def test_starts_of_one_name_but_other_files_are_told_apart(tmp_path: Path) -> None:
     for seed, digest in ((0, "aa" * 32), (1, "bb" * 32)):
         start = {"init": "model.pt", "sha256": digest, "coverage": 1.0}
