@@ -16,6 +16,7 @@ from medtl.writers.atomic import TEMPORARY_SUFFIX, write_text
 FILE_NAME = "grid.json"
 LOCK_NAME = ".compare.lock"
 LOG_NAME = "log.txt"
+CHECKPOINTS = "checkpoints"
 RESULTS = ("metrics.json", "predictions.csv", "model.pt")
 # where things lie (what they hold is compared by hash), and how often a run is saved
 NOT_COMPARED = ("dataset_dir", "output_dir", "resume", "save_interval")
@@ -136,9 +137,15 @@ def clear(folder: Path) -> None:
     (folder / "run.json").unlink(missing_ok=True)
 
 
+def drop_checkpoints(folder: Path) -> None:
+    """Remove what a finished run has no more use for: it never goes on, and a checkpoint takes three times its weights.
+    What cannot be removed stays."""
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+
+
 def _temporary(path: Path) -> bool:
     """Whether this is what a run leaves that died before it wrote its run.json."""
-    if path.name == "checkpoints" and path.is_dir():
+    if path.name == CHECKPOINTS and path.is_dir():
         return all(inner.name == ".lock" for inner in path.iterdir())
     return path.name.endswith(TEMPORARY_SUFFIX) or path.name == ".writable"
 

@@ -22,7 +22,7 @@ from typing import BinaryIO
 from medtl.console import debugging, tell
 from medtl.errors import MedtlError
 from medtl.grid.cells import Cell
-from medtl.grid.records import BEGUN, LOG_NAME, State, clear, finished_state, look, missing_result
+from medtl.grid.records import BEGUN, LOG_NAME, State, clear, drop_checkpoints, finished_state, look, missing_result
 
 POLL_SECONDS = 0.1
 LINGERING_SECONDS = 10.0  # that helpers of a cell may outlive it, its log still open
@@ -137,6 +137,14 @@ def outcome(run: Running) -> State:
     return State("failed", last_error(run.folder / LOG_NAME, run.log_start, run.process.returncode), run.minutes)
 
 
+def settled(run: Running) -> State:
+    """``outcome``; a cell that has finished keeps its results and no checkpoints, of which a grid would fill a disk."""
+    state = outcome(run)
+    if state.status == "finished":
+        drop_checkpoints(run.folder)
+    return state
+
+
 def last_error(log: Path, begin: int, status: int) -> str:
     """Why a process ended, in one line.
 
@@ -247,7 +255,7 @@ def run_all(
                 report(running[-1].cell, State("running", "", 0.0))
             for run in [run for run in running if run.process.poll() is not None]:
                 running.remove(run)
-                state = outcome(run)
+                state = settled(run)
                 if state.status == "waiting" and again[run.cell] < TAKEN_UP:
                     again[run.cell] += 1
                     queue.append(run.cell)
@@ -260,7 +268,7 @@ def run_all(
     finally:
         end(running, stop)
         for run in running:
-            state = outcome(run)
+            state = settled(run)
             if state.status == "failed" and run.process.returncode == -signal.SIGKILL:  # by ``end``
                 state = State("waiting", BEGUN, run.minutes)
             report(run.cell, state)

@@ -127,6 +127,15 @@ def test_grid_json_and_folders(request_: Request, capfd: pytest.CaptureFixture[s
     assert printed.err.splitlines()[-1] == f"all 4 cells are finished: medtl report {request_.out}"
 
 
+def test_only_cells_that_may_go_on_keep_checkpoints(request_: Request) -> None:
+    (request_.dataset_dir / "fail").write_text(f"{ALL[1]}\n")  # half-way
+    assert run(request_) == 1
+    assert statuses(request_) == {name: "failed" if name == ALL[1] else "finished" for name in ALL}
+    left = {path.parent.name for path in (request_.out / "cells").glob("*/checkpoints")}
+    assert left == {ALL[1]}
+    assert all((request_.out / "cells" / name / "model.pt").is_file() for name in ALL if name != ALL[1])
+
+
 def test_fractions_are_a_dimension(request_: Request) -> None:
     assert run(request_, backbones=("resnet18",), seeds=(0,), fractions=(1.0, 0.25)) == 0
     rows = read(request_)["cells"]
