@@ -84,11 +84,17 @@ GRIDS = {
         "mini",
         "--seeds 0,1,2,3,4 --fractions 0.5,0.25 --epochs 20 --batch_size 16 --image_size 64",
     ),
-    f"{REDEALT}_short": Grid(
+    f"{REDEALT}_short/first": Grid(
         "breastmnist",
         REDEALT,
         "mini",
         "--seeds 0,1,2,3,4 --fractions 0.5,0.25 --epochs 5 --batch_size 16 --image_size 64",
+    ),
+    f"{REDEALT}_short/again": Grid(
+        "breastmnist",
+        REDEALT,
+        "mini",
+        "--seeds 5,6,7,8,9 --fractions 0.5,0.25 --epochs 5 --batch_size 16 --image_size 64",
     ),
     "chestxray2017": Grid(
         "chestxray2017",
@@ -96,7 +102,12 @@ GRIDS = {
         "mini_without_chestxray2017",
         "--seeds 0,1,2,3,4 --fractions 0.1 --epochs 10 --batch_size 16 --image_size 64",
     ),
-    "chaos": Grid("chaos_deeplabv3", "chaos", "mini", "--seeds 0 --folds 0,1,2 --epochs 10 --image_size 96"),
+    "chaos": Grid(
+        "chaos_deeplabv3",
+        "chaos",
+        "mini",
+        "--seeds 0,1,2,3,4 --folds 0,1,2 --epochs 8 --image_size 64 --output_stride 16 --decoder deeplabv3plus",
+    ),
 }
 DEFAULT_STEPS = ("data", "leaks", "mini_without_chestxray2017", *GRIDS)
 
@@ -152,13 +163,15 @@ def pretraining(mix: str, out: Path) -> Iterator[list[str]]:
 
 
 def comparison(name: str, out: Path, jobs: int) -> Iterator[list[str]]:
-    """A grid of starts and its report."""
+    """A grid of starts and its report; a repetition is reported together with what it repeats, too."""
     grid = GRIDS[name]
     inits = f"random,imagenet,{'mini' if grid.mix == 'mini' else out / grid.mix}"
     where = ["--dataset_dir", str(out / "data" / grid.target), "--out", str(out / "grids" / name)]
     words = [*where, "--backbones", "resnet18", "--inits", inits, "--jobs", str(jobs), *grid.words.split()]
     yield ["medtl", "compare", str(BUNDLES / grid.bundle), *words]
     yield ["medtl", "report", str(out / "grids" / name)]
+    if name.endswith("/again"):
+        yield ["medtl", "report", str((out / "grids" / name).parent)]
 
 
 def commands(step: str, asked: argparse.Namespace) -> Iterator[list[str]]:
