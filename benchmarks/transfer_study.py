@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT / os.environ.get("MEDTL_SHARED", "../shared")
 BUNDLES = ROOT / "bundles"
-PRETRAINING = BUNDLES / "medtl_mini_resnet18" / "configs" / "train.json"
+CONFIG = BUNDLES / "medtl_mini_resnet18" / "configs" / "train.json"
 DEAL = ROOT / "benchmarks" / "deal_breastmnist.py"
 REDEALT = "breastmnist_redealt"
 OF_REDEALT = ("--name", REDEALT, "--classes", "malignant,normal_or_benign", "--licence", "CC BY 4.0")
@@ -50,66 +50,67 @@ SOURCES = {
 }
 # what is pretrained on: parts, and the targets whose patients and pictures are left out
 MIXES = {
-    "mini": ("chestxray2017=chestxray,nih=nih,msd=msd,lidc=lidc", "breastmnist,chaos", "--epochs 20"),
-    "mini_without_chestxray2017": ("nih=nih,msd=msd,lidc=lidc", "chestxray2017,breastmnist,chaos", "--epochs 40"),
+    "mini": ("chestxray2017=chestxray,nih=nih,msd=msd,lidc=lidc", "breastmnist,chaos"),
+    "mini_without_chestxray2017": ("nih=nih,msd=msd,lidc=lidc", "chestxray2017,breastmnist,chaos"),
 }
 
 
 @dataclass(frozen=True)
-class Grid:
-    """Starts compared on a target; ``mix`` is what the third start was pretrained on."""
+class Pretraining:
+    """A mix and the words that say how long and by what it is learnt."""
 
-    bundle: str
-    target: str
     mix: str
     words: str
 
 
+PRETRAININGS = {
+    "mini": Pretraining("mini", "--epochs 20"),
+    "mini_without_chestxray2017": Pretraining("mini_without_chestxray2017", "--epochs 40"),
+    "labels_alone": Pretraining("mini_without_chestxray2017", "--epochs 40 --contrast 0"),
+    "views_alone": Pretraining("mini_without_chestxray2017", "--epochs 40 --supervision 0"),
+}
+SMALL_BATCHES = "--batch_size 16 --image_size 64"
+FIVE, NEXT_FIVE, TEN = ("--seeds " + ",".join(map(str, range(*ends))) for ends in ((5,), (5, 10), (10,)))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Starts compared on a target: some of PRETRAININGS, ``random`` and ``imagenet``."""
+
+    bundle: str
+    target: str
+    starts: str
+    words: str
+
+
+OF_MINI = "random,imagenet,mini"
+OF_OTHERS = "random,imagenet,mini_without_chestxray2017"
+OF_RECIPES = "mini_without_chestxray2017,labels_alone,views_alone"
+CHESTXRAY, BREAST = ("chestxray2017", "chestxray2017"), ("breastmnist", REDEALT)
 GRIDS = {
     "breastmnist": Grid(
-        "breastmnist",
-        "breastmnist",
-        "mini",
-        "--seeds 0,1,2,3,4 --fractions 1.0,0.25,0.1 --epochs 20 --batch_size 16 --image_size 64",
+        "breastmnist", "breastmnist", OF_MINI, f"{FIVE} --fractions 1.0,0.25,0.1 --epochs 20 {SMALL_BATCHES}"
     ),
     "breastmnist_short": Grid(
-        "breastmnist",
-        "breastmnist",
-        "mini",
-        "--seeds 0,1,2,3,4 --fractions 0.25,0.1 --epochs 5 --batch_size 16 --image_size 64",
+        "breastmnist", "breastmnist", OF_MINI, f"{FIVE} --fractions 0.25,0.1 --epochs 5 {SMALL_BATCHES}"
     ),
-    REDEALT: Grid(
-        "breastmnist",
-        REDEALT,
-        "mini",
-        "--seeds 0,1,2,3,4 --fractions 0.5,0.25 --epochs 20 --batch_size 16 --image_size 64",
+    REDEALT: Grid(*BREAST, OF_MINI, f"{FIVE} --fractions 0.5,0.25 --epochs 20 {SMALL_BATCHES}"),
+    f"{REDEALT}_short/first": Grid(*BREAST, OF_MINI, f"{FIVE} --fractions 0.5,0.25 --epochs 5 {SMALL_BATCHES}"),
+    f"{REDEALT}_short/again": Grid(*BREAST, OF_MINI, f"{NEXT_FIVE} --fractions 0.5,0.25 --epochs 5 {SMALL_BATCHES}"),
+    f"{REDEALT}_recipes": Grid(
+        *BREAST, f"random,{OF_RECIPES}", f"{TEN} --fractions 0.5,0.25 --epochs 5 {SMALL_BATCHES}"
     ),
-    f"{REDEALT}_short/first": Grid(
-        "breastmnist",
-        REDEALT,
-        "mini",
-        "--seeds 0,1,2,3,4 --fractions 0.5,0.25 --epochs 5 --batch_size 16 --image_size 64",
-    ),
-    f"{REDEALT}_short/again": Grid(
-        "breastmnist",
-        REDEALT,
-        "mini",
-        "--seeds 5,6,7,8,9 --fractions 0.5,0.25 --epochs 5 --batch_size 16 --image_size 64",
-    ),
-    "chestxray2017": Grid(
-        "chestxray2017",
-        "chestxray2017",
-        "mini_without_chestxray2017",
-        "--seeds 0,1,2,3,4 --fractions 0.1 --epochs 10 --batch_size 16 --image_size 64",
-    ),
+    "chestxray2017": Grid(*CHESTXRAY, OF_OTHERS, f"{FIVE} --fractions 0.1 --epochs 10 {SMALL_BATCHES}"),
+    "chestxray2017_quarter": Grid(*CHESTXRAY, OF_OTHERS, f"{FIVE} --fractions 0.25 --epochs 4 {SMALL_BATCHES}"),
+    "chestxray2017_all": Grid(*CHESTXRAY, OF_OTHERS, f"{FIVE} --epochs 1 {SMALL_BATCHES}"),
     "chaos": Grid(
         "chaos_deeplabv3",
         "chaos",
-        "mini",
-        "--seeds 0,1,2,3,4 --folds 0,1,2 --epochs 8 --image_size 64 --output_stride 16 --decoder deeplabv3plus",
+        OF_MINI,
+        f"{FIVE} --folds 0,1,2 --epochs 8 --image_size 64 --output_stride 16 --decoder deeplabv3plus",
     ),
 }
-DEFAULT_STEPS = ("data", "leaks", "mini_without_chestxray2017", *GRIDS)
+DEFAULT_STEPS = ("data", "leaks", *(name for name in PRETRAININGS if name != "mini"), *GRIDS)
 
 
 def parse() -> argparse.Namespace:
@@ -146,26 +147,33 @@ def data(shared: Path, out: Path) -> Iterator[list[str]]:
     yield [str(DEAL), str(out / "data" / "breastmnist"), table]
     words = ["data_prep", "folder", "--raw", str(out / "data" / "breastmnist"), "--table", table, *OF_REDEALT]
     yield [*words, "--key-file", table, "--out", str(redealt)]
-    for name, (parts, excluded, _) in MIXES.items():
+    for name, (parts, excluded) in MIXES.items():
         lists = ["--lists", under(parts, out / "data"), "--exclude", under(excluded, out / "data")]
         yield ["data_prep", "mix", *lists, "--licences", LICENCES, "--out", str(out / "data" / name)]
 
 
 def leaks(out: Path) -> Iterator[list[str]]:
     """No target shares a patient or a picture with what its weights were pretrained on."""
-    for target, mix in dict.fromkeys((grid.target, grid.mix) for grid in GRIDS.values()):
+    pairs = [(grid.target, PRETRAININGS[start].mix) for grid in GRIDS.values() for start in pretrained(grid)]
+    for target, mix in dict.fromkeys(pairs):
         yield ["medtl", "check", str(out / "data" / target), "--against", str(out / "data" / mix)]
 
 
-def pretraining(mix: str, out: Path) -> Iterator[list[str]]:
-    where = ["--dataset_dir", str(out / "data" / mix), "--output_dir", str(out / mix), "--resume", "auto"]
-    yield ["monai.bundle", "run", "--config_file", str(PRETRAINING), *where, *MIXES[mix][2].split(), *RECIPE.split()]
+def pretraining(name: str, out: Path) -> Iterator[list[str]]:
+    of = PRETRAININGS[name]
+    where = ["--dataset_dir", str(out / "data" / of.mix), "--output_dir", str(out / name), "--resume", "auto"]
+    yield ["monai.bundle", "run", "--config_file", str(CONFIG), *where, *of.words.split(), *RECIPE.split()]
+
+
+def pretrained(grid: Grid) -> list[str]:
+    return [start for start in grid.starts.split(",") if start in PRETRAININGS]
 
 
 def comparison(name: str, out: Path, jobs: int) -> Iterator[list[str]]:
     """A grid of starts and its report; a repetition is reported together with what it repeats, too."""
     grid = GRIDS[name]
-    inits = f"random,imagenet,{'mini' if grid.mix == 'mini' else out / grid.mix}"
+    trained_here = set(PRETRAININGS) - {"mini"}
+    inits = ",".join(str(out / start) if start in trained_here else start for start in grid.starts.split(","))
     where = ["--dataset_dir", str(out / "data" / grid.target), "--out", str(out / "grids" / name)]
     words = [*where, "--backbones", "resnet18", "--inits", inits, "--jobs", str(jobs), *grid.words.split()]
     yield ["medtl", "compare", str(BUNDLES / grid.bundle), *words]
@@ -180,7 +188,7 @@ def commands(step: str, asked: argparse.Namespace) -> Iterator[list[str]]:
         return data(asked.shared, asked.out)
     if step == "leaks":
         return leaks(asked.out)
-    if step in MIXES:
+    if step in PRETRAININGS:
         return pretraining(step, asked.out)
     return comparison(step, asked.out, asked.jobs)
 

@@ -24,16 +24,32 @@ def listed(tmp_path: Path, *words: str) -> list[list[str]]:
     return commands[2:]
 
 
+def after(words: list[str], flag: str) -> str:
+    return words[words.index(flag) + 1]
+
+
 def test_each_target_is_checked_against_what_its_weights_have_seen(tmp_path: Path) -> None:
     commands = listed(tmp_path)
-    mixed = {words[words.index("--out") + 1]: words for words in commands if "mix" in words}
-    checked = {words[2]: words[4] for words in commands if words[:2] == ["medtl", "check"]}
-    for words in (words for words in commands if words[:2] == ["medtl", "compare"]):
-        mix = mixed[checked[words[words.index("--dataset_dir") + 1]]]
-        images = words[words.index("--dataset_dir") + 1].removesuffix("_redealt")  # the same images, dealt otherwise
-        assert images in mix[mix.index("--exclude") + 1].split(",")
-        own = words[words.index("--inits") + 1].split(",")[-1]
-        assert Path(mix[mix.index("--out") + 1]).name == Path(own).name
+    study = tmp_path / "study"
+    excluded = {after(words, "--out"): after(words, "--exclude").split(",") for words in commands if "mix" in words}
+    seen = {
+        after(words, "--output_dir"): after(words, "--dataset_dir")
+        for words in commands
+        if words[2:4] == ["monai.bundle", "run"]
+    }
+    assert set(seen.values()) == {str(study / "data" / "mini_without_chestxray2017")}
+    seen["mini"] = str(study / "data" / "mini")
+    checked = {(words[2], words[4]) for words in commands if words[:2] == ["medtl", "check"]}
+    compared = [words for words in commands if words[:2] == ["medtl", "compare"]]
+    assert {Path(after(words, "--dataset_dir")).name for words in compared} >= {"breastmnist", "chaos", "chestxray2017"}
+    for words in compared:
+        target = after(words, "--dataset_dir")
+        starts = set(after(words, "--inits").split(",")) - {"random", "imagenet"}
+        assert starts
+        for start in starts:
+            assert (target, seen[start]) in checked
+            # dealt otherwise, they are the same images
+            assert target.removesuffix("_redealt") in excluded[seen[start]]
         assert (Path(words[2]) / "configs" / "train.json").is_file()
 
 
