@@ -18,7 +18,7 @@ from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import TB as CARD
 from medtl.datalist import file_hash
 from medtl.errors import BadFileError, UsageError
-from medtl.transforms import intensity
+from medtl.readers.picture import deep_grey
 from medtl.writers.images import write_png
 
 SITES = {"MCU": "Montgomery", "CHN": "Shenzhen"}
@@ -183,6 +183,4 @@ def read_grey(path: Path, size: int) -> NDArray[np.uint8]:
 def _eight_bit(image: Image.Image) -> Image.Image:
     if not image.mode.startswith("I") and image.mode != "F":
         return image.convert("L")
-    values = np.asarray(image, dtype=np.float32)
-    bits = max(8, int(values.max()).bit_length())
-    return Image.fromarray(intensity.scale(values, 0, 2**bits - 1))
+    return Image.fromarray(deep_grey(image))

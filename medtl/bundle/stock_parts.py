@@ -8,9 +8,10 @@ from typing import Any
 from medtl.cards import WeightsCard
 from medtl.networks.stock import GIVES_TUPLE, stock_network
 
-# 16-bit greys are scaled as in training, where Pillow alone would clip them at 255
-GREY = "(image.point(lambda v: v / 257 + 0.5) if image.mode[0] in 'IF' else image).convert('L')"
-COLOUR = "image.point(lambda v: v / 257 + 0.5).convert('L').convert('RGB') if image.mode[0] in 'IF' else"
+# greys of more than 8 bits are scaled as in training, by the bits used; Pillow alone would clip them at 255
+DEEP = "image.point(lambda v: v * (255 / (2 ** max(8, int(image.getextrema()[1]).bit_length()) - 1)) + 0.5)"
+GREY = f"({DEEP} if image.mode[0] in 'IF' else image).convert('L')"
+COLOUR = f"{DEEP}.convert('L').convert('RGB') if image.mode[0] in 'IF' else"
 LOADED = {1: f"$lambda image: {GREY}", 3: f"$lambda image: {COLOUR} image.convert('RGB')"}
 SPLITS = "{'train': 'training', 'val': 'validation'}"
 LABELLED = (

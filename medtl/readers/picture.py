@@ -22,6 +22,7 @@ from medtl.transforms import intensity
 
 RASTER = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 NIFTI = (".nii", ".nii.gz")
+PHOTOMETRIC_INTERPRETATION, WHITE_IS_ZERO = 262, 0  # TIFF 6.0, page 37
 HU_OF_AIR = -500  # a NIfTI file does not name its modality; only CT has voxels below this
 
 
@@ -110,14 +111,26 @@ def _raster(path: Path, channels: int) -> NDArray[np.uint8]:
             if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
                 raise BadFileError("holds several pictures where one is expected")
             if image.mode.startswith("I") or image.mode == "F":
-                # Pillow would clip 16-bit grey at 255 instead of scaling it
-                values = np.asarray(image, dtype=np.float32)
-                return np.asarray(Image.fromarray(intensity.scale(values, 0, 65535)).convert(mode))
+                return np.asarray(Image.fromarray(deep_grey(image)).convert(mode))
             return np.asarray(image.convert(mode))
     except FileNotFoundError:
         raise BadFileError("is missing") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         raise BadFileError("is not a readable image, or is cut short") from None
+
+
+def deep_grey(image: Image.Image) -> NDArray[np.uint8]:
+    """Grey of more than 8 bits by the bits that it uses; Pillow would clip it at 255.
+
+    Raises:
+        BadFileError: its values are negative or floating-point: what is white is not known.
+    """
+    try:
+        grey = intensity.by_bits_used(np.asarray(image))
+    except ValueError:
+        raise BadFileError("holds negative or floating-point greys: save it with 8 or 16 bits") from None
+    tags = getattr(image, "tag_v2", {})  # of a TIFF; Pillow inverts its 8 bits alone
+    return 255 - grey if tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO else grey
 
 
 def _dicom(path: Path, ct_window: Sequence[float]) -> NDArray[np.uint8]:

@@ -51,6 +51,18 @@ def scale(image: NDArray, low: float, high: float) -> NDArray[np.uint8]:
     return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
 
 
+def by_bits_used(image: NDArray) -> NDArray[np.uint8]:
+    """Whole numbers to 8 bits by the bits that the largest uses, 8 or more: radiographs keep 10 to 12 of 16.
+
+    Raises:
+        ValueError: a number is below 0 or no whole one.
+    """
+    if image.dtype.kind not in "iu" or (image < 0).any():
+        raise ValueError("greys must be whole numbers from 0 on")
+    bits = max(8, int(image.max(initial=0)).bit_length())
+    return scale(image, 0, 2**bits - 1)
+
+
 def _counted_range(numbers: NDArray, lower: float, upper: float) -> tuple[float, float]:
     """``np.percentile`` of the non-zero ones of 8- or 16-bit whole numbers, to the last bit, by counting them.
 

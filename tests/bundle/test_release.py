@@ -186,6 +186,7 @@ def odd_pictures(folder: Path) -> list[Path]:
         "a, b.png": Image.fromarray(grey),
         "colour.PNG": Image.fromarray(colour),
         "deep.png": Image.fromarray(deep),
+        "deep of 12 bits.png": Image.fromarray(deep >> 4),
         "more/alpha.png": Image.fromarray(colour).convert("RGBA"),
         "more/palette.png": Image.fromarray(colour).convert("P"),
         "more/photo.jpg": Image.fromarray(colour),
