@@ -115,8 +115,14 @@ def read(path: Path) -> DataList:
         if key not in content:
             raise MedtlError(f"{file} has no {key!r}; expected a data list that data_prep wrote")
     names = content["classes"]
-    if not isinstance(names, list) or not all(isinstance(c, str) for c in names) or len(set(names)) < len(names):
+    of_names = isinstance(names, list) and names and all(isinstance(c, str) for c in names)
+    if not of_names or len(set(names)) < len(names):
         raise MedtlError(f"{file}: 'classes' is not a list of different names")
+    if not isinstance(content["name"], str):
+        raise MedtlError(f"{file}: 'name' is {content['name']!r}; expected text")
+    channels = content.get("channels", 1)
+    if isinstance(channels, bool) or channels not in (1, 3):
+        raise MedtlError(f"{file}: 'channels' is {channels!r}; expected 1 or 3")
     for split in SPLITS:
         if not isinstance(content[split], list):
             raise MedtlError(f"{file}: {split!r} is not a list")
@@ -128,7 +134,7 @@ def read(path: Path) -> DataList:
     return DataList(
         name=content["name"],
         classes=tuple(content["classes"]),
-        channels=content.get("channels", 1),
+        channels=channels,
         licence=content.get("licence", ""),
         created_by=content.get("created_by", ""),
         sample=bool(content.get("sample", False)),
@@ -148,12 +154,15 @@ def _check_entry(entry: Any, where: str, classes: Sequence[str]) -> None:
     for key in ("image", "patient", "source", "sha256"):
         if not isinstance(entry[key], str):
             raise MedtlError(f"{where} has {key} {entry[key]!r}; expected text")
+    fold = entry.get("fold", 0)
+    if isinstance(fold, bool) or not isinstance(fold, int) or fold < 0:
+        raise MedtlError(f"{where} has fold {fold!r}; expected a whole number from 0 on")
     label = entry["label"]
     if isinstance(label, bool) or not isinstance(label, int | list | str):
         raise MedtlError(f"{where} has label {label!r}; expected a class index, a multi-hot list or a mask's path")
     if isinstance(label, int) and not 0 <= label < len(classes):
         raise MedtlError(f"{where} has label {label}, outside the {len(classes)} classes 0..{len(classes) - 1}")
-    if isinstance(label, list) and (len(label) != len(classes) or set(label) - {0, 1}):
+    if isinstance(label, list) and (len(label) != len(classes) or any(each not in (0, 1) for each in label)):
         raise MedtlError(f"{where} has a multi-hot label that is not {len(classes)} zeros and ones")
 
 
@@ -310,7 +319,8 @@ def with_fraction(listed: DataList, fraction: float, seed: int) -> DataList:
 
 
 def overlaps(datalist: DataList) -> list[str]:
-    """What two splits or two folds of one data list share: patients and identical files. Empty when these are clean."""
+    """What two splits or two folds of one data list share: patients and identical files, of which an empty one is not
+    known. Empty when these are clean."""
     found = []
     for key, what in (("patient", "patient"), ("sha256", "identical image")):
         splits: dict[str, set[str]] = defaultdict(set)
@@ -318,6 +328,8 @@ def overlaps(datalist: DataList) -> list[str]:
         for split, entry in datalist:
             if key == "sha256" and "areas" in entry and not any(entry["areas"].values()):
                 continue  # slices beyond the organs may be black in many cases
+            if not entry[key]:
+                continue
             splits[entry[key]].add(split)
             if "fold" in entry:
                 folds[entry[key]].add(entry["fold"])

@@ -52,6 +52,9 @@ def test_same_list_gives_same_bytes(tmp_path: Path) -> None:
         ({"label": None}, "label None"),
         ({"label": [1, 0, 0]}, "not 2 zeros and ones"),
         ({"label": [1, 2]}, "not 2 zeros and ones"),
+        ({"label": [[0], [1]]}, "not 2 zeros and ones"),
+        ({"fold": "0"}, "fold '0'; expected a whole number"),
+        ({"fold": -1}, "fold -1; expected a whole number"),
     ],
 )
 def test_wrong_label_is_refused_by_place(tmp_path: Path, change: dict, words: str) -> None:
@@ -68,6 +71,24 @@ def test_broken_file_is_one_line(tmp_path: Path, content: str) -> None:
         datalist.read(tmp_path)
     assert "\n" not in str(caught.value)
     assert "datalist.json" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"), [({"name": 3}, "'name'"), ({"channels": "x"}, "'channels'"), ({"classes": []}, "'classes'")]
+)
+def test_a_wrong_head_is_refused_by_name(tmp_path: Path, change: dict, words: str) -> None:
+    path = datalist.write(make(tmp_path, []), tmp_path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(MedtlError, match=words):
+        datalist.read(tmp_path)
+
+
+def test_an_unknown_patient_is_in_no_two_splits(tmp_path: Path) -> None:
+    entries = [{**entry(name), "patient": "", "sha256": name} for name in ("1.png", "2.png")]
+    shared = make(tmp_path, entries[:1], test=entries[1:])
+    assert datalist.overlaps(shared) == []
+    shared = make(tmp_path, entries[:1], test=entries[:1])
+    assert datalist.overlaps(shared) == ["1 identical image(s) in more than one split, the first sha256 1.png…"]
 
 
 def test_entry_without_patient_is_refused(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def check_device(device: str) -> None:
 
 
 def announce_data(listed: DataList) -> None:
-    """Say on the first rank which data are used, and whether they are phantoms."""
+    """Say on the first rank which data are used, whether they are phantoms, and what their splits share."""
     if idist.get_rank():
         return
     sizes = ", ".join(f"{len(getattr(listed, split)):,} {split}" for split in datalist.SPLITS)
@@ -144,6 +144,8 @@ def announce_data(listed: DataList) -> None:
         tell(f"data: the BUILT-IN SAMPLE of {listed.name}: phantoms, not patients (yours: --dataset_dir DIR); {sizes}")
     else:
         tell(f"data: {listed.name} in {listed.folder}; {sizes}")
+    for shared in datalist.overlaps(listed):
+        tell(f"warning: {listed.folder / datalist.FILE_NAME}: {shared}: what is measured flatters")
 
 
 def announce_recipe(listed: DataList, recipe: Mapping[str, Any], published: Mapping[str, Any]) -> None:

@@ -65,6 +65,7 @@ class RunRecord:
                 "training_images": datalist.class_counts(listed, "training"),
                 "channels": listed.channels,
                 "licence": listed.licence,
+                "overlaps": datalist.overlaps(listed),
             },
             "command": sys.argv[1:],
             "config": _without_resuming(effective_config()),

@@ -11,17 +11,27 @@ from medtl.report.words import count
 def leaks(study: Study) -> Section:
     """Patients and images in two splits or folds, and how often the test split was opened; each check named."""
     runs = study.found.runs
-    items = [_shared(runs, "patient"), _shared(runs, study.unit)]
+    items = [_in_lists(runs), _shared(runs, "patient"), _shared(runs, study.unit)]
     if study.pooled:
         items.append(_between_folds(study))
     items.append(_seen_before(runs))
     items.append(_opened(study))
     items.append(("good", "All runs used the same data list, byte for byte."))
     paragraph = (
-        "Checked in the files of the runs. Training images are not listed there: medtl check DATASET_DIR looks at all "
-        "splits and at identical files, and with --against PRETRAINING_DATA at what the pretraining has seen."
+        "Checked in the files of the runs, which name no training image. medtl check DATASET_DIR looks at the pictures "
+        "of all splits, and with --against PRETRAINING_DATA at what the pretraining has seen."
     )
     return Section("leaks", "Leak checks", paragraphs=[paragraph], items=items)
+
+
+def _in_lists(runs: Sequence[Run]) -> tuple[str, str]:
+    """What each run found in its data list, training images and all, before it began."""
+    for run in runs:
+        if shared := run.data("overlaps"):
+            return "bad", f"Data list of {run.name}: {'; '.join(map(str, shared))}."
+    if all(run.data("overlaps") == [] for run in runs):
+        return "good", "No patient and no file is in more than one split of the data list, as the runs found."
+    return "plain", "Not every run says whether the splits of its data list share patients."
 
 
 def found_leaks(section: Section) -> list[str]:
