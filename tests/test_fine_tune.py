@@ -181,7 +181,8 @@ def test_run_record_says_where_it_started_and_that_test_was_opened_once(finished
     defined = {name: value for name, value in record["metrics"].items() if value is not None}
     assert defined == pytest.approx(finished.metrics)
     assert record["epochs"] == 2
-    assert "best epoch" in last_line(finished.printed)
+    assert re.search(r"best epoch \d+ of \d+: val_auc 0\.\d{3} \(chance 0\.500\)", last_line(finished.printed))
+    assert record["data"]["overlaps"] == []
     assert "test_auc" in last_line(finished.printed)
 
 

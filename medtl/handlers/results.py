@@ -16,6 +16,7 @@ from medtl.console import tell
 from medtl.datalist import DataList
 from medtl.handlers.best import BestEpoch, S
 from medtl.handlers.scored import Scored, Threshold, choose, from_state, scored, write_scored
+from medtl.metrics import classification
 
 OPENED_ONCE = "opened once, after the best epoch was chosen on validation"
 
@@ -77,7 +78,6 @@ class FinishRun:
         output_dir: the run's folder.
         best: the handler that kept the best epoch.
         record: the run's record.
-        chance: what guessing would give, beside which the result is told.
         threshold: how the operating point is chosen on validation; None where no class is the positive one.
         test: the handler that opened the test split, where there is one.
     """
@@ -87,14 +87,12 @@ class FinishRun:
         output_dir: str,
         best: KeepBest,
         record: RunRecord,
-        chance: float,
         threshold: Threshold | None = None,
         test: OpenTest[Scored] | None = None,
     ) -> None:
         self.folder = Path(output_dir)
         self.best = best
         self.record = record
-        self.chance = chance
         self.threshold = threshold
         self.test = test
 
@@ -112,7 +110,8 @@ class FinishRun:
             outcome["threshold"] = threshold.as_record()
         metrics = write_scored(self.folder, self.best.listed.classes, splits, threshold, intervals=True)
         self.record.close(self.folder, **outcome, metrics=finite(metrics))
-        what = sentence(engine, self.best, metrics, self.chance)
+        guessed = classification.of_guessing(self.best.scored.predictions.labels, len(self.best.listed.classes))
+        what = sentence(engine, self.best, metrics, guessed[self.best.key_metric.removeprefix("val_")])
         tell(f"{what}; weights, predictions and metrics in {self.folder}")
 
 

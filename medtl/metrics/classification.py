@@ -15,6 +15,8 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from medtl.metrics.weighted import called_positive
+
 SINGLE_LABEL = ("accuracy", "class_weighted_accuracy", "f1_macro", "f1_weighted", "auc", "average_precision")
 MULTI_LABEL = ("auc", "accuracy", "average_precision")
 AT_THRESHOLD = ("accuracy", "class_weighted_accuracy", "sensitivity", "specificity", "ppv", "npv", "f1")
@@ -67,6 +69,21 @@ def multi_label(labels: NDArray[np.floating], probabilities: NDArray[np.floating
     }
 
 
+def of_guessing(labels: NDArray, n_classes: int) -> dict[str, float]:
+    """Scores of giving every image the same probabilities, the shares of the classes: what can be had without looking
+    at one. ``auc`` is 0.5, ``class_weighted_accuracy`` 1 / k, ``accuracy`` the share of the commonest class,
+    ``average_precision`` the mean share.
+
+    Args:
+        labels: (n,) class indices, or (n, n_classes) of 0 and 1.
+        n_classes: number of classes.
+    """
+    several = labels.ndim == 2
+    positive = labels > 0.5 if several else labels[:, np.newaxis] == np.arange(n_classes)
+    shares = np.tile(positive.mean(axis=0), (len(labels), 1))
+    return multi_label(labels, shares) if several else single_label(labels, shares)
+
+
 def recalls(labels: NDArray[np.int64], predicted: NDArray[np.int64], n_classes: int) -> NDArray[np.float64]:
     """Share of each class's images that were given the class.
 
@@ -99,7 +116,9 @@ def binary(
         ``average_precision`` unless both classes occur. ``f1`` is 0 where positive images exist and none is found.
     """
     truth = labels == positive
-    tn, fp, fn, tp = confusion_matrix(truth, scores >= threshold, labels=[False, True]).ravel().astype(float)
+    tn, fp, fn, tp = (
+        confusion_matrix(truth, called_positive(scores, threshold), labels=[False, True]).ravel().astype(float)
+    )
     sensitivity, specificity = _share(tp, tp + fn), _share(tn, tn + fp)
     return {
         "accuracy": _share(tp + tn, tp + tn + fp + fn),

@@ -97,3 +97,15 @@ def test_what_cannot_be_said_is_nan(labels: list[int], scores: list[float], nan:
     found = classification.binary(np.array(labels), np.array(scores), positive=1)
     assert {name for name, value in found.items() if math.isnan(value)} == nan
     assert {name for name, value in found.items() if value == 0} == zero
+
+
+def test_guessing_scores_what_each_metric_calls_chance() -> None:
+    labels = np.array([0] * 6 + [1] * 3 + [2])
+    found = classification.of_guessing(labels, 3)
+    assert found["auc"] == 0.5
+    assert found["accuracy"] == 0.6
+    assert found["class_weighted_accuracy"] == pytest.approx(1 / 3)
+    assert found["average_precision"] == pytest.approx(1 / 3)
+    assert found["f1_weighted"] == pytest.approx(0.6 * 2 * 0.6 / 1.6)
+    several = classification.of_guessing(np.array([[1, 0], [1, 1], [1, 0], [0, 0]]), 2)
+    assert several == {"auc": 0.5, "accuracy": 0.75, "average_precision": pytest.approx(0.5)}
