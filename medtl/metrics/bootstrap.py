@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from medtl.metrics import weighted
 from medtl.metrics.weighted import Scorer, by_patient
-from medtl.metrics.weighted import from_counts as from_counts
 
 REPLICATES = 2000
 CHUNK = 20  # replicates at a time, so that memory stays small and arrays near the processor
@@ -143,7 +142,7 @@ def binary(
     patient, count = by_patient(patients)
     truth = labels == positive
     found = _of(weighted.binary(truth, scores, patient, count, threshold), count, level, seed, replicates)
-    right = (scores >= threshold) == truth
+    right = weighted.called_positive(scores, threshold) == truth
     found |= _exact("accuracy", right, patient, found, level)
     found |= _exact("sensitivity", right[truth], patient[truth], found, level)
     return found | _exact("specificity", right[~truth], patient[~truth], found, level)

@@ -94,6 +94,7 @@ def across_seeds(
     first: Sequence[float] | NDArray[np.float64],
     second: Sequence[float] | NDArray[np.float64],
     patients_se: float | None = None,
+    patients: float = math.inf,
     level: float = 0.95,
 ) -> SeedComparison:
     """Difference of a score between two ways of training.
@@ -104,6 +105,8 @@ def across_seeds(
             ``bootstrap.paired_difference`` of (n_trainings, n, n_classes) probabilities gives it. Its square and
             sd² / pairs add up; the degrees of freedom are Welch and Satterthwaite's. What trainings and patients do to
             each other is in both terms, so the interval is a little too wide rather than too narrow.
+        patients: n, how many were drawn from, 2 or more. The bootstrap's variance lacks the factor n / (n - 1), and has
+            n - 1 degrees of freedom: with few patients that matters.
         level: of confidence.
 
     Returns:
@@ -122,9 +125,10 @@ def across_seeds(
     seeds = _t_interval(value, from_seeds, count - 1, level)
     both = (math.nan,) * 3
     if patients_se is not None and count > 1:
-        total = from_seeds + patients_se**2
-        freedom = total**2 * (count - 1) / from_seeds**2 if from_seeds > 1e-24 else math.inf
-        both = _t_interval(value, total, freedom, level)
+        from_patients = patients_se**2 / (1 - 1 / patients)
+        total = from_seeds + from_patients
+        spent = from_seeds**2 / (count - 1) + from_patients**2 / (patients - 1)
+        both = _t_interval(value, total, total**2 / spent if spent > 0 else math.inf, level)
     return SeedComparison(value, sd, count, *seeds, *both)
 
 

@@ -186,18 +186,16 @@ def intervals(
 def _scorer(cases: Sequence[Mapping[str, float]], patient: NDArray[np.int64], count: int) -> Scorer:
     columns = {name: np.array([case[name] for case in cases]) for name in cases[0]}
     organs = weighted.means(columns, patient, count)
-    kinds = [kind for kind in (*OVERLAPS, DISTANCE) if any(name.startswith(f"{kind}_") for name in columns)]
+    there = {name for name, values in columns.items() if np.isfinite(values).any()}
+    named = {kind: [name for name in columns if name.startswith(f"{kind}_")] for kind in (*OVERLAPS, DISTANCE)}
 
     def score(times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         found = organs(times)
-        for kind in kinds:
-            table = np.stack([values for name, values in found.items() if name.startswith(f"{kind}_")])
-            there = np.isfinite(table)
-            total, number = np.where(there, table, 0.0).sum(axis=0), there.sum(axis=0)
-            found = {
-                **found,
-                f"mean_{kind}": np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0),
-            }
-        return found
+        lacking = np.full(len(times), np.nan)
+        return found | {
+            f"mean_{kind}": np.mean([found[name] for name in names if name in there] or [lacking], axis=0)
+            for kind, names in named.items()
+            if names
+        }
 
     return score

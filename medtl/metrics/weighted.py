@@ -3,6 +3,9 @@ define, for many bootstrap replicates at once.
 
 A scorer is prepared once from a split (images sorted, counts a patient) and then called with rows of weights, one row
 a replicate. Weighting is the same as repeating a patient's images, but nothing is copied or sorted again.
+
+A mean over classes takes the classes that the split defines. A replicate that lacks one of them has no such mean: the
+mean of the others would be another figure, and often a better one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +26,11 @@ def by_patient(patients: Sequence[str] | NDArray) -> tuple[NDArray[np.int64], in
 
 
 def single_label(
-    labels: NDArray[np.int64], probabilities: NDArray[np.floating], patient: NDArray[np.int64], count: int
+    labels: NDArray[np.int64],
+    probabilities: NDArray[np.floating],
+    patient: NDArray[np.int64],
+    count: int,
+    network: NDArray[np.int64] | None = None,
 ) -> Scorer:
     """Scorer where each image has one class.
 
@@ -32,6 +39,9 @@ def single_label(
         probabilities: (n, n_classes), rows adding up to 1.
         patient: (n,) index of each image's patient.
         count: number of patients.
+        network: (n,) index of the network that predicted each image, of folds put together; None for one. Rankings
+            compare images of one network only, for another's probabilities may lie higher or lower as a whole (Forman
+            and Scholz 2010): ``auc`` is the share of its pairs, over all networks, that are in order.
 
     Returns:
         Scorer of ``classification.SINGLE_LABEL``, ``calibration.CALIBRATION``, and ``recall_<c>``, ``auc_<c>`` and
@@ -40,7 +50,7 @@ def single_label(
     n_classes = probabilities.shape[1]
     counted = of_predicted(labels, probabilities.argmax(axis=1), patient, count, n_classes)
     calibrated = _calibration(labels, probabilities, patient, count)
-    ranked = _ranked(labels[:, np.newaxis] == np.arange(n_classes), probabilities, patient)
+    ranked = _ranked(labels[:, np.newaxis] == np.arange(n_classes), probabilities, patient, network)
     return lambda times: counted(times) | ranked(times) | calibrated(times)
 
 
@@ -51,18 +61,23 @@ def of_predicted(
     right = labels == predicted
     hits = _sums(patient[right], labels[right], count, n_classes)
     support, answers = (_sums(patient, which, count, n_classes) for which in (labels, predicted))
+    occurs = np.asarray(support.any(axis=0))
 
     def score(times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         drawn_hits, drawn_support = times @ hits, times @ support
         each = _divide(drawn_hits, drawn_support)
-        found = from_counts(drawn_hits, drawn_support, times @ answers)
+        found = from_counts(drawn_hits, drawn_support, times @ answers, occurs)
         return found | {f"recall_{c}": each[:, c] for c in range(n_classes)}
 
     return score
 
 
 def multi_label(
-    labels: NDArray[np.floating], probabilities: NDArray[np.floating], patient: NDArray[np.int64], count: int
+    labels: NDArray[np.floating],
+    probabilities: NDArray[np.floating],
+    patient: NDArray[np.int64],
+    count: int,
+    network: NDArray[np.int64] | None = None,
 ) -> Scorer:
     """Scorer where each image has any number of classes.
 
@@ -71,13 +86,15 @@ def multi_label(
         probabilities: (n, n_classes), each 0..1.
         patient: (n,) index of each image's patient.
         count: number of patients.
+        network: as of ``single_label``.
 
     Returns:
         Scorer of ``classification.MULTI_LABEL``, and ``auc_<c>`` and ``average_precision_<c>`` of each class index.
     """
     positive = labels > 0.5
     right = ((probabilities >= 0.5) == positive).mean(axis=1)
-    accurate, ranked = means({"accuracy": right}, patient, count), _ranked(positive, probabilities, patient)
+    accurate = means({"accuracy": right}, patient, count)
+    ranked = _ranked(positive, probabilities, patient, network)
     return lambda times: ranked(times) | accurate(times)
 
 
@@ -97,9 +114,10 @@ def binary(
         count: number of patients.
         threshold: score from which on (inclusive) an image is called positive.
     """
-    called = scores >= threshold
+    called = called_positive(scores, threshold)
+    sides = np.array([positive.any(), not positive.all()])
     cells = _sums(patient, 2 * positive.astype(np.int64) + called, count, 4)
-    ranked = _ladder(positive, scores, patient)
+    ranked = _ladders(positive, scores, patient)
 
     def score(times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         tn, fp, fn, tp = (times @ cells).T
@@ -107,7 +125,7 @@ def binary(
         area, precision = ranked(np.ascontiguousarray(times.T))
         return {
             "accuracy": (tp + tn) / (tp + tn + fp + fn),
-            "class_weighted_accuracy": _mean_of_defined(np.stack([sensitivity, specificity])),
+            "class_weighted_accuracy": _mean_over(sides, np.stack([sensitivity, specificity])),
             "sensitivity": sensitivity,
             "specificity": specificity,
             "ppv": _divide(tp, tp + fp),
@@ -118,6 +136,11 @@ def binary(
         }
 
     return score
+
+
+def called_positive(scores: NDArray[np.floating], threshold: float) -> NDArray[np.bool_]:
+    """(n,) which scores reach the threshold; compared as float64, since a threshold may lie between two float32."""
+    return np.asarray(scores, dtype=np.float64) >= threshold
 
 
 def means(values: Mapping[str, NDArray[np.floating]], patient: NDArray[np.int64], count: int) -> Scorer:
@@ -150,7 +173,7 @@ def mean_of(scorers: Sequence[Scorer]) -> Scorer:
 
 
 def from_counts(
-    hits: NDArray[np.float64], support: NDArray[np.float64], answers: NDArray[np.float64]
+    hits: NDArray[np.float64], support: NDArray[np.float64], answers: NDArray[np.float64], occurs: NDArray[np.bool_]
 ) -> dict[str, NDArray[np.float64]]:
     """Scores from counts a class.
 
@@ -158,19 +181,19 @@ def from_counts(
         hits: (…, n_classes) images of the class that were recognised.
         support: (…, n_classes) images of the class.
         answers: (…, n_classes) images that were given the class.
+        occurs: (n_classes,) classes over which means are taken.
 
     Returns:
-        Metric to (…) values; means over classes take those that occur.
+        Metric to (…) values; means over classes are NaN where one that occurs has no image.
     """
-    occurs = support > 0
-    recall = np.divide(hits, support, out=np.zeros_like(hits), where=occurs)
+    recall = _divide(hits, support)
     both = support + answers
     f1 = np.divide(2 * hits, both, out=np.zeros_like(hits), where=both > 0)
     total = support.sum(axis=-1)
     return {
         "accuracy": hits.sum(axis=-1) / total,
-        "class_weighted_accuracy": recall.sum(axis=-1) / occurs.sum(axis=-1),
-        "f1_macro": (f1 * occurs).sum(axis=-1) / occurs.sum(axis=-1),
+        "class_weighted_accuracy": recall[..., occurs].mean(axis=-1),
+        "f1_macro": np.where(support > 0, f1, np.nan)[..., occurs].mean(axis=-1),
         "f1_weighted": (f1 * support).sum(axis=-1) / total,
     }
 
@@ -192,14 +215,20 @@ def _calibration(
     return score
 
 
-def _ranked(positive: NDArray[np.bool_], scores: NDArray[np.floating], patient: NDArray[np.int64]) -> Scorer:
+def _ranked(
+    positive: NDArray[np.bool_],
+    scores: NDArray[np.floating],
+    patient: NDArray[np.int64],
+    network: NDArray[np.int64] | None,
+) -> Scorer:
     """Ranking scores of each class, and their means over the classes that can be ranked."""
-    ladders = [_ladder(positive[:, c], scores[:, c], patient) for c in range(scores.shape[1])]
+    ranked = np.asarray(positive.any(axis=0) & ~positive.all(axis=0))
+    ladders = [_ladders(positive[:, c], scores[:, c], patient, network) for c in range(scores.shape[1])]
 
     def score(times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         drawn = np.ascontiguousarray(times.T)
         areas, precisions = (np.stack(each) for each in zip(*(ladder(drawn) for ladder in ladders), strict=True))
-        found = {"auc": _mean_of_defined(areas), "average_precision": _mean_of_defined(precisions)}
+        found = {"auc": _mean_over(ranked, areas), "average_precision": _mean_over(ranked, precisions)}
         for c, (area, precision) in enumerate(zip(areas, precisions, strict=True)):
             found |= {f"auc_{c}": area, f"average_precision_{c}": precision}
         return found
@@ -207,11 +236,32 @@ def _ranked(positive: NDArray[np.bool_], scores: NDArray[np.floating], patient: 
     return score
 
 
-def _ladder(
-    positive: NDArray[np.bool_], scores: NDArray[np.floating], patient: NDArray[np.int64]
+def _ladders(
+    positive: NDArray[np.bool_],
+    scores: NDArray[np.floating],
+    patient: NDArray[np.int64],
+    network: NDArray[np.int64] | None = None,
 ) -> Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Areas under the ROC curve (trapezoids: ties count half) and average precisions (steps) of one class, NaN where
-    a replicate has no image on one side. Called with (n_patients, r) weights: rows are added up faster than columns."""
+    a replicate has no image on one side; of several networks the pairs, and the positive images, are put together.
+    Called with (n_patients, r) weights: rows are added up faster than columns."""
+    each = [np.ones(len(scores), bool)] if network is None else [network == k for k in np.unique(network)]
+    ladders = [_ladder(positive[rows], scores[rows], patient[rows]) for rows in each]
+
+    def score(drawn: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        ordered, pairs, steps, ups = (
+            np.sum(parts, axis=0) for parts in zip(*(ladder(drawn) for ladder in ladders), strict=True)
+        )
+        return _divide(ordered, pairs), _divide(steps, ups)
+
+    return score
+
+
+def _ladder(
+    positive: NDArray[np.bool_], scores: NDArray[np.floating], patient: NDArray[np.int64]
+) -> Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], ...]]:
+    """Of one network: ordered pairs, pairs, sum of precisions, and positive images, these two 0 where a replicate has
+    no image on one side."""
     order = np.argsort(-scores, kind="stable")
     falling, who = scores[order], patient[order]
     ups = np.flatnonzero(positive[order])
@@ -220,7 +270,7 @@ def _ladder(
     first_up, last_up = (np.searchsorted(ups, ends) for ends in (first, last))
     tied = bool((last - first > 1).any())
 
-    def score(drawn: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def score(drawn: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
         called = _running(drawn[who])
         weights = drawn[who[ups]]
         found = _running(weights)
@@ -233,8 +283,8 @@ def _ladder(
         pairs = total_up * total_down - np.einsum("kr,kr->r", weights, above)
         precision = np.divide(all_found, all_called, out=np.zeros_like(weights), where=all_called > 0)
         both = (total_up > 0) & (total_down > 0)
-        steps = np.where(both, np.einsum("kr,kr->r", weights, precision), np.nan)
-        return _divide(pairs, total_up * total_down), _divide(steps, total_up)
+        steps = np.einsum("kr,kr->r", weights, precision)
+        return pairs, total_up * total_down, steps * both, total_up * both
 
     return score
 
@@ -260,7 +310,6 @@ def _divide(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np
     return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)
 
 
-def _mean_of_defined(table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means over the first axis without the NaNs; NaN where all are."""
-    defined = np.isfinite(table)
-    return _divide(np.where(defined, table, 0.0).sum(axis=0), defined.sum(axis=0).astype(np.float64))
+def _mean_over(rows: NDArray[np.bool_], table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means over these of the first axis, NaN where one of them is or there are none."""
+    return table[rows].mean(axis=0) if rows.any() else np.full(table.shape[1:], np.nan)

@@ -164,9 +164,18 @@ def _split(runs: Sequence[Run]) -> str:
 
 
 def setting(run: Run) -> dict[str, str]:
-    """The recipe without what a place in the table says and what is no part of the result, as text."""
+    """The recipe without what a place in the table says and what is no part of the result, and the overrides within the
+    config (``train#augmentation#rotate``), as text."""
     recipe: Mapping[str, Any] = run.record.get("recipe") or {}
-    return {key: _shown(value) for key, value in recipe.items() if key not in ROLES | NO_MATTER}
+    config: Mapping[str, Any] = run.record.get("config") or {}
+    within = {key: value for key, value in config.items() if "#" in key}
+    return {key: _shown(value) for key, value in (*recipe.items(), *within.items()) if key not in ROLES | NO_MATTER}
+
+
+def bundle_of(run: Run) -> str:
+    """Its name and version."""
+    bundle = run.record.get("bundle") or {}
+    return f"{bundle.get('name', NONE)} {bundle.get('version', '')}".strip()
 
 
 def _shown(value: Any) -> str:
@@ -176,14 +185,14 @@ def _shown(value: Any) -> str:
 
 
 def row_labels(runs: Sequence[Run]) -> dict[str, str]:
-    """Run name to row: the backbone, and the ids of the recipe in which runs of that backbone differ.
+    """Run name to row: the backbone, and the ids of the recipe, or the bundle, in which runs of that backbone differ.
 
     What differs between backbones only is left to the table of settings: it separates no rows.
     """
     labels = {}
     for run in runs:
-        kin = [setting(other) for other in runs if other.backbone == run.backbone]
-        own = setting(run)
+        kin = [setting(other) | {"bundle": bundle_of(other)} for other in runs if other.backbone == run.backbone]
+        own = setting(run) | {"bundle": bundle_of(run)}
         keys = dict.fromkeys(key for each in kin for key in each)
         differing = [key for key in keys if len({each.get(key, NONE) for each in kin}) > 1]
         labels[run.name] = ", ".join([run.backbone, *(f"{key} {own.get(key, NONE)}" for key in differing)])
@@ -230,6 +239,7 @@ def _pool(runs: Sequence[Run], split: str) -> Sample:
         np.concatenate([sample.labels for sample in samples]),
         np.concatenate([sample.values for sample in samples]),
         samples[0].columns,
+        np.repeat(np.arange(len(samples)), [len(sample.names) for sample in samples]),
     )
 
 

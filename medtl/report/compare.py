@@ -110,9 +110,9 @@ def _compared(
     for metric in metrics:
         if pairs > 1:
             se = standard_error(own.replicates(metric) - other.replicates(metric))
-            both = across_seeds(own.each(metric), other.each(metric), None if math.isnan(se) else se)
+            both = across_seeds(own.each(metric), other.each(metric), None if math.isnan(se) else se, own.patients)
             estimate, p, method = Estimate(both.value, both.both_low, both.both_high), both.both_p, "t"
-        elif metric == "auc" and study.positive is not None:
+        elif metric == "auc" and study.positive is not None and mine.networks is None:
             truth, place = mine.labels == study.positive, study.positive
             alone = len(np.unique(mine.patients)) == len(mine.patients)
             whose = None if alone else mine.patients

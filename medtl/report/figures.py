@@ -82,8 +82,7 @@ def roc(study: Study, scored: Scores) -> list[Figure]:
 def _mean_roc(arm: ScoredArm, classes: Sequence[int]) -> Curves:
     """A curve for each training, then the mean over trainings; empty where no class can be ranked."""
     curves = []
-    for scored in arm.members:
-        sample = scored.member.sample
+    for sample in (sample for scored in arm.members for sample in scored.member.sample.by_network()):
         each = []
         for c in classes:
             positive = sample.labels == c if sample.labels.ndim == 1 else sample.labels[:, c] > 0

@@ -149,7 +149,7 @@ def _roc(results: Results) -> Section:
     if study.kind == "segmentation":
         return Section("roc", "ROC curves")
     drawn = figures.roc(study, results.scored)
-    several = any(len(arm.members) > 1 for arm in results.scored.values())
+    several = any(len(arm.arm.runs) > 1 for arm in results.scored.values())
     text = "Thin lines are single trainings, the thick one their mean at equal specificity." if several else ""
     if len(study.classes) > figures.CLASS_PANELS:
         text += f" With {len(study.classes)} classes only their mean is drawn."

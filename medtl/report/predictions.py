@@ -28,6 +28,7 @@ class Sample:
         values: (n, n_classes) probabilities; for a segmentation (n, n_columns) IoU and Dice, NaN where an organ is
             neither there nor found.
         columns: class names, or the columns' names such as ``iou_liver``.
+        networks: (n,) index of the network whose values each row has; None for one.
     """
 
     names: tuple[str, ...]
@@ -35,6 +36,7 @@ class Sample:
     labels: NDArray[np.int64]
     values: NDArray[np.float64]
     columns: tuple[str, ...]
+    networks: NDArray[np.int64] | None = None
 
     @property
     def kind(self) -> str:
@@ -47,7 +49,14 @@ class Sample:
         """Some of the rows, in the order that is asked for."""
         index = np.asarray(chosen, dtype=np.int64)
         names = tuple(self.names[i] for i in index)
-        return Sample(names, self.patients[index], self.labels[index], self.values[index], self.columns)
+        whose = None if self.networks is None else self.networks[index]
+        return Sample(names, self.patients[index], self.labels[index], self.values[index], self.columns, whose)
+
+    def by_network(self) -> "list[Sample]":
+        """What each network said."""
+        if self.networks is None:
+            return [self]
+        return [self.rows(np.flatnonzero(self.networks == k)) for k in np.unique(self.networks)]
 
 
 def read_predictions(path: Path, classes: Sequence[str]) -> dict[str, Sample]:

@@ -1,5 +1,6 @@
 """Where the figures come from: the runs, their recipe and data, how to repeat and how to cite them."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -7,10 +8,19 @@ from typing import Any
 from medtl import __version__
 from medtl.cards import DATASETS
 from medtl.datalist import SHORT_NAMES
-from medtl.report.arms import Study, setting
+from medtl.report.arms import Study, bundle_of, setting
 from medtl.report.collect import Run
 from medtl.report.layout import Field, Section, Table
 from medtl.report.words import NONE, command, count, duration, grouped, listed, without_paths
+
+GRID_OPTIONS = {
+    "--backbones": "backbone",
+    "--inits": "init",
+    "--seeds": "seed",
+    "--folds": "fold",
+    "--fractions": "train_fraction",
+}
+OF_A_FILE = re.compile(r"-[0-9a-f]{8}$")  # ``grid.cells.short_init``: a start that is told without its folder
 
 
 def provenance(study: Study) -> Section:
@@ -32,7 +42,7 @@ def _facts(study: Study) -> Table:
         ("licence of the images", str(first.data("licence") or NONE)),
         ("classes", ", ".join(first.data("classes"))),
         ("entries", sizes if same else "differ between runs (folds or shares of the training patients)"),
-        ("bundle", _of_runs([_bundle(run) for run in runs])),
+        ("bundle", _of_runs([bundle_of(run) for run in runs])),
         ("versions", _of_runs([grouped(run.record.get("versions") or {}) or NONE for run in runs])),
         ("device", _of_runs([without_paths(str(run.record.get("device", NONE))) for run in runs])),
         ("report made with", f"medtl {__version__}"),
@@ -40,11 +50,6 @@ def _facts(study: Study) -> Table:
     ]
     rows = [[Field(name, left=True), Field(text, left=True)] for name, text in facts]
     return Table("Data and software.", [Field("what", left=True), Field("", left=True)], rows)
-
-
-def _bundle(run: Run) -> str:
-    bundle = run.record.get("bundle") or {}
-    return f"{bundle.get('name', NONE)} {bundle.get('version', '')}".strip()
 
 
 def _seconds(run: Run) -> float:
@@ -138,8 +143,9 @@ def _grid_command(grid: Any) -> str:
     if not cells or not isinstance(bundle, str):
         return ""
     words = ["medtl compare", f"bundles/{bundle}", "--dataset_dir DATASET_DIR"]
-    for option, key in (("--backbones", "backbone"), ("--inits", "init"), ("--seeds", "seed"), ("--folds", "fold")):
+    for option, key in GRID_OPTIONS.items():
         values = [str(v) for v in dict.fromkeys(cell.get(key) for cell in cells) if v is not None]
+        values = ["WEIGHTS" if key == "init" and OF_A_FILE.search(value) else value for value in values]
         if values:
             words.append(f"{option} {','.join(without_paths(value) for value in values)}")
     ids = grid.get("ids")

@@ -82,8 +82,13 @@ class ScoredArm:
         value, se = self.value(metric), standard_error(self.replicates(metric))
         if not math.isfinite(value + se):
             return Estimate(value)
-        found = across_seeds(self.each(metric), np.zeros(len(self.members)), se)
+        found = across_seeds(self.each(metric), np.zeros(len(self.members)), se, self.patients)
         return Estimate(value, max(found.both_low, 0.0), min(found.both_high, 1.0))  # every metric is a share
+
+    @property
+    def patients(self) -> int:
+        """How many any member has predicted."""
+        return len({str(patient) for scored in self.members for patient in scored.member.sample.patients})
 
     def replicates(self, metric: str) -> NDArray[np.float64]:
         """(replicates,) means over the members on the drawn patients; none with fewer than two patients."""
@@ -138,8 +143,10 @@ def scorer_of(member: Member, place: Mapping[str, int], positive: int | None) ->
     if sample.kind == "segmentation":
         return _organs(sample, patient, len(place))
     if sample.kind == "multilabel":
-        return weighted.multi_label(sample.labels.astype(np.float64), sample.values, patient, len(place))
-    plain = weighted.single_label(sample.labels, sample.values, patient, len(place))
+        return weighted.multi_label(
+            sample.labels.astype(np.float64), sample.values, patient, len(place), sample.networks
+        )
+    plain = weighted.single_label(sample.labels, sample.values, patient, len(place), sample.networks)
     if positive is None:
         return plain
     truth, chances = sample.labels == positive, sample.values[:, positive]
@@ -167,10 +174,12 @@ def threshold_of(member: Member) -> float | None:
 
 
 def _organs(sample: Sample, patient: NDArray[np.int64], count: int) -> Scorer:
-    """Means over the cases that define an organ's score; ``iou_mean`` and ``dice_mean`` are means over organs."""
+    """Means over the cases that define an organ's score; ``iou_mean`` and ``dice_mean`` are means over the organs that
+    any case defines."""
     columns = {name: sample.values[:, place] for place, name in enumerate(sample.columns)}
     organs = weighted.means(columns, patient, count)
-    kinds = {kind: organ_columns(sample.columns, kind) for kind in ("iou", "dice")}
+    there = [name for name, values in columns.items() if np.isfinite(values).any()]
+    kinds = {kind: organ_columns(there, kind) for kind in ("iou", "dice")}
 
     def score(times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         found = organs(times)

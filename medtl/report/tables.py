@@ -126,7 +126,10 @@ def _result_notes(study: Study, scored: Scores) -> list[str]:
     if len(study.patients) < 2:
         notes.append("With one patient no interval is defined.")
     if study.pooled:
-        notes.append("The predictions of a seed's validation folds are put together before they are scored.")
+        notes.append(
+            "The predictions of a seed's validation folds are put together before they are scored"
+            + ("." if study.kind == "segmentation" else "; for the AUC an image is ranked among its own fold's only.")
+        )
     if study.positive is not None:
         named = "as the runs name it" if study.positive_named else "the second class; the runs name none"
         notes.append(
@@ -201,8 +204,19 @@ def _comparison_notes(study: Study, found: Sequence[Comparison]) -> list[str]:
             "One training each: the 95 % interval covers the drawing of patients alone, not what another seed "
             "would have given."
         )
+    if not study.pooled and any(run.fold is not None for run in study.found.runs):
+        notes.append(
+            "Trainings of different folds share most of their images, and are counted here as if they did not: the "
+            "intervals are too narrow (docs/statistics.md)."
+        )
     methods = list(dict.fromkeys(each.method for each in found))
     notes.append(f"p: two-sided, {listed([METHODS[method] for method in methods])}.")
+    least, people = 2 / 2 ** len(study.patients), count(len(study.patients), "patient")
+    if methods == ["Wilcoxon"] and least * len(found) >= 0.05:
+        notes.append(
+            f"With {people} Wilcoxon's p cannot be below {p_value(least)}; after Holm over "
+            f"{count(len(found), 'comparison')} none of them alone can be below 0.05."
+        )
     notes.append(f"Adjusted: after Holm, over all {count(len(found), 'comparison')} of this table; bold below 0.05.")
     if study.kind == "classification":
         notes.append(

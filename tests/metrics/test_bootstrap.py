@@ -111,6 +111,12 @@ def test_a_class_of_two_patients_has_no_interval() -> None:
         assert "specificity" in found
 
 
+def test_a_mean_over_classes_has_no_interval_from_fewer_classes() -> None:
+    labels = np.array([0] * 30 + [1] * 30 + [2] * 2)
+    found = bootstrap.intervals(labels, np.where(labels == 2, 0, labels), np.arange(62), 3)
+    assert set(found) == {"accuracy", "f1_weighted"}
+
+
 def test_a_perfect_share_has_the_exact_bound() -> None:
     labels = np.array([0] * 30 + [1] * 20)
     found = bootstrap.binary(labels, labels * 0.8 + 0.1, np.arange(50) // 2, 1)

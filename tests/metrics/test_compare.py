@@ -99,3 +99,20 @@ def test_the_combined_interval_covers_a_new_test_split_and_new_trainings() -> No
         by_seeds += found.low <= 0 <= found.high
     assert 0.94 <= covered / draws <= 0.995
     assert by_seeds / draws < 0.93
+
+
+@pytest.mark.parametrize(("patients", "trainings"), [(5, 5), (8, 5), (10, 3), (40, 5)])
+def test_it_covers_with_few_patients_too(patients: int, trainings: int) -> None:
+    random, covered, too_narrow, draws = np.random.default_rng(5), 0, 0, 2000
+    for _ in range(draws):
+        gaps = random.normal(size=patients) + random.normal(size=(trainings, 1)) * 0.3
+        gaps = gaps + random.normal(size=(trainings, patients)) * 0.5
+        per_training, per_patient = gaps.mean(axis=1), gaps.mean(axis=0)
+        se = per_patient.std() / math.sqrt(patients)  # what a bootstrap of infinitely many replicates gives
+        found = across_seeds(per_training, np.zeros(trainings), se, patients)
+        covered += found.both_low <= 0 <= found.both_high
+        plain = across_seeds(per_training, np.zeros(trainings), se)
+        too_narrow += plain.both_low <= 0 <= plain.both_high
+    assert 0.94 <= covered / draws <= 0.985
+    assert too_narrow < covered
+    assert patients > 20 or too_narrow / draws < 0.935

@@ -119,6 +119,16 @@ def test_intervals_draw_patients() -> None:
     assert intervals(cases, patients)["mean_iou"] == (low, high)
 
 
+def test_a_mean_over_organs_is_never_of_fewer_organs() -> None:
+    """A spleen in two of twenty cases: 14 % of the replicates have none, and their mean would be that of the liver."""
+    nan = math.nan
+    cases = [{"iou_liver": 0.9 + k / 1000, "iou_spleen": 0.2 if k < 2 else nan, "iou_kidney": nan} for k in range(20)]
+    found = intervals(cases, [str(k) for k in range(20)])
+    assert set(found) == {"iou_liver"}
+    five = [case | {"iou_spleen": 0.2 + k / 1000 if k < 9 else nan} for k, case in enumerate(cases)]
+    assert intervals(five, [str(k) for k in range(20)])["mean_iou"] == pytest.approx((0.555, 0.558), abs=0.003)
+
+
 def test_shapes_must_agree() -> None:
     with pytest.raises(ValueError, match="shape"):
         overlaps(np.zeros((2, 2, 2), int), np.zeros((2, 2, 3), int), 1)

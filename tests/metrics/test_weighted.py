@@ -31,6 +31,16 @@ def splits(draw: st.DrawFn, n_classes: int = 3) -> Split:
     return labels, probabilities, patient, np.array(times)
 
 
+def lost(expected: dict[str, float], whole: NDArray, rows: NDArray) -> dict[str, float]:
+    """The expected scores, but no mean over classes where the repetition lacks one that the split has (of rankings:
+    lacks all its images, or all others); ``whole`` (n, n_classes) tells which image has which class."""
+    part = whole[rows]
+    absent = (whole.any(axis=0) & ~part.any(axis=0)).any()
+    flat = (whole.any(axis=0) & ~whole.all(axis=0) & (~part.any(axis=0) | part.all(axis=0))).any()
+    over_classes = {"class_weighted_accuracy": absent, "f1_macro": absent, "auc": flat, "average_precision": flat}
+    return {name: math.nan if over_classes.get(name) else value for name, value in expected.items()}
+
+
 def same(found: dict[str, NDArray], expected: dict[str, float]) -> None:
     for name, value in expected.items():
         assert found[name][0] == pytest.approx(value, nan_ok=True), name
@@ -41,7 +51,8 @@ def test_single_label_weights_are_repetitions(split: Split) -> None:
     labels, probabilities, patient, times = split
     rows = np.repeat(np.arange(len(labels)), times[patient])
     found = weighted.single_label(labels, probabilities, patient, len(times))(times[None].astype(float))
-    same(found, classification.single_label(labels[rows], probabilities[rows]))
+    whole = labels[:, np.newaxis] == np.arange(3)
+    same(found, lost(classification.single_label(labels[rows], probabilities[rows]), whole, rows))
     same(found, calibration.scores(labels[rows], probabilities[rows]))
     recalls = classification.recalls(labels[rows], probabilities[rows].argmax(axis=1), 3)
     same(found, {f"recall_{c}": value for c, value in enumerate(recalls)})
@@ -53,7 +64,7 @@ def test_multi_label_weights_are_repetitions(split: Split) -> None:
     labels = (np.roll(probabilities, 1, axis=0) > 0.35).astype(np.float32)
     rows = np.repeat(np.arange(len(labels)), times[patient])
     found = weighted.multi_label(labels, probabilities, patient, len(times))(times[None].astype(float))
-    same(found, classification.multi_label(labels[rows], probabilities[rows]))
+    same(found, lost(classification.multi_label(labels[rows], probabilities[rows]), labels > 0.5, rows))
 
 
 @given(splits(n_classes=2), st.sampled_from([0, 1]), st.sampled_from([0.3, 0.5, 0.75]))
@@ -64,7 +75,30 @@ def test_binary_weights_are_repetitions(split: Split, positive: int, threshold: 
     found = weighted.binary(labels == positive, scores, patient, len(times), threshold)(times[None].astype(float))
     expected = classification.binary(labels[rows], scores[rows], positive, threshold)
     assert set(found) == set(expected)
-    same(found, expected)
+    whole = labels[:, np.newaxis] == np.arange(2)
+    same(found, lost(expected, whole, rows))
+
+
+def test_a_mean_over_classes_is_never_of_fewer_classes() -> None:
+    """A class of two images, never found: without it the mean recall would be 1."""
+    labels = np.array([0] * 30 + [1] * 30 + [2] * 2)
+    guesses = np.where(labels == 2, 0, labels)
+    times = np.ones((2, 62))
+    times[1, 60:] = 0
+    found = weighted.of_predicted(labels, guesses, np.arange(62), 62, 3)(times)
+    np.testing.assert_allclose(found["class_weighted_accuracy"], [2 / 3, np.nan])
+    np.testing.assert_allclose(found["recall_2"], [0, np.nan])
+    np.testing.assert_allclose(found["accuracy"], [60 / 62, 1])
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_a_threshold_just_above_one_calls_nothing_positive(kind: type) -> None:
+    scores, positive = np.array([0.1, 1.0, 0.3, 1.0], kind), np.array([False, False, True, True])
+    above = float(np.nextafter(1.0, 2.0))
+    found = weighted.binary(positive, scores, np.arange(4), 4, above)(np.ones((1, 4)))
+    assert (found["sensitivity"][0], found["specificity"][0]) == (0, 1)
+    plain = classification.binary(positive.astype(int), scores, 1, above)
+    assert (plain["sensitivity"], plain["specificity"]) == (0, 1)
 
 
 def test_a_row_of_weights_does_not_touch_the_others() -> None:
@@ -111,3 +145,34 @@ def test_mean_of_trainings() -> None:
     times = random.integers(1, 3, (2, 20)).astype(float)
     expected = np.mean([scorer(times)["auc"] for scorer in scorers], axis=0)
     np.testing.assert_allclose(weighted.mean_of(scorers)(times)["auc"], expected)
+
+
+def test_rankings_do_not_compare_images_of_two_networks() -> None:
+    """Two folds, perfect each, whose networks' probabilities lie on different levels."""
+    labels, network = np.array([0, 0, 1, 0, 1, 1]), np.array([0, 0, 0, 1, 1, 1])
+    chance = np.array([0.1, 0.2, 0.3, 0.5, 0.8, 0.9])
+    probabilities = np.stack([1 - chance, chance], axis=1)
+    whole = np.ones((1, 6))
+    assert weighted.single_label(labels, probabilities, np.arange(6), 6)(whole)["auc"][0] == pytest.approx(8 / 9)
+    apart = weighted.single_label(labels, probabilities, np.arange(6), 6, network)
+    for name in ("auc", "average_precision", "auc_1", "average_precision_0"):
+        assert apart(whole)[name][0] == 1
+    # a replicate without the second fold's negative image is told by the first fold alone
+    assert apart(np.array([[1.0, 1, 1, 0, 1, 1]]))["auc"][0] == 1
+    assert math.isnan(apart(np.array([[1.0, 1, 0, 0, 1, 1]]))["auc"][0])
+
+
+@given(splits(), st.randoms())
+def test_several_networks_are_their_pairs_together(split: Split, random: object) -> None:
+    labels, probabilities, patient, times = split
+    network = np.random.default_rng(random.randint(0, 99)).integers(0, 3, len(labels))  # type: ignore[attr-defined]
+    found = weighted.single_label(labels, probabilities, patient, len(times), network)(times[None].astype(float))
+    ordered = pairs = 0.0
+    for k in range(3):
+        rows = np.repeat(np.flatnonzero(network == k), times[patient[network == k]])
+        ups = labels[rows] == 1
+        if ups.any() and not ups.all():
+            count = ups.sum() * (~ups).sum()
+            ordered += roc_auc_score(ups, probabilities[rows, 1]) * count
+            pairs += count
+    assert found["auc_1"][0] == pytest.approx(ordered / pairs if pairs else math.nan, nan_ok=True)

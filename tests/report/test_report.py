@@ -307,14 +307,82 @@ def test_folds_of_a_seed_are_scored_together(tmp_path: Path) -> None:
                     place, TWO, {"val": folds[fold]}, init=init, seed=seed, fold=fold, test=None
                 )["val"]
     write_report(tmp_path)
-    labels = np.array([label for fold in folds for *_, label in fold])
+    labels = [np.array([label for *_, label in fold]) for fold in folds]
     for init in ("random", "cpmid"):
         for seed in (0, 1):
-            scores = np.concatenate([found[init, seed, fold] for fold in range(3)])[:, 1]
+            scores = [found[init, seed, fold] for fold in range(3)]
+            areas = [roc_auc_score(own, each[:, 1]) for own, each in zip(labels, scores, strict=True)]
+            pairs = [own.sum() * (1 - own).sum() for own in labels]
             row = figures(tmp_path)["resnet18", init, str(seed), "auc"]
-            assert float(row["value"]) == pytest.approx(roc_auc_score(labels, scores), abs=1e-6)
+            # of three networks, each ranks its own fold
+            assert float(row["value"]) == pytest.approx(np.average(areas, weights=pairs), abs=1e-6)
             assert (row["fold"], row["n"]) == ("all", "60")
+            right = np.concatenate(scores).argmax(axis=1) == np.concatenate(labels)
+            row = figures(tmp_path)["resnet18", init, str(seed), "accuracy"]
+            assert float(row["value"]) == pytest.approx(right.mean(), abs=1e-6)
+    assert "an image is ranked among its own fold's only" in read_page(tmp_path).text
     assert "No patient is in the validation of two folds." in read_page(tmp_path).text
+
+
+def test_folds_judged_on_one_test_split_are_no_trainings_of_their_own(tmp_path: Path) -> None:
+    for init in ("random", "cpmid"):
+        for fold in range(3):
+            write_run(tmp_path / f"{init}{fold}", TWO, init=init, seed=0, fold=fold)
+    write_report(tmp_path)
+    assert "Trainings of different folds share most of their images" in read_page(tmp_path).text
+
+
+def edit_run(folder: Path, **changes: dict) -> None:
+    """Change parts of a run.json."""
+    content = json.loads((folder / "run.json").read_text())
+    for part, values in changes.items():
+        content[part] = {**content.get(part, {}), **values}
+    (folder / "run.json").write_text(json.dumps(content))
+
+
+def test_runs_that_differ_within_their_config_or_bundle_are_no_seeds_of_one_way(tmp_path: Path) -> None:
+    for seed, rotate, version in ((0, 0.15, "0.1.0"), (1, 0.15, "0.1.0"), (2, 1.5, "0.1.0"), (3, 0.15, "0.2.0")):
+        place = tmp_path / f"run{seed}"
+        write_run(place, TWO, seed=seed)
+        edit_run(place, config={"train#augmentation#rotate": rotate}, bundle={"name": "made", "version": version})
+    found = study(collect(tmp_path))
+    assert {row: sorted(run.seed for run in arm.runs) for (row, _), arm in found.arms.items()} == {
+        "resnet18, train#augmentation#rotate 0.15, bundle made 0.1.0": [0, 1],
+        "resnet18, train#augmentation#rotate 1.5, bundle made 0.1.0": [2],
+        "resnet18, train#augmentation#rotate 0.15, bundle made 0.2.0": [3],
+    }
+
+
+@pytest.mark.parametrize(
+    ("overlaps", "words"),
+    [
+        ([], "No patient and no file is in more than one split of the data list"),
+        (
+            ["2 patient(s) in more than one split, the first p1"],
+            "Data list of run: 2 patient(s) in more than one split",
+        ),
+        (None, "Not every run says whether the splits of its data list share patients."),
+    ],
+)
+def test_what_a_data_list_shares_is_told(overlaps: list | None, words: str, tmp_path: Path) -> None:
+    write_run(tmp_path / "run", TWO)
+    edit_run(tmp_path / "run", data={} if overlaps is None else {"overlaps": overlaps})
+    write_report(tmp_path)
+    assert words in read_page(tmp_path).text
+
+
+def test_shares_and_starts_from_files_are_in_the_command(tmp_path: Path) -> None:
+    cells = []
+    for fraction in (0.5, 0.25):
+        for init in ("random", "study-mini-d1f3f3f5"):
+            write_run(tmp_path / f"{init}{fraction}", TWO, init=init, train_fraction=fraction)
+            cells.append({"backbone": "resnet18", "init": init, "seed": 0, "fold": None, "train_fraction": fraction})
+    (tmp_path / "grid.json").write_text(json.dumps({"bundle": "made", "ids": {}, "cells": cells}))
+    write_report(tmp_path)
+    assert (
+        "medtl compare bundles/made --dataset_dir DATASET_DIR --backbones resnet18 --inits random,WEIGHTS "
+        "--seeds 0 --fractions 0.5,0.25 --out GRID"
+    ) in (tmp_path / "report.md").read_text()
 
 
 def test_segmentations_are_told_organ_by_organ(tmp_path: Path) -> None:
