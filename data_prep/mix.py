@@ -54,8 +54,9 @@ def command(
     take: Annotated[str, typer.Option(help="Which of their splits, comma-separated.")] = "training",
     per_class_limit: Annotated[int, typer.Option(min=0, help="Most images a class; 0 for all.")] = 0,
     exclude: Annotated[
-        str, typer.Option(help="Prepared folders, comma-separated: patients and images that are there are left out.")
-    ] = "",
+        str | None,
+        typer.Option(help="Prepared folders, comma-separated: patients and images that are there are left out."),
+    ] = None,
     licences: Annotated[
         str, typer.Option(help="'NAME=TEXT;NAME=TEXT': licences of lists that state none, or another set's.")
     ] = "",
@@ -69,10 +70,10 @@ def command(
 ) -> None:
     check_name(name)
     folders = _folders(lists)
-    splits = tuple(word.strip() for word in take.split(",") if word.strip())
-    if not splits:
-        raise UsageError("--take names no split: expected training, validation or test")
-    others = [Path(word.strip()) for word in exclude.split(",") if word.strip()]
+    splits = _splits(take)
+    others = [Path(word.strip()) for word in (exclude or "").split(",") if word.strip()]
+    if exclude is not None and not others:  # an unset variable must not let the targets in
+        raise UsageError("--exclude names no prepared folder")
     terms = _terms(licences, folders)
     parts = look(folders, splits, per_class_limit, others, seed=seed, workers=workers or options.CPUS)
     for part in parts:
@@ -102,6 +103,20 @@ def command(
         dry_run=dry_run,
         command=CARD.name,
     )
+
+
+def _splits(take: str) -> tuple[str, ...]:
+    """The long names of the splits in ``training,test``, each once."""
+    long = {short: name for name, short in datalist.SHORT_NAMES.items()}
+    splits = tuple(long.get(word.strip(), word.strip()) for word in take.split(",") if word.strip())
+    wrong = [name for name in splits if name not in datalist.SPLITS]
+    if wrong or not splits:
+        named = f"names {wrong[0]!r}" if wrong else "names no split"
+        raise UsageError(f"--take {named}: expected some of {', '.join(datalist.SPLITS)}")
+    twice = next((name for name in splits if splits.count(name) > 1), None)
+    if twice:
+        raise UsageError(f"--take names {twice} twice")
+    return splits
 
 
 def _folders(lists: str) -> dict[str, Path]:

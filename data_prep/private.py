@@ -48,7 +48,7 @@ def key(file: Path) -> bytes:
 
 def keyed_hash(secret: bytes, text: str) -> str:
     """16 hex digits of HMAC-SHA256 (RFC 2104)."""
-    return hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()[:HEX_DIGITS]
+    return hmac.new(secret, text.encode(errors="surrogateescape"), hashlib.sha256).hexdigest()[:HEX_DIGITS]
 
 
 def dicom_identity(path: Path) -> tuple[str, tuple[str, ...]]:
@@ -79,7 +79,7 @@ def write_mapping(rows: Sequence[tuple[str, str, str, str]], folder: Path) -> Pa
     path = folder / MAPPING
     with replacing(path) as part:
         part.touch(mode=OWNER_ONLY)
-        part.write_text(text.getvalue(), encoding="utf-8")
+        part.write_text(text.getvalue(), encoding="utf-8", errors="backslashreplace")
     return path
 
 

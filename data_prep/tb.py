@@ -48,6 +48,8 @@ def command(
     debug: options.Debug = False,
 ) -> None:
     folder = options.raw_folder(raw, "--raw", CARD.name)
+    if out.resolve().is_relative_to(folder.resolve()):  # names alone say what is a picture of the set
+        raise UsageError(f"--out {out} lies in the raw folder; choose another folder")
     dealt = split is Split.PAPER
     options.finish(
         CARD,

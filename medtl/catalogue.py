@@ -60,6 +60,8 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
         try:
             metadata = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
+            metadata = None
+        if not isinstance(metadata, dict):
             metadata = {"description": "its metadata.json cannot be read; see: medtl check " + str(folder)}
         wanted = {key: metadata.get(key, "") for key in ("version", "task", "description")}
         bundles.append({"name": folder.name, "path": str(folder), **wanted, **_card(folder)})

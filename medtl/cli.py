@@ -69,8 +69,9 @@ def list_(
 def check(
     folder: Annotated[Path, typer.Argument(help="A data_prep output (or its datalist.json), or a bundle or its .zip.")],
     against: Annotated[
-        str, typer.Option(help="Data lists (comma-separated) that must share no patient and no image with this one.")
-    ] = "",
+        str | None,
+        typer.Option(help="Data lists (comma-separated) that must share no patient and no image with this one."),
+    ] = None,
     near_duplicates: Annotated[
         bool, typer.Option("--near-duplicates", help="Look for near-duplicates across its own splits, too.")
     ] = False,
@@ -80,12 +81,14 @@ def check(
 ) -> None:
     """Check a data list (files, hashes, labels, patients across splits) or a bundle (what it would execute, weights,
     paths, ids, metadata), of which nothing is run; with --against only that two data lists share nothing."""
-    if csv and not (against or near_duplicates):
+    others = [Path(word.strip()) for word in (against or "").split(",") if word.strip()]
+    if against is not None and not others:  # an unset variable must not look like a check that found nothing
+        raise UsageError("--against names no data list")
+    if csv and not (others or near_duplicates):
         raise UsageError("--csv goes with --against or --near-duplicates")
-    if not against:
+    if not others:
         _check_alone(folder)
-    if against or near_duplicates:
-        others = [Path(word.strip()) for word in against.split(",") if word.strip()]
+    if others or near_duplicates:
         _check_leaks(folder, [*others, *([folder] if near_duplicates else [])], csv, workers)
 
 

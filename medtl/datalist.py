@@ -154,6 +154,9 @@ def _check_entry(entry: Any, where: str, classes: Sequence[str]) -> None:
     for key in ("image", "patient", "source", "sha256"):
         if not isinstance(entry[key], str):
             raise MedtlError(f"{where} has {key} {entry[key]!r}; expected text")
+    for key in ("mask", "mask_sha256"):
+        if not isinstance(entry.get(key, ""), str):
+            raise MedtlError(f"{where} has {key} {entry[key]!r}; expected text")
     fold = entry.get("fold", 0)
     if isinstance(fold, bool) or not isinstance(fold, int) or fold < 0:
         raise MedtlError(f"{where} has fold {fold!r}; expected a whole number from 0 on")

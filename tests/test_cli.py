@@ -62,3 +62,17 @@ def test_published_counts_are_those_of_the_paper() -> None:
     assert set(CPMID.published) == set(CPMID.classes)
     assert sum(CPMID.published.values()) == 528_281
     assert sum(task.published_slices for task in MSD_TASKS.values()) == 4788 + 372 + 2143 + 465 + 216
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "3"])
+def test_a_bundle_whose_metadata_is_none_is_listed(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bundles" / "odd" / "configs").mkdir(parents=True)
+    (tmp_path / "bundles" / "odd" / "configs" / "metadata.json").write_text(content)
+    (tmp_path / "bundles" / "odd" / "configs" / "train.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    found = CliRunner().invoke(app, ["list", "--json"])
+    assert found.exit_code == 0
+    (odd,) = (bundle for bundle in json.loads(found.stdout)["bundles"] if bundle["name"] == "odd")
+    assert "its metadata.json cannot be read" in odd["description"]

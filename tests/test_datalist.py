@@ -54,6 +54,7 @@ def test_same_list_gives_same_bytes(tmp_path: Path) -> None:
         ({"label": [1, 2]}, "not 2 zeros and ones"),
         ({"label": [[0], [1]]}, "not 2 zeros and ones"),
         ({"fold": "0"}, "fold '0'; expected a whole number"),
+        ({"mask": 5}, "mask 5; expected text"),
         ({"fold": -1}, "fold -1; expected a whole number"),
     ],
 )

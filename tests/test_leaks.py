@@ -122,6 +122,12 @@ def test_within_one_list_only_what_crosses_splits(pictures: list[Image.Image], t
     assert check(leaky)[0] == 0  # the plain check stays quick
 
 
+@pytest.mark.parametrize("word", ["", ",", " , "])
+def test_a_check_against_nothing_is_no_check(word: str, tmp_path: Path) -> None:
+    found = CliRunner().invoke(app, ["check", str(tmp_path), "--against", word])
+    assert str(found.exception) == "--against names no data list"
+
+
 def test_the_same_patient_and_the_same_file_in_two_splits(pictures: list[Image.Image], tmp_path: Path) -> None:
     rows = [("0.png", "p/0", pictures[0]), ("1.png", "p/1", pictures[1])]
     listed = write(

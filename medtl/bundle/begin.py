@@ -23,6 +23,8 @@ from medtl.networks.state_dicts import WEIGHTS_IN_BUNDLE
 
 BALANCES = ("none", "loss", "sampling")
 RANKING = ("auc", "average_precision")
+BATCH_NORM_NEEDS = 2  # values a channel
+ONE_PLACE = 32  # pixels, of which the networks' last map has a single place
 NAMED = 3  # of the blank images, in the warning
 SAMPLE_PRESET = ("epochs", "batch_size", "image_size")
 
@@ -102,6 +104,16 @@ def check(listed: DataList, recipe: Mapping[str, Any], splits: Sequence[str]) ->
         if not listed.split(split):
             hint = "; it is dealt into folds: name one, --fold K" if any("fold" in e for e in listed.training) else ""
             raise UsageError(f"{listed.folder / datalist.FILE_NAME} has no entries in its {split} split{hint}")
+    normed = "train" in splits and not str(recipe.get("backbone", "")).startswith("vit")
+    if normed and recipe["image_size"] <= ONE_PLACE and _images_a_batch(listed, recipe) < BATCH_NORM_NEEDS:
+        raise UsageError(
+            f"--image_size {recipe['image_size']}: of one image in a batch only one place is left, of which batch norm "
+            f"cannot train; take {BATCH_NORM_NEEDS} or more images a process, or more than {ONE_PLACE} pixels"
+        )
+
+
+def _images_a_batch(listed: DataList, recipe: Mapping[str, Any]) -> int:
+    return int(min(recipe["batch_size"] // idist.get_world_size(), len(listed.training)))
 
 
 @one_line
@@ -117,6 +129,12 @@ def check_numbers(recipe: Mapping[str, Any]) -> None:
     if recipe.get("sync_batchnorm") and str(recipe["device"]).startswith("cpu"):
         # PyTorch's own message would come with the first batch, and a traceback
         raise UsageError("--sync_batchnorm True needs GPUs: PyTorch's SyncBatchNorm does not train on a CPU")
+
+
+@one_line
+def check_explain(number: int) -> None:
+    """Refuse a number of explained images that is none, before training instead of after."""
+    ranges.check({"explain": number})
 
 
 @one_line
@@ -217,6 +235,8 @@ def check_name(output_dir: Any) -> None:
 
 def problem_of(folder: Path) -> str:
     """Why a new run cannot write here; empty when it can."""
+    if folder.is_file():
+        return "is a file; expected a folder"
     left = any((folder / name).exists() for name in ("model.pt", "predictions.csv"))
     if left or any(folder.glob("checkpoints/*.pt")) or _runs(folder / "run.json"):
         return "holds another run; choose another folder, or go on with a run that has not finished by --resume auto"
@@ -310,6 +330,7 @@ def positive_index(positive_class: str | None, classes: Sequence[str]) -> int | 
     """
     if positive_class is None:
         return None
+    positive_class = str(positive_class)  # a class called 1 comes from the command line as a number
     if positive_class not in classes:
         raise UsageError(f"--positive_class {positive_class} is not one of {', '.join(classes)}")
     if len(classes) != 2:

@@ -5,7 +5,15 @@ from typing import Any
 
 from medtl.errors import UsageError
 
-WHOLE_NUMBERS = {"epochs": 1, "batch_size": 1, "accumulate": 1, "image_size": 32, "num_workers": 0, "seed": 0}
+WHOLE_NUMBERS = {
+    "epochs": 1,
+    "batch_size": 1,
+    "accumulate": 1,
+    "image_size": 32,
+    "num_workers": 0,
+    "seed": 0,
+    "explain": 0,
+}
 SHARES = ("momentum", "weight_decay", "warmup", "dropout", "ema")
 
 

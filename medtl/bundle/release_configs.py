@@ -50,7 +50,8 @@ def inference_config(card: WeightsCard) -> Config:
     """inference.json: a folder (or file) of PNG and JPEG to predictions.csv."""
     header = ",".join(["image", "patient", "split", *(_quoted(f"prob_{name}") for name in card.classes)])
     # stock CSVSaver writes "<name>,<number>,…" lines: the name carries the header before the first of them
-    row = "('\"%s\"' % item['name'] if ',' in item['name'] else item['name']) + ',,inference'"
+    quoted = "'\"%s\"' % item['name'].replace('\"', '\"\"')"
+    row = f"({quoted} if set(item['name']) & set(',\"') else item['name']) + ',,inference'"
     picture = "path.suffix.lower() in ('.png', '.jpg', '.jpeg') and path.name[0] not in '._'"
     return {
         **common(card, "inference"),

@@ -42,13 +42,14 @@ class Picture:
 
 
 def find_pictures(source: Path) -> list[Picture]:
-    """All readable pictures of a file or a folder tree, by name; a 3-D NIfTI file gives each of its transverse slices.
+    """All pictures of a file or a folder tree, by name; a 3-D NIfTI file gives each of its transverse slices, and one
+    whose header cannot be read is one picture, which ``read_picture`` refuses.
 
     Files of other kinds are passed over, as are hidden ones; a file without an extension is tried as DICOM.
 
     Raises:
         UsageError: nothing there, or nothing of a kind that can be read.
-        MedtlError: a NIfTI file whose header cannot be read; names it.
+        MedtlError: the one file is NIfTI and its header cannot be read.
     """
     if not source.exists():
         raise UsageError(f"--input {source}: no such file or folder; expected PNG, JPEG, DICOM or NIfTI")
@@ -63,7 +64,9 @@ def find_pictures(source: Path) -> list[Picture]:
             try:
                 pictures += [Picture(path, f"{name}#{index}", index) for index in range(_depth(path))]
             except BadFileError as error:
-                raise MedtlError(f"--input: {name} {error}") from None
+                if path == source:
+                    raise MedtlError(f"--input: {name} {error}") from None
+                pictures.append(Picture(path, name))
         else:
             pictures.append(Picture(path, name))
     if not pictures:

@@ -181,7 +181,7 @@ def _read(place: Path, name: str) -> Run | Absent:
     recipe = record.get("recipe") or {}
     backbone, init, fold = _backbone(record), _init(record), recipe.get("fold")
     seed = record.get("seed", recipe.get("seed", 0))
-    reason = _reason(place, record)
+    reason = _reason(place, record) or (f"its {RECORD} names no seed" if seed is None else "")
     if reason:
         return Absent(name, backbone, init, str(seed), NONE if fold is None else str(fold), reason)
     splits = read_predictions(place / "predictions.csv", record["data"]["classes"])

@@ -33,8 +33,11 @@ def read_history(path: Path) -> History | None:
     """
     if not path.is_file():
         return None
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise MedtlError(f"{path} is not a table: {error}") from None
     if not rows:
         return None
     if "epoch" not in rows[0]:

@@ -56,8 +56,9 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write UTF-8 text with Unix line ends to ``path`` atomically."""
-    write_bytes(path, content.encode("utf-8"))
+    """Write UTF-8 text with Unix line ends to ``path`` atomically; a byte of a file's name that is no UTF-8 as an
+    escape (``\\udce9``), which JSON reads back as it was."""
+    write_bytes(path, content.encode("utf-8", errors="backslashreplace"))
 
 
 def remove_leftovers(folder: Path) -> None:

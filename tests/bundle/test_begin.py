@@ -28,3 +28,46 @@ def test_a_leak_of_the_data_list_is_told_and_not_refused(
     for line, what in zip(others, warned, strict=True):
         assert line.startswith(f"warning: {tmp_path / 'datalist.json'}: 1 ")
         assert f"{what}(s) in more than one split" in line
+
+
+def listed_of(count: int, folder: Path) -> DataList:
+    about = {"name": "set", "classes": ("x", "y"), "channels": 1, "licence": "", "created_by": "", "sample": False}
+    entries = [entry(f"{k}.png", str(k)) for k in range(count)]
+    return DataList(**about, training=entries, validation=entries, test=[], folder=folder)
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "image_size", "backbone", "refused"),
+    [
+        (9, 1, 32, "resnet18", True),
+        (1, 8, 32, "densenet121", True),
+        (9, 1, 33, "resnet18", False),
+        (9, 2, 32, "resnet18", False),
+        (9, 1, 32, "vit_b16", False),
+    ],
+)
+def test_what_batch_norm_cannot_train_is_told_before(
+    images: int, batch_size: int, image_size: int, backbone: str, refused: bool, tmp_path: Path
+) -> None:
+    recipe = {"batch_size": batch_size, "image_size": image_size, "backbone": backbone, "device": "cpu"}
+    if refused:
+        with pytest.raises(SystemExit):
+            begin.check(listed_of(images, tmp_path), recipe, ["train", "val"])
+    else:
+        begin.check(listed_of(images, tmp_path), recipe, ["train", "val"])
+    begin.check(listed_of(images, tmp_path), recipe, ["val"])
+
+
+@pytest.mark.parametrize("number", ["x", -1, True, 2.5])
+def test_a_number_of_explained_images_is_checked_before_training(number: object) -> None:
+    with pytest.raises(SystemExit):
+        begin.check_explain(number)  # type: ignore[arg-type]
+
+
+def test_a_class_may_be_called_by_a_number() -> None:
+    assert begin.positive_index(1, ["0", "1"]) == 1  # type: ignore[arg-type]
+
+
+def test_a_file_is_no_folder_for_a_run(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert begin.problem_of(tmp_path / "file") == "is a file; expected a folder"

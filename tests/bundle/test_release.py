@@ -183,7 +183,7 @@ def odd_pictures(folder: Path) -> list[Path]:
     folder.mkdir()
     (folder / "more").mkdir()
     images = {
-        "a, b.png": Image.fromarray(grey),
+        'a, b "c".png': Image.fromarray(grey),
         "colour.PNG": Image.fromarray(colour),
         "deep.png": Image.fromarray(deep),
         "deep of 12 bits.png": Image.fromarray(deep >> 4),

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections import defaultdict
@@ -409,3 +410,14 @@ def test_the_built_in_sample(prep: Callable[..., Any]) -> None:
     assert ended.status == 0
     assert {entry["sha256"] for entry in ended.entries} == {entry["sha256"] for _, entry in listed}
     assert len({entry["patient"] for entry in ended.entries}) == 72
+
+
+def test_names_that_are_no_utf_8(prep: Callable[..., Any], tmp_path: Path) -> None:
+    raw = class_folders(tmp_path / "raw", patients=4, images=1)
+    name = os.fsdecode(b"caf\xe9.png")
+    save(raw / "a" / name, 90)
+    (raw / "b" / name).write_bytes(b"no picture")
+    ended = prep("folder", "--raw", raw)
+    assert ended.status == 3
+    assert ended.rejected == [("b/caf\\udce9.png", "is not a readable image, or is cut short")]
+    assert len(list(datalist.read(ended.folder))) == 9

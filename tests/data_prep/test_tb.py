@@ -202,3 +202,10 @@ def test_one_site_alone(prep: Callable[..., Any], phantoms: Callable[[str], Path
     (line,) = refused.err.splitlines()
     assert "needs both sites" in line
     assert "none of Montgomery" in line
+
+
+def test_what_it_writes_is_not_read_as_a_picture_of_the_set(prep: Callable[..., Any], copy: Path) -> None:
+    ended = prep("tb", "--raw", copy, "--out", copy / "out")
+    assert ended.status == 2
+    assert ended.err == f"data_prep: --out {copy / 'out'} lies in the raw folder; choose another folder\n"
+    assert not (copy / "out").exists()

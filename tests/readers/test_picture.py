@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data_prep.tb import read_grey
-from medtl.errors import BadFileError
-from medtl.readers.picture import read_picture
+from medtl.errors import BadFileError, MedtlError
+from medtl.readers.picture import find_pictures, read_picture
 
 WHITE_IS_ZERO = {262: 0}
 
@@ -48,3 +48,14 @@ def test_greys_without_a_known_white_are_refused(values: NDArray, tmp_path: Path
     Image.fromarray(values.reshape(4, 4)).save(tmp_path / "x.tif")
     with pytest.raises(BadFileError, match="negative or floating-point greys"):
         read_picture(tmp_path / "x.tif")
+
+
+def test_a_damaged_volume_among_pictures_is_refused_alone(grey: NDArray[np.uint8], tmp_path: Path) -> None:
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    (tmp_path / "bad.nii.gz").write_bytes(b"no volume")
+    found = find_pictures(tmp_path)
+    assert [(picture.name, picture.index) for picture in found] == [("a.png", None), ("bad.nii.gz", None)]
+    with pytest.raises(BadFileError):
+        read_picture(found[1].path, found[1].index)
+    with pytest.raises(MedtlError, match=r"--input: bad\.nii\.gz"):
+        find_pictures(tmp_path / "bad.nii.gz")

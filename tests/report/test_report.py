@@ -490,6 +490,10 @@ def test_runs_that_do_not_count_are_listed(tmp_path: Path) -> None:
     write_run(tmp_path / "goes_on", TWO, seed=1, status="running")
     write_run(tmp_path / "broken", TWO, seed=2)
     (tmp_path / "broken" / "predictions.csv").unlink()
+    write_run(tmp_path / "seedless", TWO, seed=3)
+    edit_run(tmp_path / "seedless", recipe={"seed": None})
+    seedless = json.loads((tmp_path / "seedless" / "run.json").read_text()) | {"seed": None}
+    (tmp_path / "seedless" / "run.json").write_text(json.dumps(seedless))
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "run.json").write_text("{")
     cells = [
@@ -502,10 +506,11 @@ def test_runs_that_do_not_count_are_listed(tmp_path: Path) -> None:
         "goes_on": "still running, or killed",
         "broken": "finished, but predictions.csv is missing",
         "odd": "its run.json cannot be read",
+        "seedless": "its run.json names no seed",
         "cells/later": "not run yet",
     }
     assert found["cells/later"].init == "w.pt"
-    assert "4 runs not counted" in read_page(tmp_path).text
+    assert "5 runs not counted" in read_page(tmp_path).text
 
 
 def medtl_report(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str, str]:
