@@ -109,7 +109,7 @@ def test_folder_that_holds_a_run_is_refused(run: Command, tmp_path: Path) -> Non
     folder = some_list(tmp_path / "data")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text("{}")
-    words = ("--dataset_dir", str(folder), "--output_dir", str(tmp_path / "run"), *SMALL)
+    words = ("--dataset_dir", str(folder), "--output_dir", str(tmp_path / "run"), *SMALL, "--image_size", "64")
     status, line = run("run", "--config_file", config("train"), *words)
     assert status == 2
     assert "holds another run" in line

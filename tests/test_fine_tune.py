@@ -135,7 +135,8 @@ def test_metrics_are_those_of_the_predictions(finished: Finished, split: str) ->
             assert metrics[f"{split}_{name}_lo"] <= value + 1e-6
             assert metrics[f"{split}_{name}_hi"] >= value - 1e-6
     assert f"{split}_accuracy_lo" in metrics
-    assert f"{split}_auc_lo" in metrics or metrics[f"{split}_auc"] in (0, 1)  # where an interval is not defined
+    rare = np.bincount(truth).min() < 4  # more than 5 % of the replicates lack such a class
+    assert f"{split}_auc_lo" in metrics or metrics[f"{split}_auc"] in (0, 1) or rare
 
 
 @pytest.mark.parametrize("name", ["tb", "breastmnist"])
@@ -181,7 +182,7 @@ def test_run_record_says_where_it_started_and_that_test_was_opened_once(finished
     defined = {name: value for name, value in record["metrics"].items() if value is not None}
     assert defined == pytest.approx(finished.metrics)
     assert record["epochs"] == 2
-    assert re.search(r"best epoch \d+ of \d+: val_auc 0\.\d{3} \(chance 0\.500\)", last_line(finished.printed))
+    assert re.search(r"best epoch \d+ of \d+: val_auc [01]\.\d{3} \(chance 0\.500\)", last_line(finished.printed))
     assert record["data"]["overlaps"] == []
     assert "test_auc" in last_line(finished.printed)
 
