@@ -215,7 +215,7 @@ def _comparison_notes(study: Study, found: Sequence[Comparison]) -> list[str]:
     if methods == ["Wilcoxon"] and least * len(found) >= 0.05:
         notes.append(
             f"With {people} Wilcoxon's p cannot be below {p_value(least)}; after Holm over "
-            f"{count(len(found), 'comparison')} none of them alone can be below 0.05."
+            f"{count(len(found), 'comparison')} none can be below 0.05."
         )
     notes.append(f"Adjusted: after Holm, over all {count(len(found), 'comparison')} of this table; bold below 0.05.")
     if study.kind == "classification":
