@@ -11,7 +11,7 @@ import torch
 from bundle_runs import BUNDLE, ROOT, SMALL, bundle, bundle_here, config, draw, last_line
 
 from medtl import datalist
-from medtl.bundle import begin, overrides
+from medtl.bundle import overrides, run_folder
 from medtl.bundle.inspect import problems_of_bundle
 from medtl.cards import CPMID
 from medtl.datalist import DataList
@@ -189,7 +189,7 @@ def test_network_that_refuses_its_size_is_one_line_and_its_folder_stays_usable(t
     assert printed.strip().splitlines()[-1] == "error: image_size 50: vit_b16 needs a multiple of 16, at least 32"
     assert "Traceback" not in printed
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"
-    assert begin.problem_of(tmp_path / "run") == ""
+    assert run_folder.problem_of(tmp_path / "run") == ""
 
 
 def test_overrides_in_an_args_file_are_checked_too(run: Command, tmp_path: Path) -> None:

@@ -64,7 +64,8 @@ def test_every_dependency_is_pinned_exactly() -> None:
 
 def test_bundles_and_data_sets_are_documented() -> None:
     data = (ROOT / "docs" / "data.md").read_text()
-    for name in re.findall(r'^    name="(\w+)",$', (ROOT / "medtl" / "cards.py").read_text(), re.MULTILINE):
+    cards = (ROOT / "medtl" / "cards" / "datasets.py").read_text()
+    for name in re.findall(r'^    name="(\w+)",$', cards, re.MULTILINE):
         assert f"`{name}`" in data, name
     readme = (ROOT / "README.md").read_text()
     for folder in (ROOT / "bundles").iterdir():

@@ -12,7 +12,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch.utils.tensorboard import SummaryWriter
 
-from medtl.bundle import begin
+from medtl.bundle import run_folder
 from medtl.bundle.boundary import one_line
 from medtl.bundle.overrides import CommandLine, command_line
 from medtl.bundle.provenance import RunRecord
@@ -60,8 +60,8 @@ def output_dir(bundle_root: str, resume: str) -> str:
         return str(_folder_of(Path(resume)))
     folder = ""
     if resume == AUTO and idist.get_rank() == 0:
-        folder = str(next(_unfinished(begin.runs_folder(bundle_root)), ""))
-    return _agreed(folder) or begin.new_output_dir(bundle_root)
+        folder = str(next(_unfinished(run_folder.runs(bundle_root)), ""))
+    return _agreed(folder) or run_folder.new(bundle_root)
 
 
 @one_line
@@ -84,7 +84,7 @@ def open_run(output_dir: str, resume: str, record: RunRecord) -> str:
             process does not see what the first one wrote there.
         MedtlError: no checkpoint is whole.
     """
-    begin.check_name(output_dir)
+    run_folder.check_name(output_dir)
     _check(resume)
     decision = Decision()
     if idist.get_rank() == 0:
@@ -120,7 +120,7 @@ def board(output_dir: str, checkpoint_path: str) -> SummaryWriter | None:
 
 def _decide(folder: Path, resume: str, record: RunRecord) -> Decision:
     if not resume:
-        problem = begin.problem_of(folder)
+        problem = run_folder.problem_of(folder)
         if problem:
             raise UsageError(f"--output_dir {folder} {problem}")
         record.lock = _locked(folder, 0)
@@ -136,7 +136,7 @@ def _decide(folder: Path, resume: str, record: RunRecord) -> Decision:
         raise UsageError(f"--resume: {folder} holds files of a run, but no run.json that can be read")
     elif resume != AUTO:
         raise UsageError(f"--resume {resume}: there is no run")
-    problem = begin.unwritable(folder)
+    problem = run_folder.unwritable(folder)
     if problem:
         raise UsageError(f"--output_dir {folder} {problem}")
     record.lock = _locked(folder, DYING_SECONDS)

@@ -119,18 +119,18 @@ def mistake(words: Sequence[str]) -> str:
 @contextlib.contextmanager
 def _until_it_writes() -> Iterator[None]:
     """End a run where bundles open the folder that they write into; SystemExit passes through MONAI's parser."""
-    from medtl.bundle import begin, resume
+    from medtl.bundle import resume, run_folder
 
     def end(*arguments: Any) -> NoReturn:
         sys.exit(0)
 
-    before = resume.open_run, begin.open_output_dir
+    before = resume.open_run, run_folder.create
     # configs look them up in their modules
-    resume.open_run = begin.open_output_dir = end  # type: ignore[assignment]
+    resume.open_run = run_folder.create = end  # type: ignore[assignment]
     try:
         yield
     finally:
-        resume.open_run, begin.open_output_dir = before
+        resume.open_run, run_folder.create = before
 
 
 def main() -> None:

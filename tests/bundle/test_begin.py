@@ -66,8 +66,3 @@ def test_a_number_of_explained_images_is_checked_before_training(number: object)
 
 def test_a_class_may_be_called_by_a_number() -> None:
     assert begin.positive_index(1, ["0", "1"]) == 1  # type: ignore[arg-type]
-
-
-def test_a_file_is_no_folder_for_a_run(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    assert begin.problem_of(tmp_path / "file") == "is a file; expected a folder"

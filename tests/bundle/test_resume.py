@@ -9,7 +9,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from medtl import datalist
-from medtl.bundle import begin, resume
+from medtl.bundle import resume, run_folder
 from medtl.bundle.provenance import RunRecord
 from medtl.datalist import DataList
 from medtl.writers import checkpoint
@@ -246,4 +246,4 @@ def test_a_folder_that_cannot_be_made_is_one_line(
 ) -> None:
     (tmp_path / "file").touch()
     assert "cannot be written: Not a directory" in refused(capsys, tmp_path / "file" / "run", "auto", record(data))
-    assert begin.unwritable(tmp_path / "new") == ""
+    assert run_folder.unwritable(tmp_path / "new") == ""
