@@ -33,11 +33,17 @@ def cache_folder() -> Path:
 
 
 def weight_files() -> list[Path]:
-    """Weights in the order in which named inits are looked up: $MEDTL_WEIGHTS, then the bundles, then the cache."""
-    folders = [Path(os.environ["MEDTL_WEIGHTS"])] if os.environ.get("MEDTL_WEIGHTS") else []
-    folders += [bundle / "models" for bundle in bundle_folders()]
-    folders.append(cache_folder() / "weights")
-    return [path for folder in folders for path in sorted(folder.glob("*")) if path.suffix in WEIGHT_SUFFIXES]
+    """Weights in the order in which named inits are looked up: $MEDTL_WEIGHTS, then the bundles, then the cache; of
+    the first and the last also released bundles in them, as folders or zip files."""
+    own = [Path(os.environ["MEDTL_WEIGHTS"])] if os.environ.get("MEDTL_WEIGHTS") else []
+    found = [path for folder in own for path in _weights_under(folder)]
+    found += [path for bundle in bundle_folders() for path in sorted((bundle / "models").glob("*"))]
+    found += _weights_under(cache_folder() / "weights")
+    return [path for path in found if path.suffix in (*WEIGHT_SUFFIXES, ".zip") and path.is_file()]
+
+
+def _weights_under(folder: Path) -> list[Path]:
+    return [*sorted(folder.glob("*")), *sorted(folder.glob("*/models/*"))]
 
 
 def _card(folder: Path) -> dict[str, Any]:

@@ -35,6 +35,16 @@ def test_weights_are_looked_up_in_the_stated_folder(tmp_path: Path, monkeypatch:
     assert found["weights"][0]["name"] == "mine.safetensors"
 
 
+def test_bundles_that_an_init_would_take_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--init mini`` looks for a bundle's folder and its zip in $MEDTL_WEIGHTS, too."""
+    (tmp_path / "medtl_mini_resnet50" / "models").mkdir(parents=True)
+    (tmp_path / "medtl_mini_resnet50" / "models" / "model.safetensors").write_bytes(b"")
+    (tmp_path / "mini_resnet34.zip").write_bytes(b"")
+    monkeypatch.setenv("MEDTL_WEIGHTS", str(tmp_path))
+    found = json.loads(CliRunner().invoke(app, ["list", "--json"]).stdout)
+    assert [row["name"] for row in found["weights"][:2]] == ["mini_resnet34.zip", "medtl_mini_resnet50"]
+
+
 def test_listing_imports_neither_torch_nor_monai() -> None:
     script = "import sys; from medtl.cli import app; app(['list'], standalone_mode=False); print(sorted(sys.modules))"
     printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout

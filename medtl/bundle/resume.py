@@ -122,7 +122,8 @@ def _decide(folder: Path, resume: str, record: RunRecord) -> Decision:
     if not resume:
         problem = run_folder.problem_of(folder)
         if problem:
-            raise UsageError(f"--output_dir {folder} {problem}")
+            hint = ", or go on with a run that has not finished by --resume auto"
+            raise UsageError(f"--output_dir {folder} {problem}{hint if problem == run_folder.OTHER_RUN else ''}")
         record.lock = _locked(folder, 0)
         return Decision()
     if resume != AUTO and _folder_of(Path(resume)).resolve() != folder.resolve():

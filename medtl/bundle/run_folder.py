@@ -10,6 +10,8 @@ import ignite.distributed as idist
 from medtl.bundle.boundary import one_line
 from medtl.errors import UsageError
 
+OTHER_RUN = "holds another run; choose another folder"
+
 
 def new(bundle_root: str) -> str:
     """``runs/<bundle>/<date-time>`` in the working directory (in the bundle's own folder: beside all bundles, because
@@ -53,7 +55,7 @@ def problem_of(folder: Path) -> str:
         return "is a file; expected a folder"
     left = any((folder / name).exists() for name in ("model.pt", "predictions.csv"))
     if left or any(folder.glob("checkpoints/*.pt")) or _in_use(folder / "run.json"):
-        return "holds another run; choose another folder, or go on with a run that has not finished by --resume auto"
+        return OTHER_RUN
     return unwritable(folder)
 
 

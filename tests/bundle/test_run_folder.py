@@ -36,6 +36,13 @@ def test_only_a_failed_run_may_be_replaced(tmp_path: Path, record: str, in_use: 
     assert bool(run_folder.problem_of(tmp_path)) is in_use
 
 
+def test_what_cannot_go_on_is_not_advised_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "predictions.csv").touch()
+    with pytest.raises(SystemExit):
+        run_folder.create(str(tmp_path))
+    assert capsys.readouterr().err == f"error: --output_dir {tmp_path} holds another run; choose another folder\n"
+
+
 def test_a_number_is_no_name_of_a_folder() -> None:
     with pytest.raises(UsageError, match=r"write a number as \./2024"):
         run_folder.check_name(2024)
