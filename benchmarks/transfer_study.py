@@ -20,13 +20,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT / os.environ.get("MEDTL_SHARED", "../shared")
 BUNDLES = ROOT / "bundles"
-CONFIG = BUNDLES / "medtl_mini_resnet18" / "configs" / "train.json"
 DEAL = ROOT / "benchmarks" / "deal_breastmnist.py"
 REDEALT = "breastmnist_redealt"
 OF_REDEALT = ("--name", REDEALT, "--classes", "malignant,normal_or_benign", "--licence", "CC BY 4.0")
 LICENCES = "nih=NIH Clinical Center: free use with credit (Wang et al. 2017)"
 SOME_REJECTED = 3
-RECIPE = "--batch_size 128 --image_size 64 --learning_rate 0.06 --num_workers 0 --device cpu"
+AS_MINI = "--batch_size 128 --learning_rate 0.06"
+ON_A_CPU = "--image_size 64 --num_workers 0 --device cpu"
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,24 @@ MIXES = {
 
 @dataclass(frozen=True)
 class Pretraining:
-    """A mix and the words that say how long and by what it is learnt."""
+    """A mix, the words that say how long and by what it is learnt, and the bundle that learns it."""
 
     mix: str
     words: str
+    bundle: str = "medtl_mini_resnet18"
 
 
 PRETRAININGS = {
-    "mini": Pretraining("mini", "--epochs 20"),
-    "mini_without_chestxray2017": Pretraining("mini_without_chestxray2017", "--epochs 40"),
-    "labels_alone": Pretraining("mini_without_chestxray2017", "--epochs 40 --contrast 0"),
-    "views_alone": Pretraining("mini_without_chestxray2017", "--epochs 40 --supervision 0"),
+    "mini": Pretraining("mini", f"--epochs 20 {AS_MINI}"),
+    "mini_without_chestxray2017": Pretraining("mini_without_chestxray2017", f"--epochs 40 {AS_MINI}"),
+    "labels_alone": Pretraining("mini_without_chestxray2017", f"--epochs 40 --contrast 0 {AS_MINI}"),
+    "views_alone": Pretraining("mini_without_chestxray2017", f"--epochs 40 --supervision 0 {AS_MINI}"),
+    "mini_labels_alone": Pretraining("mini", f"--epochs 20 --contrast 0 {AS_MINI}"),
+    "imagenet_then_labels": Pretraining(
+        "mini_without_chestxray2017",
+        "--init imagenet --epochs 40 --batch_size 32 --learning_rate 0.0001",
+        bundle="folder",
+    ),
 }
 SMALL_BATCHES = "--batch_size 16 --image_size 64"
 FIVE, NEXT_FIVE = "--seeds 0,1,2,3,4", "--seeds 5,6,7,8,9"
@@ -86,6 +93,7 @@ class Grid:
 OF_MINI = "random,imagenet,mini"
 OF_OTHERS = "random,imagenet,mini_without_chestxray2017"
 OF_RECIPES = "mini_without_chestxray2017,labels_alone,views_alone"
+OF_NEXT = "mini_labels_alone,imagenet_then_labels"
 CHESTXRAY, BREAST = ("chestxray2017", "chestxray2017"), ("breastmnist", REDEALT)
 GRIDS = {
     "breastmnist": Grid(
@@ -99,6 +107,9 @@ GRIDS = {
     f"{REDEALT}_short/again": Grid(*BREAST, OF_MINI, f"{NEXT_FIVE} --fractions 0.5,0.25 --epochs 5 {SMALL_BATCHES}"),
     f"{REDEALT}_recipes": Grid(
         *BREAST, f"random,{OF_RECIPES}", f"{FIVE} --fractions 0.5,0.25 --epochs 5 {SMALL_BATCHES}"
+    ),
+    f"{REDEALT}_next": Grid(
+        *BREAST, f"{OF_MINI},{OF_NEXT}", f"{FIVE},5,6,7,8,9 --fractions 0.5,0.25 --epochs 5 {SMALL_BATCHES}"
     ),
     "chestxray2017": Grid(*CHESTXRAY, OF_OTHERS, f"{FIVE} --fractions 0.1 --epochs 10 {SMALL_BATCHES}"),
     "chestxray2017_quarter": Grid(*CHESTXRAY, OF_OTHERS, f"{FIVE} --fractions 0.25 --epochs 4 {SMALL_BATCHES}"),
@@ -162,7 +173,8 @@ def leaks(out: Path) -> Iterator[list[str]]:
 def pretraining(name: str, out: Path) -> Iterator[list[str]]:
     of = PRETRAININGS[name]
     where = ["--dataset_dir", str(out / "data" / of.mix), "--output_dir", str(out / name), "--resume", "auto"]
-    yield ["monai.bundle", "run", "--config_file", str(CONFIG), *where, *of.words.split(), *RECIPE.split()]
+    config = BUNDLES / of.bundle / "configs" / "train.json"
+    yield ["monai.bundle", "run", "--config_file", str(config), *where, *of.words.split(), *ON_A_CPU.split()]
 
 
 def pretrained(grid: Grid) -> list[str]:
