@@ -72,7 +72,7 @@ PRETRAININGS = {
     "mini_labels_alone": Pretraining("mini", f"--epochs 20 --contrast 0 {AS_MINI}"),
     "imagenet_then_labels": Pretraining(
         "mini_without_chestxray2017",
-        "--init imagenet --epochs 40 --batch_size 32 --learning_rate 0.0001",
+        "--init imagenet --key_metric accuracy --epochs 40 --batch_size 32 --learning_rate 0.0001",
         bundle="folder",
     ),
 }

@@ -69,8 +69,10 @@ def data(
         train_fraction: share of the training patients that is kept.
         seed: of the draw of that share.
     """
+    if not isinstance(dataset_dir, str | os.PathLike):  # the command line turns 2024_01 into 202401
+        raise UsageError(f"--dataset_dir {dataset_dir}: expected the name of a folder; write a number as ./NUMBER")
     try:
-        listed = datalist.read(Path(str(dataset_dir)))
+        listed = datalist.read(Path(dataset_dir))
     except UsageError as error:
         raise UsageError(f"--dataset_dir {error}") from None
     where = f"--dataset_dir {dataset_dir} (data set {listed.name!r})"

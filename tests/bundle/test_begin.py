@@ -66,3 +66,9 @@ def test_a_number_of_explained_images_is_checked_before_training(number: object)
 
 def test_a_class_may_be_called_by_a_number() -> None:
     assert begin.positive_index(1, ["0", "1"]) == 1  # type: ignore[arg-type]
+
+
+def test_a_folder_named_like_a_number_is_asked_for_by_its_path(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        begin.data(202401, None, ["classification"])  # type: ignore[arg-type]
+    assert "--dataset_dir 202401: expected the name of a folder; write a number as ./" in capsys.readouterr().err

@@ -58,10 +58,11 @@ def test_a_new_run_needs_a_folder_without_one(
     assert resume.open_run(str(tmp_path / "run"), "", first) == ""
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "running"
     line = refused(capsys, tmp_path / "run", "", record(data))
-    assert "holds another run; choose another folder, or go on with a run that has not finished by --resume auto" in line
+    advice = "holds another run; choose another folder, or go on with a run that has not finished by --resume auto"
+    assert advice in line
     for status in ("interrupted", "finished", "failed"):
         folder = interrupted(tmp_path / status, data, "epoch_0001.pt", status=status)
-        assert "or go on with a run that has not finished by --resume auto" in refused(capsys, folder, "", record(data))
+        assert advice in refused(capsys, folder, "", record(data))
 
 
 def test_auto_takes_the_newest_whole_checkpoint_and_says_what_is_damaged(
