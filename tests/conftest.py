@@ -1,6 +1,7 @@
 """What every test may use."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,15 @@ def packed_images_in_a_folder_of_their_own(tmp_path_factory: pytest.TempPathFact
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDTL_PACKED", str(tmp_path_factory.mktemp("packed")))
         yield
+
+
+@pytest.fixture(scope="module")
+def module_path(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A folder that the tests of one file share, gone when they have ended: networks and checkpoints of all files
+    together would fill many gigabytes."""
+    folder = tmp_path_factory.mktemp(request.path.stem)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

@@ -148,12 +148,12 @@ def iteration(out: Path) -> int:
     )
 
 
-def undisturbed_runs(training: Callable[[Path, int], Run], folders: pytest.TempPathFactory) -> Callable[[int], Path]:
+def undisturbed_runs(training: Callable[[Path, int], Run], folder: Path) -> Callable[[int], Path]:
     """Gives, for a number of processes, the folder of a run that nobody disturbed; trained when first asked for."""
 
     @functools.cache
     def trained(processes: int) -> Path:
-        out = folders.mktemp("undisturbed") / "run"
+        out = folder / f"undisturbed_{processes}"
         run = training(out, processes)
         assert run.wait() == 0, run.log.read_text()
         return out

@@ -23,10 +23,11 @@ from medtl.datalist import DataList
 TRAIN = config("train")
 
 
-@pytest.fixture(scope="session")
-def small_list(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module")
+def small_list(module_path: Path) -> Path:
     """Folder of a data list: 60 training, 27 validation and 5 test pictures of 20 classes."""
-    folder = tmp_path_factory.mktemp("small")
+    folder = module_path / "small"
+    folder.mkdir()
     sizes = {"training": 60, "validation": 27, "test": 5}
     splits = {
         split: [draw(folder, f"{split}{n:02d}.png", n % 20, len(split)) for n in range(size)]
@@ -36,10 +37,11 @@ def small_list(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def trained(small_list: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+@pytest.fixture(scope="module")
+def trained(small_list: Path, module_path: Path) -> tuple[Path, str]:
     """The folder of a finished run of one epoch in the default place, and what it printed."""
-    cwd = tmp_path_factory.mktemp("elsewhere")
+    cwd = module_path / "elsewhere"
+    cwd.mkdir()
     words = ("--dataset_dir", str(small_list), *SMALL, "--learning_rate", "0.01")  # 0.1 would make the logits explode
     status, printed = bundle_here("run", "--config_file", TRAIN, *words, cwd=cwd)
     assert status == 0, printed

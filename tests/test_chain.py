@@ -15,12 +15,11 @@ from medtl.integrity import problems_of_data
 
 
 @pytest.fixture(scope="module")
-def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def first_run(module_path: Path) -> tuple[Path, str]:
     """The README's first command (after installation), word for word."""
-    cwd = tmp_path_factory.mktemp("newcomer")
-    status, printed = bundle("run", "--config_file", config("train"), cwd=cwd)
+    status, printed = bundle("run", "--config_file", config("train"), cwd=module_path)
     assert status == 0, printed
-    (run,) = (cwd / "runs" / "cpmid_resnet18").iterdir()
+    (run,) = (module_path / "runs" / "cpmid_resnet18").iterdir()
     return run, printed
 
 

@@ -54,9 +54,9 @@ def train_words(out: Path, *words: str) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(module_path: Path) -> Path:
     """A short run on the sample, fold 0, that has learnt something; what it printed lies beside it."""
-    out = tmp_path_factory.mktemp("chaos") / "run"
+    out = module_path / "run"
     longer = ("--epochs", "4", "--batch_size", "6", "--learning_rate", "0.001")
     status, printed = bundle_here("run", *train_words(out, *longer))
     assert status == 0, printed
@@ -65,8 +65,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def evaluated(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("chaos") / "evaluated"
+def evaluated(trained: Path, module_path: Path) -> Path:
+    out = module_path / "evaluated"
     configs = config("train", "evaluate", folder=FOLDER)
     words = ("--weights", str(trained / "model.pt"), "--num_workers", "0", "--device", "cpu")
     run("--config_file", configs, "--output_dir", str(out), *words)

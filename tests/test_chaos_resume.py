@@ -55,13 +55,13 @@ def assert_same(run: Path, whole: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_list(tmp_path_factory.mktemp("chaos") / "data")
+def data(module_path: Path) -> Path:
+    return small_list(module_path / "data")
 
 
 @pytest.fixture(scope="module")
-def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    return undisturbed_runs(functools.partial(training, data), tmp_path_factory)
+def undisturbed(data: Path, module_path: Path) -> Callable[[int], Path]:
+    return undisturbed_runs(functools.partial(training, data), module_path)
 
 
 @pytest.mark.parametrize("processes", [1, 2])

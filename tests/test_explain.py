@@ -301,18 +301,17 @@ def test_the_same_panel_is_the_same_file_and_never_large(tmp_path: Path) -> None
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DataList, nn.Module]:
+def made(module_path: Path) -> tuple[Path, DataList, nn.Module]:
     """A run folder, its data list whose val pictures have masks (the first an empty one), and its network."""
-    folder = tmp_path_factory.mktemp("explained")
-    listed = small_list(folder / "data")
+    listed = small_list(module_path / "data")
     for number, entry in enumerate(listed.validation):
         mask = np.zeros((40, 48), dtype=np.uint8)
         mask[5 : 5 + 8 * number, 10:30] = 1
         entry["mask"] = f"masks/{number}.png"
-        (folder / "data" / "masks").mkdir(exist_ok=True)
-        Image.fromarray(mask).save(folder / "data" / entry["mask"])
-    datalist.write(listed, folder / "data")
-    return folder, listed, made_run(folder / "run", listed, start=START, image_size=64)
+        (module_path / "data" / "masks").mkdir(exist_ok=True)
+        Image.fromarray(mask).save(module_path / "data" / entry["mask"])
+    datalist.write(listed, module_path / "data")
+    return module_path, listed, made_run(module_path / "run", listed, start=START, image_size=64)
 
 
 @pytest.fixture

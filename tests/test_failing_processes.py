@@ -21,8 +21,8 @@ SMALL = ["--epochs", "2", "--image_size", "32", "--batch_size", "4", "--num_work
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return some_list(tmp_path_factory.mktemp("data"), CLASSES["tb"])
+def data(module_path: Path) -> Path:
+    return some_list(module_path, CLASSES["tb"])
 
 
 def words(data: str, out: str, *configs: str, folder: Path = TB) -> list[str]:

@@ -63,11 +63,12 @@ def words_for(name: str, *configs: str) -> tuple[str, str, str]:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Finished]:
+def runs(module_path: Path) -> dict[str, Finished]:
     """A run of two epochs of each bundle; ``folder`` has RGB pictures, ``tb`` another network and size."""
     found = {}
     for name, classes in CLASSES.items():
-        base = tmp_path_factory.mktemp(name)
+        base = module_path / name
+        base.mkdir()
         data = some_list(base / "data", classes, channels=3 if name == "folder" else 1)
         words = ("--dataset_dir", str(data), "--output_dir", str(base / "run"), *TINY, "--epochs", "2")
         other = ("--backbone", BACKBONES[name], "--image_size", "40" if name == "tb" else "32")

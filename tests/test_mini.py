@@ -25,15 +25,14 @@ SMALL = ("--epochs", "2", "--image_size", "32", "--batch_size", "8", "--num_work
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+def trained(module_path: Path) -> tuple[Path, Path, str]:
     """A data list as ``data_prep mix`` names its classes, a run on it in two processes, and what was printed."""
-    base = tmp_path_factory.mktemp("mini")
-    data = some_list(base / "data", MIXED, sizes={**SIZES, "training": 16, "test": 0})
-    words = ("--dataset_dir", str(data), "--output_dir", str(base / "run"), *SMALL, "--learning_rate", "0.001")
+    data = some_list(module_path / "data", MIXED, sizes={**SIZES, "training": 16, "test": 0})
+    words = ("--dataset_dir", str(data), "--output_dir", str(module_path / "run"), *SMALL, "--learning_rate", "0.001")
     names = config("train", "multi_gpu_train", folder=MINI)
-    status, printed = together("run", "--config_file", names, *words, log=base / "log")
+    status, printed = together("run", "--config_file", names, *words, log=module_path / "log")
     assert status == 0, printed
-    return data, base / "run", printed
+    return data, module_path / "run", printed
 
 
 def columns(table: list[dict[str, str]]) -> np.ndarray:

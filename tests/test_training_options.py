@@ -21,8 +21,8 @@ ALL = ("--ema", "0.7", "--mixup", "0.4", "--accumulate", "2")
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return some_list(tmp_path_factory.mktemp("data"), CLASSES["tb"])
+def data(module_path: Path) -> Path:
+    return some_list(module_path, CLASSES["tb"])
 
 
 def parsed(folder: Path, data: Path, out: Path, **values: object) -> ConfigParser:

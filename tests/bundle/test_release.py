@@ -44,13 +44,12 @@ Made = tuple[Path, Path, DataList, torch.nn.Module]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made(module_path: Path) -> Made:
     """(bundle, run, data list, network) of a released ResNet-18 whose images were normalised in a way of their own."""
-    base = tmp_path_factory.mktemp("made")
-    listed = small_list(base / "data")
-    network = made_run(base / "run", listed, start=START)
-    release(base / "run", base / "tiny_bundle", as_zip=True)
-    return base / "tiny_bundle", base / "run", listed, network
+    listed = small_list(module_path / "data")
+    network = made_run(module_path / "run", listed, start=START)
+    release(module_path / "run", module_path / "tiny_bundle", as_zip=True)
+    return module_path / "tiny_bundle", module_path / "run", listed, network
 
 
 @pytest.mark.parametrize("backbone", list(BACKBONES))

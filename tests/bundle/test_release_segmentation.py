@@ -123,12 +123,11 @@ Made = tuple[Path, Path, DeepLabV3]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made(module_path: Path) -> Made:
     """(bundle, run, network) of a released DeepLabV3."""
-    base = tmp_path_factory.mktemp("made")
-    network = made_run(base / "run", masked_list(base / "data"))
-    release(base / "run", base / "organs", as_zip=True)
-    return base / "organs", base / "run", network
+    network = made_run(module_path / "run", masked_list(module_path / "data"))
+    release(module_path / "run", module_path / "organs", as_zip=True)
+    return module_path / "organs", module_path / "run", network
 
 
 def test_bundle_is_whole(made: Made, tmp_path: Path) -> None:

@@ -85,8 +85,8 @@ def expected(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
 
 
 @pytest.fixture(scope="module")
-def three(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, Mapping[str, np.ndarray]]]:
-    folder = tmp_path_factory.mktemp("three") / "grid"
+def three(module_path: Path) -> tuple[Path, Mapping[str, Mapping[str, np.ndarray]]]:
+    folder = module_path / "grid"
     failed = ["resnet50_cpmid_seed1"]
     found = write_grid(folder, THREE, seeds=(0, 1), sizes=SIZES, failed=failed, name="chestxray2017")
     write_report(folder)
