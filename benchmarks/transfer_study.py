@@ -26,7 +26,7 @@ OF_REDEALT = ("--name", REDEALT, "--classes", "malignant,normal_or_benign", "--l
 LICENCES = "nih=NIH Clinical Center: free use with credit (Wang et al. 2017)"
 SOME_REJECTED = 3
 AS_MINI = "--batch_size 128 --learning_rate 0.06"
-ON_A_CPU = "--image_size 64 --num_workers 0 --device cpu"
+ON_A_CPU = "--num_workers 0 --device cpu"
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,12 @@ MIXES = {
 
 @dataclass(frozen=True)
 class Pretraining:
-    """A mix, the words that say how long and by what it is learnt, and the bundle that learns it."""
+    """A mix, the words that say how long and by what it is learnt, the bundle that learns it, and the pixels a side."""
 
     mix: str
     words: str
     bundle: str = "medtl_mini_resnet18"
+    image_size: int = 64
 
 
 PRETRAININGS = {
@@ -70,6 +71,7 @@ PRETRAININGS = {
     "labels_alone": Pretraining("mini_without_chestxray2017", f"--epochs 40 --contrast 0 {AS_MINI}"),
     "views_alone": Pretraining("mini_without_chestxray2017", f"--epochs 40 --supervision 0 {AS_MINI}"),
     "mini_labels_alone": Pretraining("mini", f"--epochs 20 --contrast 0 {AS_MINI}"),
+    "mini_labels_alone_128": Pretraining("mini", f"--epochs 20 --contrast 0 {AS_MINI}", image_size=128),
     "imagenet_then_labels": Pretraining(
         "mini_without_chestxray2017",
         "--init imagenet --key_metric accuracy --epochs 40 --batch_size 32 --learning_rate 0.0001",
@@ -78,6 +80,7 @@ PRETRAININGS = {
 }
 SMALL_BATCHES = "--batch_size 16 --image_size 64"
 FIVE, NEXT_FIVE = "--seeds 0,1,2,3,4", "--seeds 5,6,7,8,9"
+TEN = f"{FIVE},5,6,7,8,9"
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,8 @@ class Grid:
 OF_MINI = "random,imagenet,mini"
 OF_OTHERS = "random,imagenet,mini_without_chestxray2017"
 OF_RECIPES = "mini_without_chestxray2017,labels_alone,views_alone"
-OF_NEXT = "mini_labels_alone,imagenet_then_labels"
+OF_NEXT = "mini_labels_alone,mini_labels_alone_128,imagenet_then_labels"
+OF_128 = "random,imagenet,mini,mini_labels_alone,mini_labels_alone_128"
 CHESTXRAY, BREAST = ("chestxray2017", "chestxray2017"), ("breastmnist", REDEALT)
 GRIDS = {
     "breastmnist": Grid(
@@ -108,9 +112,8 @@ GRIDS = {
     f"{REDEALT}_recipes": Grid(
         *BREAST, f"random,{OF_RECIPES}", f"{FIVE} --fractions 0.5,0.25 --epochs 5 {SMALL_BATCHES}"
     ),
-    f"{REDEALT}_next": Grid(
-        *BREAST, f"{OF_MINI},{OF_NEXT}", f"{FIVE},5,6,7,8,9 --fractions 0.5,0.25 --epochs 5 {SMALL_BATCHES}"
-    ),
+    f"{REDEALT}_next": Grid(*BREAST, f"{OF_MINI},{OF_NEXT}", f"{TEN} --fractions 0.5,0.25 --epochs 5 {SMALL_BATCHES}"),
+    f"{REDEALT}_128": Grid(*BREAST, OF_128, f"{TEN} --fractions 0.5,0.25 --epochs 5 --batch_size 16 --image_size 128"),
     "chestxray2017": Grid(*CHESTXRAY, OF_OTHERS, f"{FIVE} --fractions 0.1 --epochs 10 {SMALL_BATCHES}"),
     "chestxray2017_quarter": Grid(*CHESTXRAY, OF_OTHERS, f"{FIVE} --fractions 0.25 --epochs 4 {SMALL_BATCHES}"),
     "chestxray2017_all": Grid(*CHESTXRAY, OF_OTHERS, f"{FIVE} --epochs 1 {SMALL_BATCHES}"),
@@ -174,7 +177,8 @@ def pretraining(name: str, out: Path) -> Iterator[list[str]]:
     of = PRETRAININGS[name]
     where = ["--dataset_dir", str(out / "data" / of.mix), "--output_dir", str(out / name), "--resume", "auto"]
     config = BUNDLES / of.bundle / "configs" / "train.json"
-    yield ["monai.bundle", "run", "--config_file", str(config), *where, *of.words.split(), *ON_A_CPU.split()]
+    words = [*of.words.split(), "--image_size", str(of.image_size), *ON_A_CPU.split()]
+    yield ["monai.bundle", "run", "--config_file", str(config), *where, *words]
 
 
 def pretrained(grid: Grid) -> list[str]:
