@@ -113,7 +113,7 @@ GRIDS = {
         *BREAST, f"random,{OF_RECIPES}", f"{FIVE} --fractions 0.5,0.25 --epochs 5 {SMALL_BATCHES}"
     ),
     f"{REDEALT}_next": Grid(*BREAST, f"{OF_MINI},{OF_NEXT}", f"{TEN} --fractions 0.5,0.25 --epochs 5 {SMALL_BATCHES}"),
-    f"{REDEALT}_128": Grid(*BREAST, OF_128, f"{TEN} --fractions 0.5,0.25 --epochs 5 --batch_size 16 --image_size 128"),
+    f"{REDEALT}_128": Grid(*BREAST, OF_128, f"{FIVE} --fractions 0.5,0.25 --epochs 5 --batch_size 16 --image_size 128"),
     "chestxray2017": Grid(*CHESTXRAY, OF_OTHERS, f"{FIVE} --fractions 0.1 --epochs 10 {SMALL_BATCHES}"),
     "chestxray2017_quarter": Grid(*CHESTXRAY, OF_OTHERS, f"{FIVE} --fractions 0.25 --epochs 4 {SMALL_BATCHES}"),
     "chestxray2017_all": Grid(*CHESTXRAY, OF_OTHERS, f"{FIVE} --epochs 1 {SMALL_BATCHES}"),
