@@ -106,6 +106,12 @@ GRIDS = {
     "breastmnist_short": Grid(
         "breastmnist", "breastmnist", OF_MINI, f"{FIVE} --fractions 0.25,0.1 --epochs 5 {SMALL_BATCHES}"
     ),
+    "breastmnist_trunk01": Grid(
+        "breastmnist",
+        "breastmnist",
+        "imagenet,mini",
+        f"{FIVE} --fractions 0.1 --epochs 20 --trunk_multiplier 0.1 {SMALL_BATCHES}",
+    ),
     REDEALT: Grid(*BREAST, OF_MINI, f"{FIVE} --fractions 0.5,0.25 --epochs 20 {SMALL_BATCHES}"),
     f"{REDEALT}_short/first": Grid(*BREAST, OF_MINI, f"{FIVE} --fractions 0.5,0.25 --epochs 5 {SMALL_BATCHES}"),
     f"{REDEALT}_short/again": Grid(*BREAST, OF_MINI, f"{NEXT_FIVE} --fractions 0.5,0.25 --epochs 5 {SMALL_BATCHES}"),
