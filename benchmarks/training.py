@@ -24,7 +24,10 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +46,9 @@ from monai.transforms import (
     Resized,
     ScaleIntensityRanged,
 )
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
 from torch import nn
 
 from medtl import engines
@@ -93,21 +99,22 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def draw(folder: Path, count: int, size: int) -> DataList | None:
-    """``count`` smooth grey PNG files with their data list; None without Pillow."""
-    try:
-        from PIL import Image
-    except ImportError:
-        return None
-    entries = []
-    for number in range(count):
-        path = folder / f"class_{number % CLASSES:02d}" / f"{number:06d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture(number, size)).save(path, compress_level=4)
-        name = path.relative_to(folder).as_posix()
-        entry = {"image": name, "label": number % CLASSES, "patient": f"drawn/{number}", "source": "drawn"}
-        entries.append({**entry, "sha256": file_hash(path)})
+def draw(folder: Path, count: int, size: int, workers: int) -> DataList:
+    """Write ``count`` smooth grey PNG files and return their data list."""
+    for label in range(CLASSES):
+        (folder / f"class_{label:02d}").mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(max(1, workers), get_context("spawn")) as pool:
+        entries = list(pool.map(_drawn, range(count), repeat(folder), repeat(size), chunksize=32))
     return DataList("drawn", tuple(f"{c}" for c in range(CLASSES)), 1, "", "", True, entries, [], [], folder)
+
+
+def _drawn(number: int, folder: Path, size: int) -> dict[str, Any]:
+    torch.set_num_threads(1)  # as many processes as cores draw at once
+    path = folder / f"class_{number % CLASSES:02d}" / f"{number:06d}.png"
+    Image.fromarray(picture(number, size)).save(path, compress_level=4)
+    name = path.relative_to(folder).as_posix()
+    entry = {"image": name, "label": number % CLASSES, "patient": f"drawn/{number}", "source": "drawn"}
+    return {**entry, "sha256": file_hash(path)}
 
 
 def picture(number: int, size: int) -> np.ndarray:
@@ -398,16 +405,16 @@ def ways(args: argparse.Namespace, folder: Path) -> dict[str, Callable[[], float
     """What is measured, by name; what cannot be is told and left out."""
     chosen = args.ways.split(",")
     since = time.perf_counter()
-    listed = draw(folder, args.images, args.image_size)
-    if listed is None:
-        print("Pillow is not there: no PNG files, the zoo's and torchvision's way are left out")
-        images = np.stack([picture(number, args.image_size)[np.newaxis] for number in range(args.images)])
-        packed = Packed(images, torch.arange(args.images) % CLASSES)
-    else:
+    listed = None
+    if {"zoo", "torchvision"} & set(chosen):  # these read files
+        listed = draw(folder, args.images, args.image_size, args.workers)
         drawn = time.perf_counter()
         packed = pack(listed, "train", args.image_size, folder / "cache", 1, args.workers)
         rate = args.images / (time.perf_counter() - drawn)
         print(f"drew {args.images} images in {drawn - since:.1f} s; packed them at {rate:,.0f} images/s")
+    else:
+        few = np.stack([picture(number, args.image_size)[np.newaxis] for number in range(64)])
+        packed = Packed(np.resize(few, (args.images, *few.shape[1:])), torch.arange(args.images) % CLASSES)
     if args.device.startswith("cuda"):
         print(agreement(args, Packed(packed.images[:640], packed.labels[:640])))
     rig = Rig(args, args.compile)
@@ -416,9 +423,9 @@ def ways(args: argparse.Namespace, folder: Path) -> dict[str, Callable[[], float
         found["bare"] = bare(rig, args)
     if "medtl" in chosen:
         found["medtl"] = medtl_way(rig, args, packed)
-    if listed is not None and "zoo" in chosen:
+    if listed and "zoo" in chosen:
         found["zoo"] = zoo_way(args, zoo_loader(args, listed, args.workers))
-    if listed is not None and "torchvision" in chosen:
+    if listed and "torchvision" in chosen:
         other = torchvision_way(rig, args, folder)
         if other:
             found["torchvision"] = other
@@ -426,7 +433,7 @@ def ways(args: argparse.Namespace, folder: Path) -> dict[str, Callable[[], float
             print("torchvision cannot be imported: left out")
     if "input" in chosen:
         found["input medtl"] = input_way(packed_loader(args, packed), args)
-        if listed is not None:
+        if listed:
             found["input zoo, a core"] = input_way(zoo_loader(args, listed, 0), args)
     return found
 
@@ -454,17 +461,10 @@ def verdicts(rates: dict[str, Rates], device: str) -> list[tuple[str, float, flo
 
 def show(rates: dict[str, Rates], found: list[tuple[str, float, float]]) -> None:
     rows = [(name, f"{r.median:,.0f}", f"{min(r.rounds):,.0f}–{max(r.rounds):,.0f}") for name, r in rates.items()]
-    try:
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table("way", "images/s, median", "min–max")
-        for row in rows:
-            table.add_row(*row)
-        Console(width=100).print(table)
-    except ImportError:
-        for row in rows:
-            print(f"{row[0]:22} {row[1]:>12} {row[2]:>20}")
+    table = Table("way", "images/s, median", "min–max")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=100).print(table)
     for name, value, aim in found:
         verdict = "" if not aim else f"  aim {aim:g}: {'met' if value >= aim else 'NOT met'}"
         print(f"{name:26} {value:8.2f}{verdict}")
@@ -509,6 +509,7 @@ def main() -> None:
                 "torch": torch.__version__,
                 "images_per_second": {way: r.rounds for way, r in rates.items()},
                 "ratios": {what: {"value": value, "aim": aim} for what, value, aim in found},
+                "peak_gpu_gib": torch.cuda.max_memory_allocated() / 2**30 if is_gpu else None,
             }
             args.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         measured.clear()  # ends the loading processes before their files go
