@@ -24,10 +24,9 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import repeat
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +102,12 @@ def draw(folder: Path, count: int, size: int, workers: int) -> DataList:
     """Write ``count`` smooth grey PNG files and return their data list."""
     for label in range(CLASSES):
         (folder / f"class_{label:02d}").mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(max(1, workers), get_context("spawn")) as pool:
-        entries = list(pool.map(_drawn, range(count), repeat(folder), repeat(size), chunksize=32))
+    with ThreadPoolExecutor(max(1, workers)) as pool:  # a process would import MONAI first
+        entries = list(pool.map(_drawn, range(count), repeat(folder), repeat(size)))
     return DataList("drawn", tuple(f"{c}" for c in range(CLASSES)), 1, "", "", True, entries, [], [], folder)
 
 
 def _drawn(number: int, folder: Path, size: int) -> dict[str, Any]:
-    torch.set_num_threads(1)  # as many processes as cores draw at once
     path = folder / f"class_{number % CLASSES:02d}" / f"{number:06d}.png"
     Image.fromarray(picture(number, size)).save(path, compress_level=4)
     name = path.relative_to(folder).as_posix()
@@ -407,7 +405,7 @@ def ways(args: argparse.Namespace, folder: Path) -> dict[str, Callable[[], float
     since = time.perf_counter()
     listed = None
     if {"zoo", "torchvision"} & set(chosen):  # these read files
-        listed = draw(folder, args.images, args.image_size, args.workers)
+        listed = draw(folder / "pictures", args.images, args.image_size, args.workers)
         drawn = time.perf_counter()
         packed = pack(listed, "train", args.image_size, folder / "cache", 1, args.workers)
         rate = args.images / (time.perf_counter() - drawn)
@@ -426,7 +424,7 @@ def ways(args: argparse.Namespace, folder: Path) -> dict[str, Callable[[], float
     if listed and "zoo" in chosen:
         found["zoo"] = zoo_way(args, zoo_loader(args, listed, args.workers))
     if listed and "torchvision" in chosen:
-        other = torchvision_way(rig, args, folder)
+        other = torchvision_way(rig, args, folder / "pictures")
         if other:
             found["torchvision"] = other
         else:
