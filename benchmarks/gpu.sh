@@ -38,12 +38,13 @@ training() {                   # NAME OPTION…
 : >"$out/steps.txt"
 step tests "$python" -m pytest -q -p no:cacheprovider tests/transforms/test_batch.py tests/data/test_packed.py
 step runs "$python" benchmarks/cuda_runs.py --device "$device" --json "$out/runs.json"
-training resnet18 --backbone resnet18
+training resnet18 --backbone resnet18 --ways bare,medtl
 training resnet50 --backbone resnet50 --ways bare,medtl
 step embedding "$python" benchmarks/embedding.py --device "$device" --seconds "$seconds" "${small[@]}" --json "$out/embedding.json"
 training resnet18_streamed --backbone resnet18 --ways bare,medtl,input --resident never
 training resnet18_compiled --backbone resnet18 --ways bare,medtl --compile
-[ "$device" = cpu ] || training resnet18_fp16 --backbone resnet18 --ways bare,medtl --precision fp16
 training resnet50_compiled --backbone resnet50 --ways bare,medtl --compile
+training resnet18_zoo --backbone resnet18 --rounds 2
+[ "$device" = cpu ] || training resnet18_fp16 --backbone resnet18 --ways bare,medtl --precision fp16
 "$python" benchmarks/gpu_table.py "$out" | tee "$out/table.md"
 exit $failed
