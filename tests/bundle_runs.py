@@ -12,8 +12,8 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
-from medtl import datalist
 from medtl.cards import CPMID
+from medtl.files import file_hash
 
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLE = ROOT / "bundles" / "cpmid_resnet18"
@@ -99,5 +99,5 @@ def draw(folder: Path, name: str, kind: int, seed: int) -> dict:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
     patient = f"made/{name.split('.')[0]}"
-    sha256 = datalist.file_hash(path)
+    sha256 = file_hash(path)
     return {"image": f"images/{name}", "label": kind, "patient": patient, "source": "made", "sha256": sha256}

@@ -16,6 +16,7 @@ from medtl.bundle.inspect import problems_of_bundle
 from medtl.cards import CPMID
 from medtl.datalist import DataList
 from medtl.errors import MedtlError
+from medtl.files import file_hash
 
 Command = Callable[..., tuple[int, str]]
 
@@ -161,7 +162,7 @@ def test_damaged_picture_is_named(run: Command, overlay: tuple[str, ...], worker
     damaged = folder / "images" / "training2.png"
     damaged.write_bytes(damaged.read_bytes()[:100])
     listed = datalist.read(folder)
-    listed.training[2]["sha256"] = datalist.file_hash(damaged)  # the data list was made when it was damaged already
+    listed.training[2]["sha256"] = file_hash(damaged)  # the data list was made when it was damaged already
     datalist.write(listed, folder)
     words = ("--dataset_dir", str(folder), "--output_dir", str(tmp_path / "run"), *SMALL, "--num_workers", workers)
     status, line = run("run", "--config_file", config("train", *overlay), *words)

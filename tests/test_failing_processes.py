@@ -14,6 +14,7 @@ from resume_runs import Run, run_bundle
 from medtl import datalist
 from medtl.bundle import begin
 from medtl.bundle.boundary import alone
+from medtl.files import file_hash
 from medtl.writers import checkpoint
 
 TB = ROOT / "bundles" / "tb"
@@ -44,7 +45,7 @@ def test_a_picture_that_one_process_cannot_read_ends_both(data: Path, tmp_path: 
     damaged = copy / "images" / "training03.png"
     damaged.write_bytes(damaged.read_bytes()[:100])
     listed = datalist.read(copy)
-    listed.training[3]["sha256"] = datalist.file_hash(damaged)
+    listed.training[3]["sha256"] = file_hash(damaged)
     datalist.write(listed, copy)
     what = functools.partial(run_bundle, words(str(copy), str(tmp_path / "run"), "per_image"))
     told = ended(Run(what, tmp_path / "log", 2))

@@ -11,11 +11,10 @@ import torch
 from medtl import datalist
 from medtl.bundle import ranges
 from medtl.bundle.boundary import end_in_one_line, one_line
-from medtl.console import tell
 from medtl.data.blank import blank_images
 from medtl.data.packed import Packed
 from medtl.datalist import DataList
-from medtl.errors import UsageError
+from medtl.errors import UsageError, tell
 from medtl.metrics import classification, operating_point
 from medtl.networks.state_dicts import WEIGHTS_IN_BUNDLE
 

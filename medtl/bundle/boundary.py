@@ -10,8 +10,7 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
-from medtl.console import debugging, tell
-from medtl.errors import MedtlError
+from medtl.errors import MedtlError, debugging, tell
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -13,10 +13,9 @@ from medtl.bundle import begin
 from medtl.bundle.boundary import one_line
 from medtl.bundle.trained import card_of
 from medtl.cards import IMAGENET_MEAN, IMAGENET_STD, WeightsCard
-from medtl.console import tell
 from medtl.data.slices import cases_of
 from medtl.datalist import DataList
-from medtl.errors import MedtlError, UsageError
+from medtl.errors import MedtlError, UsageError, tell
 from medtl.metrics import segmentation
 from medtl.transforms import components
 

@@ -19,12 +19,11 @@ import medtl
 from medtl import datalist
 from medtl.bundle.boundary import one_line
 from medtl.bundle.overrides import effective_config
-from medtl.console import tell
 from medtl.datalist import DataList
-from medtl.errors import UsageError
+from medtl.errors import UsageError, tell
+from medtl.files import file_hash, write_text
 from medtl.networks.pretrained import LoadReport
 from medtl.networks.starts import Start
-from medtl.writers.atomic import write_text
 
 PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "scikit-learn", "pillow")
 
@@ -58,7 +57,7 @@ class RunRecord:
             "data": {
                 "name": listed.name,
                 "sample": listed.sample,
-                "sha256": datalist.file_hash(listed.folder / datalist.FILE_NAME),
+                "sha256": file_hash(listed.folder / datalist.FILE_NAME),
                 "entries": sizes,
                 "classes": list(listed.classes),
                 "sources": sorted({str(entry.get("source", "")) for _, entry in listed} - {""}),

@@ -18,10 +18,9 @@ from medtl.bundle.finished import FinishedRun, architecture, input_contract, is_
 from medtl.bundle.stock_parts import Config, networks
 from medtl.bundle.unpack import SUMS
 from medtl.cards import DATASETS, SegmentationArchitecture, WeightsCard
-from medtl.datalist import file_hash
 from medtl.errors import MedtlError, UsageError
+from medtl.files import file_hash, replacing, replacing_folder, write_text
 from medtl.networks.state_dicts import StateDict, disagreements, read_state_dict
-from medtl.writers.atomic import replacing, replacing_folder, write_text
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 PLAIN_VERSION = re.compile(r"[0-9]+\.[0-9]+(\.[0-9a-z]+)*")

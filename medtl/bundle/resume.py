@@ -16,10 +16,9 @@ from medtl.bundle import run_folder
 from medtl.bundle.boundary import one_line
 from medtl.bundle.overrides import CommandLine, command_line
 from medtl.bundle.provenance import RunRecord
-from medtl.console import tell
-from medtl.errors import MedtlError, UsageError
+from medtl.errors import MedtlError, UsageError, tell
+from medtl.files import remove_leftovers
 from medtl.writers import checkpoint
-from medtl.writers.atomic import remove_leftovers
 
 AUTO = "auto"
 MAY_CHANGE = frozenset({"num_workers", "device", "debug"})

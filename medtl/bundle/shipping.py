@@ -9,9 +9,8 @@ from safetensors.torch import save_file
 from medtl.bundle.finished import is_segmentation, read_run
 from medtl.bundle.release import Released, described
 from medtl.bundle.unpack import CARD, SUMS
-from medtl.datalist import file_hash
 from medtl.errors import UsageError
-from medtl.writers.atomic import replacing, write_text
+from medtl.files import file_hash, replacing, write_text
 
 WEIGHTS = "models/model.safetensors"
 

@@ -20,8 +20,9 @@ from torch.nn import functional
 from medtl.bundle.boundary import one_line
 from medtl.data.packed import Packed
 from medtl.data.packed_loader import PackedLoader
-from medtl.datalist import DataList, Entry, file_hash
+from medtl.datalist import DataList, Entry
 from medtl.errors import BadFileError, MedtlError
+from medtl.files import file_hash
 from medtl.readers.picture import read_picture
 from medtl.transforms.joint import JointTransform
 

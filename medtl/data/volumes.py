@@ -12,9 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from medtl.bundle.boundary import one_line
-from medtl.console import tell
 from medtl.data.slices import Case, Slices, fitted
-from medtl.errors import BadFileError, UsageError
+from medtl.errors import BadFileError, UsageError, tell
 from medtl.readers.chaos import natural
 from medtl.readers.dicom import Series, check_volume, read_volume, scan
 from medtl.readers.nifti import read_header, read_nifti

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from medtl.bundle.trained import beside
 from medtl.data.packed import resized
-from medtl.datalist import file_hash
 from medtl.errors import MedtlError, UsageError
 from medtl.explain.heat import Heat, heat_of, layer_of
+from medtl.files import file_hash
 from medtl.networks.classifier import build_classifier
 from medtl.networks.pretrained import load_exactly
 

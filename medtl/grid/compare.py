@@ -16,8 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from medtl.console import INTERRUPTED, tell
-from medtl.errors import MedtlError, UsageError
+from medtl.errors import INTERRUPTED, MedtlError, UsageError, tell
 from medtl.grid.cells import Cell, Request, cells_of, folder_of, overrides_of, run_words, short_init
 from medtl.grid.progress import Board
 from medtl.grid.records import (

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medtl.errors import UsageError
+from medtl.files import TEMPORARY_SUFFIX, write_text
 from medtl.grid.cells import Cell, as_row, from_row, is_path
-from medtl.writers.atomic import TEMPORARY_SUFFIX, write_text
 
 FILE_NAME = "grid.json"
 LOCK_NAME = ".compare.lock"

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from medtl.console import debugging
+from medtl.errors import debugging
 from medtl.grid.cells import DIMENSIONS, Cell, Request, overrides_of, run_words
 from medtl.grid.runs import environment, reason
 

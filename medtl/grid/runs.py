@@ -19,8 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
 
-from medtl.console import debugging, tell
-from medtl.errors import MedtlError
+from medtl.errors import MedtlError, debugging, tell
 from medtl.grid.cells import Cell
 from medtl.grid.records import BEGUN, LOG_NAME, State, clear, drop_checkpoints, finished_state, look, missing_result
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medtl import datalist
-from medtl.console import tell
 from medtl.datalist import DataList
-from medtl.errors import MedtlError, UsageError
+from medtl.errors import MedtlError, UsageError, tell
+from medtl.files import file_hash
 from medtl.grid.cells import Cell, Request, folder_of, from_row, overrides_of
 from medtl.grid.records import (
     BEGUN,
@@ -66,7 +66,7 @@ class Basis:
 
 def basis_of(request: Request, bundle: Bundle, listed: DataList) -> Basis:
     """What a command says of each cell."""
-    return Basis(request, bundle, listed, datalist.file_hash(datalist.locate(request.dataset_dir)))
+    return Basis(request, bundle, listed, file_hash(datalist.locate(request.dataset_dir)))
 
 
 def former_cells(basis: Basis) -> list[Cell]:

@@ -5,8 +5,7 @@ import sys
 from ignite.engine import Engine, Events
 
 from medtl.bundle.boundary import alone
-from medtl.console import debugging, tell
-from medtl.errors import MedtlError
+from medtl.errors import MedtlError, debugging, tell
 
 
 class OneLineErrors:

@@ -8,11 +8,12 @@ import torch
 from ignite.engine import Engine, Events
 
 from medtl.bundle.boundary import one_line
-from medtl.console import tell
-from medtl.datalist import DataList, file_hash
+from medtl.datalist import DataList
+from medtl.errors import tell
 from medtl.explain.build import FOLDER, explain_items
 from medtl.explain.pictures import from_list
 from medtl.explain.subject import Subject
+from medtl.files import file_hash
 
 
 class GradCAMOverlays:

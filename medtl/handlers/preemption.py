@@ -10,7 +10,7 @@ from typing import Any
 
 import ignite.distributed as idist
 
-from medtl.console import tell
+from medtl.errors import tell
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 EXIT_STATUS = 75  # EX_TEMPFAIL of sysexits.h: try again

@@ -9,7 +9,7 @@ from ignite.engine import Engine, Events
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from medtl.console import tell
+from medtl.errors import tell
 
 BETWEEN_SHOWS = 0.2  # seconds
 

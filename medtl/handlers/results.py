@@ -12,8 +12,8 @@ from ignite.engine import Engine, Events
 
 from medtl.bundle.boundary import one_line
 from medtl.bundle.provenance import RunRecord
-from medtl.console import tell
 from medtl.datalist import DataList
+from medtl.errors import tell
 from medtl.handlers.best import BestEpoch, S
 from medtl.handlers.scored import Scored, Threshold, choose, from_state, scored, write_scored
 from medtl.metrics import classification

@@ -10,10 +10,9 @@ from torch import nn
 from medtl.bundle.boundary import one_line
 from medtl.cards import IMAGENET_MEAN, IMAGENET_STD, WEIGHTS_SOURCES
 from medtl.catalogue import WEIGHT_SUFFIXES, bundle_roots, cache_folder
-from medtl.console import tell
-from medtl.datalist import file_hash
 from medtl.downloads import NAMED, did_you_mean, how_to_get, official_name
-from medtl.errors import UsageError
+from medtl.errors import UsageError, tell
+from medtl.files import file_hash
 from medtl.networks.classifier import backbone_of
 from medtl.networks.contracts import Normalization, contract_of
 from medtl.networks.pretrained import LoadReport, load_pretrained

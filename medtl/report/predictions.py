@@ -1,6 +1,5 @@
 """predictions.csv as arrays, refused in one line where it cannot be what it says."""
 
-import csv
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtl.errors import MedtlError
+from medtl.files import read_csv
 
 PROBABILITY = "prob_"
 ORGAN_SCORES = ("iou_", "dice_")
@@ -69,11 +69,7 @@ def read_predictions(path: Path, classes: Sequence[str]) -> dict[str, Sample]:
     Raises:
         MedtlError: a column is missing, a label is no class, a number is none, or an image occurs twice.
     """
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            header, *lines = [*csv.reader(file)] or [[]]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise MedtlError(f"{path} is not a table: {error}") from None
+    header, *lines = read_csv(path) or [[]]
     ragged = next((number for number, line in enumerate(lines, 2) if len(line) != len(header)), None)
     if ragged is not None:
         raise MedtlError(f"{path} line {ragged} has not the {len(header)} columns of its header")

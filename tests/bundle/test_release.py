@@ -33,8 +33,9 @@ from medtl.bundle.release import release
 from medtl.cards import WeightsCard
 from medtl.catalogue import catalogue
 from medtl.cli import app
-from medtl.datalist import DataList, file_hash
+from medtl.datalist import DataList
 from medtl.errors import MedtlError, UsageError
+from medtl.files import file_hash
 from medtl.networks.classifier import BACKBONES, build_classifier
 from medtl.networks.state_dicts import read_state_dict
 from medtl.networks.stock import stock_network

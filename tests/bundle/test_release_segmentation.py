@@ -30,6 +30,7 @@ from medtl.cards import SegmentationArchitecture, VolumeContract, WeightsCard
 from medtl.cli import app
 from medtl.datalist import DataList
 from medtl.errors import MedtlError, UsageError
+from medtl.files import file_hash
 from medtl.networks.deeplabv3 import DeepLabV3, build_deeplabv3
 
 SCHEMA = ROOT / "medtl" / "bundle" / "metadata_schema.json"
@@ -51,7 +52,7 @@ def masked_list(folder: Path, *, sample: bool = False) -> DataList:
         for key, name in names.items():
             Image.fromarray(pixels[key].astype(np.uint8)).save(folder / name)
         whose = {"patient": f"chaos/MR/{case}", "source": "chaos", "case": f"MR/{case}", "sequence": "T2SPIR"}
-        digest = datalist.file_hash(folder / names["image"])
+        digest = file_hash(folder / names["image"])
         return {**names, **whose, "sha256": digest, "slice": number, "spacing": [2.0, 2.0, 5.0]}
 
     folder.mkdir()
@@ -163,7 +164,7 @@ def test_card_says_what_the_weights_are(made: Made) -> None:
     assert "Training on needs medtl" in card.intended_use
     assert set(card.sha256) == {f"models/model.{suffix}" for suffix in ("pt", "safetensors", "ts")}
     for name, digest in card.sha256.items():
-        assert datalist.file_hash(folder / name) == digest
+        assert file_hash(folder / name) == digest
     readme = (folder / "docs" / "README.md").read_text()
     for words in ("| val_dice_liver | 0.750 | 0.500 to 1.000 |", "Training on needs medtl", "CC BY-NC-SA"):
         assert words in readme
