@@ -13,7 +13,8 @@ from resume_runs import Run, run_bundle
 
 from medtl import datalist
 from medtl.bundle import begin
-from medtl.bundle.boundary import alone
+from medtl.bundles.facade import lost
+from medtl.errors import UsageError
 from medtl.files import file_hash
 from medtl.writers import checkpoint
 
@@ -96,18 +97,16 @@ def test_what_another_machine_lacks_is_told(listed: str, out: str, expected: str
 
 
 def test_more_processes_than_gpus_are_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(UsageError, match=r"^torchrun --nproc_per_node 4: this machine has 2 GPU\(s\), one a process$"):
         begin.processes(True)
-    assert left.value.code == 2
-    assert capsys.readouterr().err == "error: torchrun --nproc_per_node 4: this machine has 2 GPU(s), one a process\n"
 
 
 def test_only_a_lost_connection_is_taken_for_one() -> None:
-    lost = RuntimeError("[/there/third_party/gloo/gloo/transport/tcp/pair.cc:1] Connection closed by peer. Look.\nmore")
-    assert str(alone(lost)).endswith("(" + str(lost).split(". ")[0] + ")")
-    assert alone(RuntimeError("expected scalar type Float but found Half")) is None
+    error = RuntimeError("[/third_party/gloo/gloo/transport/tcp/pair.cc:1] Connection closed by peer. Look.\nmore")
+    assert str(lost(error)).endswith("(" + str(error).split(". ")[0] + ")")
+    assert lost(RuntimeError("expected scalar type Float but found Half")) is None

@@ -17,7 +17,6 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from medtl.bundle.boundary import one_line
 from medtl.data.packed import Packed
 from medtl.data.packed_loader import PackedLoader
 from medtl.datalist import DataList, Entry
@@ -96,7 +95,6 @@ def cases_of(entries: Sequence[Entry]) -> tuple[Case, ...]:
     return tuple(cases)
 
 
-@one_line
 def pack(listed: DataList, split: str, image_size: int, workers: int = 0) -> Slices:
     """A split's pictures and masks, decoded into memory.
 

@@ -6,7 +6,6 @@ cell's result depends on its command alone, not on the order or on what was inte
 """
 
 import contextlib
-import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -65,8 +64,7 @@ def weights_hash(init: str, backbone: str) -> str | None:
         return None
     from medtl.networks.starts import resolve  # imports MONAI
 
-    # as called from a config it would end this process
-    return inspect.unwrap(resolve)(init, backbone, option="--inits").sha256 or None
+    return resolve(init, backbone, option="--inits").sha256 or None
 
 
 def compare(

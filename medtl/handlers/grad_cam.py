@@ -7,7 +7,6 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
-from medtl.bundle.boundary import one_line
 from medtl.datalist import DataList
 from medtl.errors import tell
 from medtl.explain.build import FOLDER, explain_items
@@ -57,7 +56,6 @@ class GradCAMOverlays:
         """Listen to an evaluator."""
         engine.add_event_handler(Events.COMPLETED, self._write)
 
-    @one_line
     def _write(self, engine: Engine) -> None:
         if idist.get_rank():
             return

@@ -7,7 +7,6 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
-from medtl.bundle.boundary import one_line
 from medtl.files import columns_of, write_csv
 
 
@@ -48,7 +47,6 @@ class KeepHistory:
         self._loss = self._loss.to(loss.device) + loss * images  # stays on the device: no synchronisation a batch
         self._images += images
 
-    @one_line
     def _save(self, engine: Engine) -> None:
         loss = float(self._loss) / max(self._images, 1)
         row = {"epoch": engine.state.epoch, "train_loss": loss, "learning_rate": self._rate}

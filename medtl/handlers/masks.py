@@ -9,7 +9,6 @@ import numpy as np
 from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 
-from medtl.bundle.boundary import one_line
 from medtl.data.slices import Case
 from medtl.data.volumes import Source, Volumes
 from medtl.errors import MedtlError, tell
@@ -51,7 +50,6 @@ class SaveMasks:
         """Listen to an evaluator whose predicted slices are attached already."""
         engine.add_event_handler(Events.COMPLETED, self._save)
 
-    @one_line
     def _save(self, engine: Engine) -> None:
         if idist.get_rank():
             return

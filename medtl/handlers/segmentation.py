@@ -13,8 +13,6 @@ from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
-from medtl.bundle.boundary import one_line
-from medtl.bundle.provenance import RunRecord
 from medtl.datalist import DataList
 from medtl.errors import tell
 from medtl.files import write_csv
@@ -23,6 +21,7 @@ from medtl.handlers.results import OpenTest, finite, measured, sentence
 from medtl.metrics.ignite_segmentation import CaseResult, OrganScores
 from medtl.metrics.segmentation import case_means, case_scores, guess_scores, intervals, mean_scores, names
 from medtl.readers.picture import read_picture
+from medtl.runs.recorder import Recorder
 from medtl.writers.images import write_png
 from medtl.writers.masks import side_by_side, write_nifti
 from medtl.writers.tables import write_metrics
@@ -159,7 +158,7 @@ class FinishCases:
         test: the handler that opened the test split.
     """
 
-    def __init__(self, output_dir: str, best: KeepBestCases, record: RunRecord, test: OpenTest[ScoredCases]) -> None:
+    def __init__(self, output_dir: str, best: KeepBestCases, record: Recorder, test: OpenTest[ScoredCases]) -> None:
         self.folder = Path(output_dir)
         self.best = best
         self.record = record
@@ -169,7 +168,6 @@ class FinishCases:
         """Listen to a trainer; attach it after the validation."""
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
-    @one_line
     def _finish(self, engine: Engine) -> None:
         if idist.get_rank() or self.best.scored is None:
             return
@@ -196,7 +194,7 @@ class SaveCases:
         key_metric: named in the last line.
     """
 
-    def __init__(self, output_dir: str, listed: DataList, split: str, record: RunRecord, key_metric: str) -> None:
+    def __init__(self, output_dir: str, listed: DataList, split: str, record: Recorder, key_metric: str) -> None:
         self.folder = Path(output_dir)
         self.listed = listed
         self.split = split
@@ -207,7 +205,6 @@ class SaveCases:
         """Listen to an evaluator whose scores are attached already."""
         engine.add_event_handler(Events.COMPLETED, self._save)
 
-    @one_line
     def _save(self, engine: Engine) -> None:
         if idist.get_rank():
             return

@@ -59,12 +59,13 @@ class Sample:
         return [self.rows(np.flatnonzero(self.networks == k)) for k in np.unique(self.networks)]
 
 
-def read_predictions(path: Path, classes: Sequence[str]) -> dict[str, Sample]:
+def read_predictions(path: Path, classes: Sequence[str], task: str | None) -> dict[str, Sample]:
     """The splits of a predictions.csv, in the order in which they stand there.
 
     Args:
         path: of the file.
         classes: names in index order; not used for a segmentation.
+        task: of the run, as its record says; where that is silent, images have one class each.
 
     Raises:
         MedtlError: a column is missing, a label is no class, a number is none, or an image occurs twice.
@@ -90,7 +91,7 @@ def read_predictions(path: Path, classes: Sequence[str]) -> dict[str, Sample]:
     if segmentation:
         labels = np.zeros((len(lines), 0), np.int64)
     else:
-        multilabel = _is_multilabel(table["label"], values)
+        multilabel = task == "multilabel"
         if not multilabel:
             _check_sums(path, values)
         labels = _labels(path, table["label"], len(classes), multilabel)
@@ -126,13 +127,6 @@ def _numbers(
             ):
                 raise MedtlError(f"{path} line {row + 2} has {name} {text}; expected a number from 0 to 1")
     return values
-
-
-def _is_multilabel(labels: Sequence[str], values: NDArray[np.float64]) -> bool:
-    """Labels of several classes or none, or independent probabilities: nothing else in a run's folder tells."""
-    several = any(";" in label or not label for label in labels)
-    off = np.abs(values.sum(axis=1) - 1)
-    return several or (len(off) > 0 and float(np.median(off)) > 10 * ROUNDING)
 
 
 def _check_sums(path: Path, values: NDArray[np.float64]) -> None:
