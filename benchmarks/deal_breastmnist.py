@@ -8,8 +8,6 @@ in another split. DATA is what ``data_prep breastmnist`` wrote, TABLE what ``dat
 """
 
 import argparse
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,8 +16,8 @@ from scipy.sparse.csgraph import connected_components
 
 from medtl import datalist, leaks
 from medtl.datalist import DataList
+from medtl.files import write_csv
 from medtl.signatures import sign_list
-from medtl.writers.atomic import write_text
 
 SHARES = {"train": 0.25, "val": 0.125}
 
@@ -62,12 +60,10 @@ def main() -> None:
     entries = [*listed.training, *listed.validation, *listed.test]
     groups = [numbers[entry["image"]] for entry in entries]
     splits = deal([entry["sha256"] for entry in entries], [entry["label"] for entry in entries], groups)
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("path", "label", "patient", "split"))
+    rows = [("path", "label", "patient", "split")]
     for entry, group, split in zip(entries, groups, splits, strict=True):
-        table.writerow((entry["image"], listed.classes[entry["label"]], f"group{group:04d}", split))
-    write_text(asked.table, text.getvalue())
+        rows.append((entry["image"], listed.classes[entry["label"]], f"group{group:04d}", split))
+    write_csv(asked.table, rows)
     counts = ", ".join(f"{splits.count(split)} {split}" for split in (*SHARES, "test"))
     print(f"{len(entries)} images in {len(set(groups))} groups: {counts}; in {asked.table}")
 

@@ -32,7 +32,8 @@ def draw(folder: Path, count: int) -> None:
     """A data list of ``count`` grey PNG files, each of noise of its own."""
     from PIL import Image
 
-    from medtl.datalist import DataList, file_hash, write
+    from medtl.datalist import DataList, write
+    from medtl.files import file_hash
 
     entries = []
     for number in range(count):

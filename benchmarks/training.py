@@ -53,7 +53,8 @@ from torch import nn
 from medtl import engines
 from medtl.data.packed import Packed, pack
 from medtl.data.packed_loader import PackedLoader
-from medtl.datalist import DataList, file_hash
+from medtl.datalist import DataList
+from medtl.files import file_hash
 from medtl.networks.classifier import build_classifier
 from medtl.transforms.batch import BatchTransform
 

@@ -6,7 +6,7 @@ import typer
 
 from data_prep import breastmnist, chaos, chestxray2017, chexpert, cpmid, folder, lidc, mix, msd, tb
 from medtl.cards import DATASETS
-from medtl.console import guarded
+from medtl.errors import guarded
 
 app = typer.Typer(
     name="data_prep",

@@ -18,9 +18,9 @@ from data_prep import options, sample
 from data_prep.pictures import read_checked
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import BREASTMNIST as CARD
-from medtl.console import tell
-from medtl.datalist import Entry, file_hash
-from medtl.errors import BadFileError, UsageError
+from medtl.datalist import Entry
+from medtl.errors import BadFileError, UsageError, tell
+from medtl.files import file_hash
 from medtl.readers.npz import open_npz, read_array, read_array_header
 from medtl.writers.images import write_png
 

@@ -12,9 +12,8 @@ from data_prep import options, sample
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import CHAOS as CARD
 from medtl.cards import CHAOS_GREYS, SOFT_TISSUE
-from medtl.console import tell
-from medtl.datalist import file_hash
-from medtl.errors import BadFileError, UsageError
+from medtl.errors import BadFileError, UsageError, tell
+from medtl.files import file_hash
 from medtl.readers.chaos import check_liver, natural, pair, read_mask
 from medtl.readers.dicom import Series, check_volume, read_volume, scan
 from medtl.readers.volume import Volume, display

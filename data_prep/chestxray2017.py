@@ -22,7 +22,7 @@ from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import CHESTXRAY2017 as CARD
 from medtl.cards import DatasetCard
 from medtl.errors import BadFileError, UsageError
-from medtl.writers.atomic import write_bytes
+from medtl.files import write_bytes
 
 FOLDERS = {"train": None, "val": None, "test": "test"}
 TRAIN_AND_VAL, TEST = CARD.parts

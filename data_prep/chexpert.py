@@ -17,7 +17,7 @@ from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import CHEXPERT as CARD
 from medtl.cards import CHEXPERT_FINDINGS
 from medtl.errors import BadFileError, UsageError
-from medtl.writers.atomic import write_bytes
+from medtl.files import write_bytes
 
 FINDINGS = list(CHEXPERT_FINDINGS)
 ROWS_A_PIECE = 256

@@ -26,9 +26,8 @@ from typing import TYPE_CHECKING
 import medtl
 from data_prep.piece import PROGRESS, DoAll, Piece, do
 from data_prep.work import Done, Source
-from medtl.console import debugging, tell
-from medtl.errors import MedtlError, UsageError
-from medtl.writers.atomic import TEMPORARY_SUFFIX
+from medtl.errors import MedtlError, UsageError, debugging, tell
+from medtl.files import TEMPORARY_SUFFIX
 
 if TYPE_CHECKING:
     from distributed import Client, Future

@@ -19,9 +19,9 @@ from data_prep.folder_rows import Found, Row, from_folders, from_table, with_cla
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import FOLDER as CARD
 from medtl.cards import DatasetCard
-from medtl.console import tell
-from medtl.datalist import DataList, Entry, file_hash
-from medtl.errors import BadFileError, UsageError
+from medtl.datalist import DataList, Entry
+from medtl.errors import BadFileError, UsageError, tell
+from medtl.files import file_hash
 from medtl.readers.picture import kind, read_picture
 from medtl.writers.images import write_png
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from data_prep.run import Deal
 from data_prep.work import Rejected
 from medtl import datalist
-from medtl.console import tell
 from medtl.datalist import Entry
-from medtl.errors import UsageError
+from medtl.errors import UsageError, tell
 
 # where a patient stands in several given splits, the last of these keeps the images
 HELD_BACK = ("training", "validation", "test")

@@ -17,8 +17,9 @@ from data_prep.run import VALIDATION_FRACTION
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import LIDC as CARD
 from medtl.cards import LUNG_WINDOW, NODULE
-from medtl.datalist import Entry, file_hash
+from medtl.datalist import Entry
 from medtl.errors import BadFileError, UsageError
+from medtl.files import file_hash
 from medtl.readers.dicom import Series, read_slices, scan
 from medtl.readers.lidc import Annotation, Box, Nodule, crop, join_marks, missing_slices, read_xml, slices
 from medtl.transforms import intensity

@@ -19,9 +19,9 @@ from data_prep.work import Done, Rejected, Source, Work
 from medtl import datalist, leaks
 from medtl.cards import MIX as CARD
 from medtl.cards import DatasetCard
-from medtl.console import tell
 from medtl.datalist import DataList, Entry
-from medtl.errors import UsageError
+from medtl.errors import UsageError, tell
+from medtl.files import file_hash
 from medtl.signatures import sign_list
 
 NAME = "medtl-mini"
@@ -299,7 +299,7 @@ def _fault(image: str, path: Path, sha256: str) -> str | None:
         return "leads out of the data list's folder"
     if not path.is_file():
         return "is missing"
-    return None if datalist.file_hash(path) == sha256 else "differs from what was listed (sha256)"
+    return None if file_hash(path) == sha256 else "differs from what was listed (sha256)"
 
 
 def _link(path: Path, target: Path) -> None:

@@ -16,8 +16,8 @@ from data_prep.run import VALIDATION_FRACTION
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import MSD as CARD
 from medtl.cards import MSD_TASKS, MsdTask
-from medtl.datalist import file_hash
 from medtl.errors import BadFileError, UsageError
+from medtl.files import file_hash
 from medtl.readers.nifti import read_header, read_image_and_mask
 from medtl.readers.volume import Volume, display
 from medtl.transforms import intensity, key_slice

@@ -13,8 +13,7 @@ from data_prep import cluster, run, sample
 from data_prep.work import EXIT_PARTLY_REJECTED, Source
 from medtl import datalist
 from medtl.cards import DatasetCard
-from medtl.console import tell
-from medtl.errors import MedtlError, UsageError
+from medtl.errors import MedtlError, UsageError, tell
 
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.datalist import Entry
 from medtl.errors import MedtlError
-from medtl.writers.atomic import write_text
+from medtl.files import write_text
 
 FORMAT = 1  # of records and images; raise it when the same raw file gives other bytes
 PROGRESS = ".progress"  # folder of the records, below the output folder

@@ -3,10 +3,8 @@
 A hash without a key would be no protection: whoever has a list of a hospital's patient numbers can hash them all.
 """
 
-import csv
 import hashlib
 import hmac
-import io
 import os
 import re
 import secrets
@@ -16,8 +14,8 @@ from pathlib import Path
 import pydicom
 
 from medtl.errors import UsageError
+from medtl.files import csv_text, replacing
 from medtl.readers.dicom_tags import quiet
-from medtl.writers.atomic import replacing
 
 MAPPING = "private_mapping.csv"
 COLUMNS = ("image", "file", "patient", "given")
@@ -72,14 +70,10 @@ def masked(file: str, words: Iterable[str], code: str) -> str:
 
 def write_mapping(rows: Sequence[tuple[str, str, str, str]], folder: Path) -> Path:
     """Write ``folder/private_mapping.csv`` (image, file, patient, given), readable by its owner alone."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows)
     path = folder / MAPPING
     with replacing(path) as part:
         part.touch(mode=OWNER_ONLY)
-        part.write_text(text.getvalue(), encoding="utf-8", errors="backslashreplace")
+        part.write_text(csv_text([COLUMNS, *rows]), encoding="utf-8", errors="backslashreplace")
     return path
 
 

@@ -4,8 +4,6 @@ Each finished piece leaves a record in ``OUT/.progress``; a rerun takes finished
 files, the options and medtl's own version of the work are the same.
 """
 
-import csv
-import io
 import json
 import shutil
 from collections import Counter
@@ -24,10 +22,9 @@ from data_prep.piece import PROGRESS, DoAll, Piece, fingerprint, images, recall
 from data_prep.work import Done, Rejected, Source
 from medtl import datalist
 from medtl.cards import DatasetCard
-from medtl.console import tell
 from medtl.datalist import DataList, Entry
-from medtl.errors import UsageError
-from medtl.writers.atomic import remove_leftovers, write_text
+from medtl.errors import UsageError, tell
+from medtl.files import remove_leftovers, write_csv, write_text
 
 VALIDATION_FRACTION = 0.1
 # entries with class names as labels, and the class names in index order → entries a split, and what is left out
@@ -222,11 +219,7 @@ def _split(
 
 
 def _write_rejected(rejected: Sequence[Rejected], out: Path) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("file", "reason"))
-    writer.writerows((row.file, row.reason) for row in rejected)
-    write_text(out / "rejected.csv", text.getvalue())
+    write_csv(out / "rejected.csv", [("file", "reason"), *((row.file, row.reason) for row in rejected)])
 
 
 def _progress_bar() -> Progress:

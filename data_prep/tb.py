@@ -16,8 +16,8 @@ from data_prep import options, sample
 from data_prep.pictures import UNREADABLE
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import TB as CARD
-from medtl.datalist import file_hash
 from medtl.errors import BadFileError, UsageError
+from medtl.files import file_hash
 from medtl.readers.picture import deep_grey
 from medtl.writers.images import write_png
 

@@ -1,7 +1,7 @@
 """``python -m medtl``, the same as ``medtl``."""
 
 from medtl.cli import app
-from medtl.console import guarded
+from medtl.errors import guarded
 
 
 def main() -> None:

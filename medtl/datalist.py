@@ -3,7 +3,6 @@
 Reading is strict (a data list that cannot be what it says is refused), writing is atomic and byte-for-byte repeatable.
 """
 
-import hashlib
 import json
 import math
 import random
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medtl.errors import MedtlError, UsageError
-from medtl.writers.atomic import write_text
+from medtl.files import read_json, write_text
 
 FILE_NAME = "datalist.json"
 SPLITS = ("training", "validation", "test")
@@ -105,10 +104,7 @@ def read(path: Path) -> DataList:
         MedtlError: it is not valid; the message names the file, the entry and what was expected.
     """
     file = locate(Path(path))
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise MedtlError(f"{file} is not valid JSON: {error}") from None
+    content = read_json(file)
     if not isinstance(content, dict):
         raise MedtlError(f"{file} holds no data list: expected an object with {', '.join(SPLITS)}")
     for key in ("name", "classes", *SPLITS):
@@ -179,12 +175,6 @@ def write(datalist: DataList, folder: Path) -> Path:
     path = folder / FILE_NAME
     write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
     return path
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def class_counts(datalist: DataList, split: str | None = None) -> dict[str, int]:

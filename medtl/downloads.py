@@ -13,9 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from medtl.cards import BACKBONE_CARDS, WEIGHTS_SOURCES, WeightsSource
-from medtl.datalist import file_hash
 from medtl.errors import MedtlError, UsageError
-from medtl.writers.atomic import replacing
+from medtl.files import file_hash, replacing
 
 NAMED = ("imagenet", "cpmid", "mini")
 CHUNK = 1 << 20

@@ -8,6 +8,7 @@ from rich.progress import track
 
 from medtl import datalist
 from medtl.datalist import DataList
+from medtl.files import file_hash
 
 MOST_NAMED = 5
 
@@ -44,7 +45,7 @@ def _files(listed: DataList) -> list[str]:
             found["name(s) that lead out of the data list's folder"].append(name)
         elif not (listed.folder / name).is_file():
             found["missing file(s)"].append(name)
-        elif name in hashes and datalist.file_hash(listed.folder / name) != hashes[name]:
+        elif name in hashes and file_hash(listed.folder / name) != hashes[name]:
             found["file(s) that differ from what was listed (sha256)"].append(name)
     lines = []
     for what, names in found.items():

@@ -5,8 +5,6 @@ different people are as close as a copy is to its original. Only pairs whose fin
 reported. ``benchmarks/near_duplicates.py`` measures both errors of the two thresholds.
 """
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medtl import datalist
+from medtl import datalist, files
 from medtl.signatures import Listed, sign_list
-from medtl.writers.atomic import write_text
 
 MOST_BITS = 10  # of 64 that may differ between the perceptual hashes of a picture and its copy
 LEAST_CORRELATION = 0.75  # of their fine structures
@@ -198,14 +195,12 @@ def _named(comparison: Comparison, leak: Leak) -> str:
 
 def write_csv(comparisons: Sequence[Comparison], path: Path) -> None:
     """Every leak as one row, atomically."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    rows: list[tuple[object, ...]] = [COLUMNS]
     for one in comparisons:
         for leak in one.leaks:
             i, j = leak.first, leak.second
             correlation = "" if leak.correlation is None else f"{leak.correlation:.4f}"
             first = one.a.name, one.a.parts[i], one.a.images[i], one.a.patients[i]
             second = one.b.name, one.b.parts[j], one.b.images[j], one.b.patients[j]
-            writer.writerow((leak.kind, *first, *second, leak.bits, correlation))
-    write_text(path, text.getvalue())
+            rows.append((leak.kind, *first, *second, leak.bits, correlation))
+    files.write_csv(path, rows)

@@ -4,7 +4,6 @@ import torch
 from monai.losses import DiceCELoss
 from torch import nn
 
-from medtl.bundle.boundary import one_line
 from medtl.errors import UsageError
 
 LOSSES = ("ce", "dice_ce")
@@ -38,7 +37,6 @@ class PixelLoss(nn.Module):
         return self.both(logits.float(), masks[:, None])
 
 
-@one_line
 def pixel_loss(kind: str, auxiliary: float = 0.0) -> PixelLoss:
     """A PixelLoss, if its arguments can be.
 
@@ -51,7 +49,6 @@ def pixel_loss(kind: str, auxiliary: float = 0.0) -> PixelLoss:
     return PixelLoss(kind, auxiliary)
 
 
-@one_line
 def check_auxiliary(auxiliary: float) -> bool:
     """Whether there is an auxiliary head: its weight in the loss is above 0.
 

@@ -12,8 +12,9 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
-from medtl import datalist
+from medtl.bundles import facade
 from medtl.cards import CPMID
+from medtl.files import file_hash
 
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLE = ROOT / "bundles" / "cpmid_resnet18"
@@ -52,8 +53,8 @@ def bundle_here(*words: str, cwd: Path | None = None) -> tuple[int, str]:
     torch.set_num_threads(1)
     status = 0
     printed = io.StringIO()
-    before = sys.argv, sys.excepthook
-    sys.argv = ["monai.bundle", *words]
+    before = sys.argv
+    sys.argv = ["monai.bundle", *words]  # where --debug is looked for
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.chdir(cwd or Path()))
         stack.enter_context(contextlib.redirect_stdout(printed))
@@ -63,14 +64,10 @@ def bundle_here(*words: str, cwd: Path | None = None) -> tuple[int, str]:
             fire.Fire(vars(monai.bundle))
         except SystemExit as end:
             status = int(end.code or 0)
-        except Exception:
-            status = 1
-            try:
-                sys.excepthook(*sys.exc_info())  # which the first line of a config sets
-            except SystemExit as end:
-                status = int(end.code or 0)
+        except BaseException as error:
+            status = facade.end(error)  # as the excepthook of a command does
         finally:
-            sys.argv, sys.excepthook = before
+            sys.argv = before
     return status, printed.getvalue()
 
 
@@ -99,5 +96,5 @@ def draw(folder: Path, name: str, kind: int, seed: int) -> dict:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
     patient = f"made/{name.split('.')[0]}"
-    sha256 = datalist.file_hash(path)
+    sha256 = file_hash(path)
     return {"image": f"images/{name}", "label": kind, "patient": patient, "source": "made", "sha256": sha256}

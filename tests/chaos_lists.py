@@ -7,6 +7,7 @@ from PIL import Image
 
 from medtl import datalist
 from medtl.datalist import DataList
+from medtl.files import file_hash
 
 ORGANS = ("liver", "right_kidney", "left_kidney", "spleen")
 BOXES = {1: (4, 20, 4, 22), 2: (24, 36, 4, 16), 3: (24, 36, 28, 40), 4: (4, 16, 28, 44)}  # rows and columns of organs
@@ -27,7 +28,7 @@ def draw_case(folder: Path, name: str, slices: int, organs: tuple[int, ...] = (1
         names = {"image": f"{name}_{number}.png", "label": f"{name}_{number}_mask.png"}
         for key, pixels in (("image", picture), ("label", mask)):
             Image.fromarray(pixels).save(folder / names[key])
-        sha256 = datalist.file_hash(folder / names["image"])
+        sha256 = file_hash(folder / names["image"])
         place = {"case": f"MR/{name}", "slice": number, "spacing": list(SPACING), "sequence": "T2SPIR"}
         entries.append({**names, "patient": f"chaos/MR/{name}", "source": "chaos", "sha256": sha256, **place})
     return entries

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from data_prep.work import Done, Source, Work
-from medtl.writers.atomic import write_bytes
+from medtl.files import write_bytes
 
 LABEL = "Heart"
 at_once: list[int] = []  # how many pieces were in work whenever one began

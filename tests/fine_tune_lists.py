@@ -8,6 +8,7 @@ from PIL import Image
 
 from medtl import datalist
 from medtl.datalist import DataList, Entry
+from medtl.files import file_hash
 
 CLASSES = {
     "chestxray2017": ("normal", "bacterial", "viral"),
@@ -42,4 +43,4 @@ def colour(folder: Path, entry: Entry) -> None:
     path = folder / entry["image"]
     grey = np.asarray(Image.open(path))
     Image.fromarray(np.stack([grey, 255 - grey, grey[::-1]], axis=-1)).save(path)
-    entry["sha256"] = datalist.file_hash(path)
+    entry["sha256"] = file_hash(path)

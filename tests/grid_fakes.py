@@ -10,9 +10,8 @@ from typing import Any
 
 import grid_fake_cell
 
-from medtl.console import guarded
 from medtl.datalist import FILE_NAME
-from medtl.errors import UsageError
+from medtl.errors import UsageError, guarded
 from medtl.grid.cells import Cell, Request, overrides_of
 from medtl.grid.compare import compare
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ import torch
 from bundle_runs import draw
 
 from medtl import datalist
-from medtl.bundle.provenance import RunRecord
+from medtl.cards import IMAGENET_MEAN, IMAGENET_STD
 from medtl.datalist import DataList
 from medtl.networks.classifier import build_classifier
+from medtl.runs.record import Preprocessing, Start
+from medtl.runs.recorder import Recorder
 
 CLASSES = ("Normal", "Bacterial pneumonia", "Viral, or both")
 METRICS = {"val_accuracy": 0.5, "val_accuracy_lo": 0.25, "val_accuracy_hi": 0.75, "test_auc": 0.625}
@@ -69,11 +72,23 @@ def made_run(
     torch.save(network.state_dict(), folder / "model.pt")
     used = {"backbone": backbone, "init": "/home/someone/secret/weights.pt", "image_size": image_size, "epochs": 2}
     used |= {"learning_rate": 0.1, "device": "cpu", "num_workers": 0, "seed": seed, "debug": False, **recipe}
-    record = RunRecord({"name": bundle, "version": "0.1.0"}, listed, used)
-    record._content["command"] = []
-    if start is not None:
-        record._content["start"] = start
-    record.close(folder, epochs=2, best_epoch=1, metrics=METRICS)
+    recorder = Recorder({"name": bundle, "version": "0.1.0"}, listed, used)
+    began = Start(**{key: tuple(value) if isinstance(value, list) else value for key, value in (start or {}).items()})
+    recorder.record = replace(
+        recorder.record,
+        start=began,
+        network={
+            "_target_": "medtl.networks.classifier.build_classifier",
+            "backbone": backbone,
+            "num_classes": len(listed.classes),
+            "in_channels": 3,
+            "image_size": image_size,
+        },
+        preprocessing=Preprocessing(
+            image_size, listed.channels, began.mean or IMAGENET_MEAN, began.std or IMAGENET_STD
+        ),
+    )
+    recorder.close(folder, epochs=2, best_epoch=1, metrics=METRICS)
     (folder / "metrics.json").write_text(json.dumps(METRICS))
     return network
 

@@ -20,12 +20,13 @@ import torch
 from bundle_runs import draw
 
 from medtl import datalist
+from medtl.bundles import facade
 from medtl.datalist import DataList
 from medtl.writers import checkpoint
 
 PRELOADED = ["monai.bundle", "monai.engines", "monai.handlers", "torch.utils.tensorboard", "medtl.handlers.checkpoints"]
 CONTEXT = multiprocessing.get_context("forkserver")
-OWN = ["medtl.bundle.resume", "medtl.handlers.segmentation", "fire"]
+OWN = ["medtl.bundles.facade", "medtl.runs.resume", "medtl.handlers.segmentation", "fire"]
 COMPILER = "torch._dynamo"  # which every optimiser loads, for seconds
 CONTEXT.set_forkserver_preload([*PRELOADED, *OWN, COMPILER])
 SECONDS = 240.0
@@ -58,9 +59,8 @@ def run_bundle(words: list[str]) -> None:
     sys.argv = ["monai.bundle", *words]
     try:
         fire.Fire(vars(monai.bundle))
-    except Exception:
-        sys.excepthook(*sys.exc_info())  # which the first line of a config sets; here nobody else would call it
-        sys.exit(1)
+    except (Exception, KeyboardInterrupt) as error:
+        sys.exit(facade.end(error))  # as the excepthook of a command does
     finally:
         atexit._run_exitfuncs()  # a forked process leaves without
 

@@ -19,6 +19,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 from medtl import datalist
 from medtl.cards import CPMID
 from medtl.datalist import DataList
+from medtl.files import file_hash
 
 TRAIN = config("train")
 
@@ -92,7 +93,7 @@ def test_run_record_says_what_was_run(trained: tuple[Path, str], small_list: Pat
     assert record["seed"] == 0
     assert record["recipe"]["epochs"] == 1
     assert record["recipe"]["learning_rate"] == 0.01
-    assert record["data"]["sha256"] == datalist.file_hash(small_list / "datalist.json")
+    assert record["data"]["sha256"] == file_hash(small_list / "datalist.json")
     assert record["data"]["sample"] is False
     assert {"medtl", "torch", "monai", "python"} <= set(record["versions"])
     assert record["duration_s"] > 0

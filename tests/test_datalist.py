@@ -12,6 +12,7 @@ from monai.data import load_decathlon_datalist
 from medtl import datalist
 from medtl.datalist import DataList
 from medtl.errors import MedtlError, UsageError
+from medtl.files import file_hash
 from medtl.integrity import problems_of_data
 
 PATIENTS = st.dictionaries(
@@ -148,7 +149,7 @@ def test_shares_must_add_up() -> None:
 def test_check_finds_leaks_absent_changed_and_escaping_files(tmp_path: Path) -> None:
     good = tmp_path / "good.png"
     good.write_bytes(b"good")
-    sha = datalist.file_hash(good)
+    sha = file_hash(good)
     (tmp_path / "changed.png").write_bytes(b"now")
     made = make(
         tmp_path,
@@ -169,7 +170,7 @@ def test_check_finds_leaks_absent_changed_and_escaping_files(tmp_path: Path) -> 
 def test_check_of_a_sound_list_finds_nothing(tmp_path: Path) -> None:
     for name in ("1.png", "2.png"):
         (tmp_path / name).write_bytes(name.encode())
-    entries = [entry(n, patient=f"set/{n}", sha256=datalist.file_hash(tmp_path / n)) for n in ("1.png", "2.png")]
+    entries = [entry(n, patient=f"set/{n}", sha256=file_hash(tmp_path / n)) for n in ("1.png", "2.png")]
     datalist.write(make(tmp_path, entries[:1], entries[1:]), tmp_path)
     assert problems_of_data(tmp_path)[1] == []
 

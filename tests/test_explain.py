@@ -32,6 +32,7 @@ from medtl.handlers.grad_cam import GradCAMOverlays
 from medtl.networks.classifier import build_classifier
 
 ROOT = Path(__file__).resolve().parents[1]
+NETWORK = {"_target_": "medtl.networks.classifier.build_classifier", "num_classes": 3, "image_size": 64}
 
 
 def by_autograd(network: nn.Module, layer: str, image: torch.Tensor, class_index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -473,12 +474,12 @@ def test_mistakes_in_the_words(
         ("no folder", 2, "no such folder; expected a run"),
         ("no model.pt", 2, "holds no model.pt"),
         ("no run.json", 2, "holds no run.json"),
-        ({"recipe": 3}, 1, "does not describe a training run"),
-        ({"config": {"network_def": {"_target_": "medtl.networks.deeplabv3.DeepLabV3"}}}, 1, "a run of DeepLabV3"),
-        ({"metrics": {"val_iou_liver": 0.5}}, 1, "a run of a segmentation network"),
-        ({"recipe": {"image_size": 64, "backbone": "alexnet"}}, 2, "'alexnet' is not one of"),
-        ({"recipe": {"image_size": 64}}, 1, "names no backbone"),
-        ({"recipe": {"image_size": 64, "backbone": "resnet34"}}, 1, "not of this network"),
+        ({"recipe": 3}, 1, "has recipe '3'; expected an object"),
+        ({"network": {"_target_": "medtl.networks.deeplabv3.DeepLabV3"}}, 1, "a run of DeepLabV3"),
+        ({"task": "segmentation"}, 1, "a run of a segmentation network"),
+        ({"network": {**NETWORK, "backbone": "alexnet"}}, 2, "'alexnet' is not one of"),
+        ({"network": NETWORK, "recipe": {"image_size": 64}}, 1, "names no backbone"),
+        ({"network": {**NETWORK, "backbone": "resnet34"}}, 1, "not of this network"),
     ],
 )
 def test_mistakes_about_the_run(change: str | dict, status: int, told: str, made: tuple, tmp_path: Path) -> None:
@@ -496,17 +497,15 @@ def test_mistakes_about_the_run(change: str | dict, status: int, told: str, made
     assert told in error
 
 
-def test_a_pretraining_run_names_its_backbone_in_its_config(made: tuple, tmp_path: Path) -> None:
+def test_a_pretraining_run_names_its_backbone_in_its_network(made: tuple, tmp_path: Path) -> None:
     shutil.copytree(made[0] / "run", tmp_path / "run")
-    definition = {"_target_": "medtl.networks.classifier.build_classifier", "backbone": "resnet18"}
-    change_record(tmp_path / "run", recipe={"image_size": 64}, config={"network_def": definition})
+    change_record(tmp_path / "run", recipe={"image_size": 64}, network={**NETWORK, "backbone": "resnet18"})
     assert of_run(tmp_path / "run").backbone == "resnet18"
 
 
 def test_several_labels_a_picture(made: tuple, tmp_path: Path) -> None:
     shutil.copytree(made[0] / "run", tmp_path / "run")
-    columns = ",".join(["image", "patient", "split", "label", *(f"prob_{n}" for n in range(3))])
-    (tmp_path / "run" / "predictions.csv").write_text(f"{columns}\na.png,a,val,0;1,0.9,0.8,0.1\n")
+    change_record(tmp_path / "run", task="multilabel")
     subject = of_run(tmp_path / "run")
     assert subject.multilabel
     heat = subject.explain(np.full((64, 64), 9, dtype=np.uint8), 1, "gradcam")

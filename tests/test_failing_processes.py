@@ -13,7 +13,9 @@ from resume_runs import Run, run_bundle
 
 from medtl import datalist
 from medtl.bundle import begin
-from medtl.bundle.boundary import alone
+from medtl.bundles.facade import lost
+from medtl.errors import UsageError
+from medtl.files import file_hash
 from medtl.writers import checkpoint
 
 TB = ROOT / "bundles" / "tb"
@@ -44,7 +46,7 @@ def test_a_picture_that_one_process_cannot_read_ends_both(data: Path, tmp_path: 
     damaged = copy / "images" / "training03.png"
     damaged.write_bytes(damaged.read_bytes()[:100])
     listed = datalist.read(copy)
-    listed.training[3]["sha256"] = datalist.file_hash(damaged)
+    listed.training[3]["sha256"] = file_hash(damaged)
     datalist.write(listed, copy)
     what = functools.partial(run_bundle, words(str(copy), str(tmp_path / "run"), "per_image"))
     told = ended(Run(what, tmp_path / "log", 2))
@@ -95,18 +97,16 @@ def test_what_another_machine_lacks_is_told(listed: str, out: str, expected: str
 
 
 def test_more_processes_than_gpus_are_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(UsageError, match=r"^torchrun --nproc_per_node 4: this machine has 2 GPU\(s\), one a process$"):
         begin.processes(True)
-    assert left.value.code == 2
-    assert capsys.readouterr().err == "error: torchrun --nproc_per_node 4: this machine has 2 GPU(s), one a process\n"
 
 
 def test_only_a_lost_connection_is_taken_for_one() -> None:
-    lost = RuntimeError("[/there/third_party/gloo/gloo/transport/tcp/pair.cc:1] Connection closed by peer. Look.\nmore")
-    assert str(alone(lost)).endswith("(" + str(lost).split(". ")[0] + ")")
-    assert alone(RuntimeError("expected scalar type Float but found Half")) is None
+    error = RuntimeError("[/third_party/gloo/gloo/transport/tcp/pair.cc:1] Connection closed by peer. Look.\nmore")
+    assert str(lost(error)).endswith("(" + str(error).split(". ")[0] + ")")
+    assert lost(RuntimeError("expected scalar type Float but found Half")) is None

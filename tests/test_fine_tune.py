@@ -26,6 +26,7 @@ from sklearn.metrics import (
 from sklearn.utils.class_weight import compute_class_weight
 
 from medtl import datalist
+from medtl.files import file_hash
 
 TINY = ("--epochs", "1", "--image_size", "32", *CPU)
 BACKBONES = {"chestxray2017": "resnet18", "tb": "densenet121", "breastmnist": "resnet18", "folder": "resnet18"}
@@ -246,7 +247,7 @@ def test_another_runs_weights_fill_the_whole_trunk_which_stays_when_frozen(
     assert "100" in line
     start = json.loads((tmp_path / "run" / "run.json").read_text())["start"]
     assert (start["init"], start["file"], start["coverage"]) == ("model.pt", "model.pt", 1.0)
-    assert start["sha256"] == datalist.file_hash(source)
+    assert start["sha256"] == file_hash(source)
     assert start["trained_on"] == ["made"]
     assert printed.count("WARNING: these weights were trained on made, too: test images may be among") == 1
     before, after = (torch.load(path, weights_only=True) for path in (source, tmp_path / "run" / "model.pt"))
@@ -422,7 +423,7 @@ def test_pictures_that_show_nothing_are_named_and_training_goes_on(tmp_path: Pat
     for number, grey in enumerate((0, 0, 255, 7, 9), start=2):
         path = data / listed.training[number]["image"]
         Image.new("L", (40, 48), grey).save(path)
-        listed.training[number]["sha256"] = datalist.file_hash(path)
+        listed.training[number]["sha256"] = file_hash(path)
     datalist.write(listed, data)
     words = ("--dataset_dir", str(data), "--output_dir", str(tmp_path / "run"), *TINY)
     status, printed = bundle_here(*words_for("tb", "train"), *words, cwd=tmp_path)

@@ -21,6 +21,7 @@ from data_prep import sample
 from medtl import datalist, leaks, signatures
 from medtl.cli import app
 from medtl.datalist import DataList
+from medtl.files import file_hash
 from medtl.signatures import Listed
 
 Change = Callable[[Image.Image], Image.Image]
@@ -52,7 +53,7 @@ def write(folder: Path, splits: dict[str, list[tuple[str, str, Image.Image]]], *
             path = folder / "images" / name
             image.save(path, **({"quality": 75} if path.suffix == ".jpg" else {}))
             entry = {"image": f"images/{name}", "label": 0, "patient": patient, "source": folder.name}
-            made[split].append({**entry, "sha256": datalist.file_hash(path), **more})
+            made[split].append({**entry, "sha256": file_hash(path), **more})
     listed = DataList(folder.name, ("a", "b"), 1, "", "by hand", True, **made)
     datalist.write(listed, folder)
     return folder

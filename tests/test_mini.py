@@ -13,9 +13,9 @@ from monai.bundle import ConfigParser, verify_net_in_out
 from resume_runs import together
 from safetensors.torch import load_file
 
-from medtl import datalist
 from medtl.bundle.inspect import problems_of_bundle
 from medtl.cards import WeightsCard
+from medtl.files import file_hash
 from medtl.networks.classifier import build_classifier
 from medtl.networks.starts import apply, resolve
 
@@ -118,7 +118,7 @@ def test_a_batch_holds_two_views_of_each_image(trained: tuple[Path, Path, str]) 
 def test_the_weights_in_the_repository_are_those_of_their_card() -> None:
     card = WeightsCard.from_json((MINI / "card.json").read_text(encoding="utf-8"))
     file = MINI / "models" / "model.safetensors"
-    assert card.sha256 == {"models/model.safetensors": datalist.file_hash(file)}
+    assert card.sha256 == {"models/model.safetensors": file_hash(file)}
     assert file.stat().st_size < 50e6
     assert card.data["sample"] is False
     assert sum(card.data["training_images"].values()) == card.data["entries"]["training"]

@@ -20,8 +20,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from data_prep import run
-from medtl.console import tell
-from medtl.errors import UsageError
+from medtl.errors import UsageError, tell
 
 WORD = "sample"
 CPMID_PARTS = ("chexpert", "msd", "lidc")

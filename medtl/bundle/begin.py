@@ -10,12 +10,11 @@ import torch
 
 from medtl import datalist
 from medtl.bundle import ranges
-from medtl.bundle.boundary import end_in_one_line, one_line
-from medtl.console import tell
+from medtl.bundles import facade
 from medtl.data.blank import blank_images
 from medtl.data.packed import Packed
 from medtl.datalist import DataList
-from medtl.errors import UsageError
+from medtl.errors import UsageError, tell
 from medtl.metrics import classification, operating_point
 from medtl.networks.state_dicts import WEIGHTS_IN_BUNDLE
 
@@ -27,7 +26,6 @@ NAMED = 3  # of the blank images, in the warning
 SAMPLE_PRESET = ("epochs", "batch_size", "image_size")
 
 
-@one_line
 def processes(distributed: bool) -> int:
     """Join the processes that torchrun started, if any; called on every rank before anything rank-dependent is built.
 
@@ -46,11 +44,10 @@ def processes(distributed: bool) -> int:
             raise UsageError(
                 f"multi_gpu_train.json needs torchrun --nproc_per_node N -m monai.bundle run …: {first}"
             ) from None
-        end_in_one_line()  # torch has put its own hook around ours, and would swallow the line
+        facade.listen()  # torch has put its own hook around ours, and would swallow the line
     return idist.get_rank()
 
 
-@one_line
 def data(
     dataset_dir: str,
     classes: Sequence[str] | None,
@@ -90,7 +87,6 @@ def _shorten(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= 4 else ", ".join((*names[:3], "…"))
 
 
-@one_line
 def check(listed: DataList, recipe: Mapping[str, Any], splits: Sequence[str]) -> None:
     """Refuse numbers that cannot be, a device that is not there and splits without entries.
 
@@ -116,7 +112,6 @@ def _images_a_batch(listed: DataList, recipe: Mapping[str, Any]) -> int:
     return int(min(recipe["batch_size"] // idist.get_world_size(), len(listed.training)))
 
 
-@one_line
 def check_numbers(recipe: Mapping[str, Any]) -> None:
     """Refuse hyperparameters that cannot be, and a device that is not there."""
     ranges.check(recipe)
@@ -131,13 +126,11 @@ def check_numbers(recipe: Mapping[str, Any]) -> None:
         raise UsageError("--sync_batchnorm True needs GPUs: PyTorch's SyncBatchNorm does not train on a CPU")
 
 
-@one_line
 def check_explain(number: int) -> None:
     """Refuse a number of explained images that is none, before training instead of after."""
     ranges.check({"explain": number})
 
 
-@one_line
 def no_mixup(alpha: float) -> None:
     """Refuse mixup where images come one by one."""
     if alpha:
@@ -197,7 +190,6 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@one_line
 def short_name(split: str) -> str:
     """train, val or test for any name of a split."""
     for long, short in datalist.SHORT_NAMES.items():
@@ -206,7 +198,6 @@ def short_name(split: str) -> str:
     raise UsageError(f"--split {split} is not one of {', '.join(datalist.SHORT_NAMES.values())}")
 
 
-@one_line
 def check_metric(key_metric: str, multilabel: bool, listed: DataList | None = None) -> None:
     """Refuse a key metric that will not be there when the first epoch is over.
 
@@ -228,13 +219,11 @@ def check_metric(key_metric: str, multilabel: bool, listed: DataList | None = No
             )
 
 
-@one_line
 def check_threshold_rule(rule: str) -> None:
     """Refuse a rule for the operating point that there is not, before an epoch is spent."""
     operating_point.parse_rule(str(rule))
 
 
-@one_line
 def warn_of_blank(dataset: Any, listed: DataList) -> None:
     """Name, on the first process, the training images that hold one value only; training goes on.
 
@@ -253,7 +242,6 @@ def warn_of_blank(dataset: Any, listed: DataList) -> None:
         )
 
 
-@one_line
 def positive_index(positive_class: str | None, classes: Sequence[str]) -> int | None:
     """Index of the class whose sensitivity and specificity are reported; None where none is named.
 
@@ -270,14 +258,12 @@ def positive_index(positive_class: str | None, classes: Sequence[str]) -> int | 
     return list(classes).index(positive_class)
 
 
-@one_line
 def check_balance(balance: str) -> None:
     """Refuse a way of balancing classes that there is not."""
     if balance not in BALANCES:
         raise UsageError(f"--balance {balance} is not one of {', '.join(BALANCES)}")
 
 
-@one_line
 def required(value: str, option: str, what: str) -> str:
     """``value`` unless it is empty: then one line that says what ``option`` should name."""
     if not value:

@@ -1,6 +1,5 @@
 """The first seconds of a segmentation run: which sequence and fold of a data list are meant, and what cannot be."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +9,13 @@ import ignite.distributed as idist
 
 from medtl import datalist
 from medtl.bundle import begin
-from medtl.bundle.boundary import one_line
 from medtl.bundle.trained import card_of
 from medtl.cards import IMAGENET_MEAN, IMAGENET_STD, WeightsCard
-from medtl.console import tell
 from medtl.data.slices import cases_of
 from medtl.datalist import DataList
-from medtl.errors import MedtlError, UsageError
+from medtl.errors import MedtlError, UsageError, tell
 from medtl.metrics import segmentation
+from medtl.runs import record as records
 from medtl.transforms import components
 
 AUTO = "auto"
@@ -38,7 +36,6 @@ UNSAID = {
 }
 
 
-@one_line
 def sequence_in(dataset_dir: str, sequence: str = AUTO) -> str | None:
     """The sequence that a run uses.
 
@@ -72,7 +69,6 @@ def sequence_in(dataset_dir: str, sequence: str = AUTO) -> str | None:
     return trainable[0]
 
 
-@one_line
 def default_fold(dataset_dir: str) -> int | None:
     """The fold that is validated on where none is named: the first of a data list without validation entries."""
     listed = _read(dataset_dir)
@@ -80,7 +76,6 @@ def default_fold(dataset_dir: str) -> int | None:
     return folds[0] if folds and not listed.validation else None
 
 
-@one_line
 def fold_of(said: Mapping[str, Any], dataset_dir: str) -> int | None:
     """The fold to evaluate on: the one that the weights were validated on, where the data list has it."""
     listed = _read(dataset_dir)
@@ -95,7 +90,6 @@ def _read(dataset_dir: str) -> DataList:
         raise UsageError(f"--dataset_dir {error}") from None
 
 
-@one_line
 def data(
     dataset_dir: str,
     organs: Sequence[str],
@@ -159,7 +153,6 @@ def announce(listed: DataList, sequence: str | None, fold: int | None) -> None:
     tell(f"cases: {which}{'' if fold is None else f', fold {fold}'}: {', '.join(parts)}")
 
 
-@one_line
 def check_metric(key_metric: str, organs: Sequence[str]) -> None:
     """Refuse a key metric that will not be there when the first epoch is over."""
     known = segmentation.key_metrics(organs)
@@ -167,7 +160,6 @@ def check_metric(key_metric: str, organs: Sequence[str]) -> None:
         raise UsageError(f"--key_metric {key_metric} is not one of {', '.join(known)}")
 
 
-@one_line
 def check_batch(batch_size: int) -> None:
     """Refuse single slices: batch norm of the pooled features needs two."""
     world = idist.get_world_size()
@@ -175,13 +167,11 @@ def check_batch(batch_size: int) -> None:
         raise UsageError(f"--batch_size {batch_size}: DeepLabV3 trains on at least 2 slices a process")
 
 
-@one_line
 def check_postprocess(postprocess: str) -> None:
     """Refuse a post-processing that there is not."""
     components.check(postprocess)
 
 
-@one_line
 def saves(save: str | Sequence[str]) -> tuple[str, ...]:
     """The formats of a comma-separated list, which the command line makes a sequence of.
 
@@ -195,7 +185,6 @@ def saves(save: str | Sequence[str]) -> tuple[str, ...]:
     return words
 
 
-@one_line
 def beside(weights: str) -> dict[str, Any]:
     """What ``run.json`` beside weights, or the card of their bundle, says of how they were trained; the usual where
     there is neither.
@@ -203,15 +192,13 @@ def beside(weights: str) -> dict[str, Any]:
     Raises:
         MedtlError: it is there and cannot be read.
     """
-    path = Path(str(weights)).parent / "run.json"
-    if not path.is_file():
+    folder = Path(str(weights)).parent
+    if not (folder / records.FILE_NAME).is_file():
         return {**UNSAID, **_on_card(card_of(Path(str(weights))))}
-    try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-        recipe, start = dict(run["recipe"]), dict(run.get("start") or {})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MedtlError(f"{path} does not describe a run ({error!r}); move it away to go on without it") from None
-    said = {name: value for name, value in (recipe | start).items() if name in UNSAID and value is not None}
+    run = records.read(folder)
+    mean, std = run.normalisation
+    known = {**run.recipe, "mean": mean, "std": std}
+    said = {name: value for name, value in known.items() if name in UNSAID and value is not None}
     return {**UNSAID, **said}
 
 

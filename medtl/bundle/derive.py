@@ -8,7 +8,7 @@ from medtl.bundle.inspect import REQUIRED_FILES
 from medtl.cards import BACKBONE_CARDS, BackboneCard
 from medtl.downloads import did_you_mean
 from medtl.errors import MedtlError, UsageError
-from medtl.writers.atomic import replacing_folder
+from medtl.files import replacing_folder
 
 TEXT = (".json", ".md", ".txt", ".conf", "")  # LICENSE has no suffix
 COPIED = ("LICENSE", "configs", "docs")  # weights are of the old network and stay behind

@@ -1,41 +1,22 @@
 """A finished run as its folder tells it: what a release needs to know, or one line that says why it cannot be
 released."""
 
-import csv
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medtl.bundle.overrides import command_line
-from medtl.cards import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Architecture,
-    InputContract,
-    SegmentationArchitecture,
-    VolumeContract,
-)
+from medtl.cards import Architecture, InputContract, SegmentationArchitecture, VolumeContract
 from medtl.catalogue import bundle_folders
 from medtl.errors import MedtlError, UsageError
+from medtl.files import read_object
+from medtl.runs import record as records
+from medtl.runs.earlier import command_line
+from medtl.runs.record import Data, Preprocessing, RunRecord
 
 CLASSIFIER, SEGMENTER = "build_classifier", "build_deeplabv3"
-PACKED_LOADER, PACKED_NORMALISATION = "PackedLoader", "normalisation"
-PACKING = re.compile(r"\$packed\.pack\(@data, @validate#split, @image_size(, workers=[^,]*)?\)")
-SLICING = re.compile(r"\$slices\.pack\(@data, @validate#split, @image_size(, workers=[^,]*)?\)")
-PERCENTILES = (0.5, 99.5)  # of an MR volume; what data preparation and inference take
-FILES = ("run.json", "model.pt", "metrics.json")
-# what the configs of a released bundle can state: transforms by name with the arguments that must hold
-STAGES: tuple[tuple[str, Mapping[str, Any]], ...] = (
-    ("LoadPictured", {}),
-    ("Resized", {}),
-    ("ScaleIntensityRanged", {"a_min": 0, "b_min": 0, "b_max": 1}),
-    ("RepeatChanneld", {}),
-    ("NormalizeIntensityd", {"channel_wise": True}),
-    ("EnsureTyped", {}),
-)
+FILES = (records.FILE_NAME, "model.pt", "metrics.json")
+NEEDED = ("data", "recipe", "seed", "versions", "network", "task")
 
 
 @dataclass(frozen=True)
@@ -47,59 +28,49 @@ class FinishedRun:
         record: its run.json.
         metrics: its metrics.json.
         source: folder of the bundle that trained it.
-        config: the merged configs and overrides that it ran with.
+        data: what it was trained on.
+        network: the definition that it trained, as values.
     """
 
     folder: Path
-    record: Mapping[str, Any]
+    record: RunRecord
     metrics: Mapping[str, float]
     source: Path
-    config: Mapping[str, Any]
+    data: Data
+    network: Mapping[str, Any]
 
 
 def read_run(folder: Path) -> FinishedRun:
-    """Read a run that has ended well.
+    """Return a run that has ended well.
 
     Raises:
         UsageError: no run folder, or its bundle cannot be found.
-        MedtlError: a file is damaged, or the run did not finish.
+        MedtlError: a file is damaged, or the run did not finish, or its record says too little.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; expected a run that holds {', '.join(FILES)}")
     for name in FILES:
         if not (folder / name).is_file():
             raise UsageError(f"{folder} holds no {name}; expected a finished training run")
-    record, metrics = (_json(folder / name) for name in ("run.json", "metrics.json"))
-    if record.get("status") != "finished":
-        raise MedtlError(f"{folder} is a run with status {record.get('status')!r}; only a finished run can be released")
-    for key in ("bundle", "data", "recipe", "seed", "versions"):
-        if key not in record:
-            raise MedtlError(f"{folder / 'run.json'} has no {key!r}; expected the record of a training run")
-    source = source_of(record, folder / "run.json")
-    config = record.get("config") or _json(source / "configs" / "train.json")
-    return FinishedRun(folder, record, metrics, source, _with_nested(config))
+    record, metrics = records.read(folder), read_object(folder / "metrics.json")
+    if record.status != records.FINISHED:
+        raise MedtlError(f"{folder} is a run with status {record.status!r}; only a finished run can be released")
+    for key in NEEDED:
+        if getattr(record, key) in (None, {}):
+            raise MedtlError(f"{folder / records.FILE_NAME} has no {key!r}; expected the record of a training run")
+    source = source_of(record, folder / records.FILE_NAME)
+    return FinishedRun(folder, record, metrics, source, record.data or Data(), record.network or {})
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MedtlError(f"{path} cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise MedtlError(f"{path} holds no JSON object")
-    return content
-
-
-def source_of(record: Mapping[str, Any], where: Path) -> Path:
-    """The folder of the bundle that a run.json names: that of its command, else of ``bundles/``.
+def source_of(record: RunRecord, where: Path) -> Path:
+    """Return the folder of the bundle that a run.json names: that of its command, else of ``bundles/``.
 
     Raises:
         UsageError: it is in none of these places.
     """
-    name = str(record["bundle"].get("name"))
-    line = command_line([str(word) for word in record.get("command", [])])
-    folders = [path.parent.parent for path in line.config_files[:1]] if line else []
-    for folder in (*folders, *bundle_folders()):
+    name = record.bundle.name
+    files, _ = command_line(record.command)
+    for folder in (*(Path(file).parent.parent for file in files[:1]), *bundle_folders()):
         if folder.resolve().name == name and (folder / "configs" / "metadata.json").is_file():
             return folder.resolve()
     raise UsageError(
@@ -107,173 +78,67 @@ def source_of(record: Mapping[str, Any], where: Path) -> Path:
     )
 
 
-def _with_nested(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config with overrides such as ``network_def#backbone`` put in their places; their values, which came as words
-    of a command line, read as JSON where they are."""
-    result = json.loads(json.dumps({key: value for key, value in config.items() if not re.search("#|::", key)}))
-    for key, word in config.items():
-        *outer, last = re.split("#|::", key)
-        place = result
-        for part in outer:
-            place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
-        if outer:
-            place[int(last) if isinstance(place, list) else last] = _literal(word)
-    return result
-
-
-def _literal(word: Any) -> Any:
-    try:
-        return json.loads(word) if isinstance(word, str) else word
-    except ValueError:
-        return word
-
-
 def is_segmentation(run: FinishedRun) -> bool:
-    """Whether a run trained our DeepLabV3."""
-    return str(run.config.get("network_def", {}).get("_target_")).endswith(f".{SEGMENTER}")
+    """Return whether a run trained our DeepLabV3."""
+    return str(run.network.get("_target_")).endswith(f".{SEGMENTER}")
 
 
 def architecture(run: FinishedRun) -> Architecture:
-    """The network that a run trained.
+    """Return the network that a run trained.
 
     Raises:
-        MedtlError: it is no network of ours.
+        MedtlError: it is no network of ours, or the record does not say how it was made.
     """
-    definition = run.config.get("network_def", {})
-    if is_segmentation(run):
-        return _segmenter(run, definition)
-    if not str(definition.get("_target_")).endswith(f".{CLASSIFIER}"):
-        name = run.record["bundle"].get("name")
+    target = str(run.network.get("_target_"))
+    if not target.endswith((f".{CLASSIFIER}", f".{SEGMENTER}")):
         raise MedtlError(
-            f"{run.folder}: {name} trains {definition.get('_target_')}, and only classifiers and DeepLabV3 are released"
+            f"{run.folder}: {run.record.bundle.name} trains {target}, and only classifiers and DeepLabV3 are released"
         )
-    known = (("backbone", None), ("in_channels", 3), ("image_size", 224))
-    found = {key: _argument(run, definition.get(key, usual)) for key, usual in known}
-    return Architecture(**found, num_classes=len(run.record["data"]["classes"]))
-
-
-def _segmenter(run: FinishedRun, definition: Mapping[str, Any]) -> SegmentationArchitecture:
-    """DeepLabV3 as a run's config builds it."""
-    known = (("backbone", None), ("in_channels", 3), ("output_stride", 8), ("decoder", "deeplabv3"))
-    found = {key: _argument(run, definition.get(key, usual)) for key, usual in known}
-    auxiliary = definition.get("auxiliary", False)
-    if isinstance(auxiliary, str):  # an expression of the auxiliary loss's weight
-        auxiliary = float(_argument(run, "@auxiliary") or 0) > 0
+    known = ("backbone", "in_channels", "image_size", "num_classes")
+    more = ("output_stride", "decoder", "auxiliary") if is_segmentation(run) else ()
+    for key in (*known, *more):
+        if key not in run.network:
+            raise MedtlError(f"{run.folder / records.FILE_NAME} does not say the network's {key}")
+    found = {key: run.network[key] for key in known}
+    if not more:
+        return Architecture(**found)
+    stride, decoder, auxiliary = (run.network[key] for key in more)
     return SegmentationArchitecture(
-        **found,
-        image_size=int(_argument(run, "@image_size")),
-        num_classes=1 + len(run.record["data"]["classes"]),
-        network="DeepLabV3",
-        auxiliary=bool(auxiliary),
+        **found, network="DeepLabV3", output_stride=stride, decoder=decoder, auxiliary=bool(auxiliary)
     )
 
 
-def _argument(run: FinishedRun, value: Any) -> Any:
-    """A config's value, or what the recipe says of the id that it refers to."""
-    if isinstance(value, str) and value.startswith("@"):
-        return run.record["recipe"].get(value[1:], _literal(run.config.get(value[1:])))
-    return value
-
-
 def input_contract(run: FinishedRun, in_channels: int) -> InputContract:
-    """How a run prepared its pictures: packed once at training size, or each by transforms.
+    """Return how a run prepared its pictures: packed once at training size, or each by transforms.
 
     Raises:
         MedtlError: in another way than a released bundle's configs can state.
     """
-    validate = run.config.get("validate", {})
-    if is_segmentation(run):
-        return _of_volumes(run, validate, in_channels)
-    packed = str(validate.get("dataloader", {}).get("_target_")).endswith(f".{PACKED_LOADER}")
-    load, resize, scale, normalise = _packed(run, validate) if packed else _by_transforms(run)
-    channels = load.get("channels", 1)
-    if isinstance(channels, str):  # an expression of the data list
-        channels = run.record["data"].get("channels", 1)
-    mean, std = _moments(run, *normalise)
-    if channels not in (1, 3) or in_channels % channels or len(mean) != in_channels or len(std) != in_channels:
+    found = run.record.preprocessing
+    if found is None:
+        raise MedtlError(f"{run.folder} does not say how its pictures were prepared, and a released bundle must")
+    if found.problem:
+        raise MedtlError(f"{run.folder} {found.problem}")
+    _check_channels(run, found, in_channels)
+    common: dict[str, Any] = {
+        "file_channels": found.channels,
+        "resize": found.resize,
+        "rounded": found.rounded,
+        "scale": found.scale,
+        "mean": found.mean,
+        "std": found.std,
+    }
+    if found.percentiles is None:
+        return InputContract(**common)
+    return VolumeContract(**common, percentiles=found.percentiles)
+
+
+def _check_channels(run: FinishedRun, found: Preprocessing, in_channels: int) -> None:
+    allowed = (1,) if is_segmentation(run) else (1, 3)
+    widths = {len(found.mean), len(found.std)}
+    if found.channels not in allowed or in_channels % found.channels or widths != {in_channels}:
+        told = "; a segmentation is released for grey slices" if is_segmentation(run) else ""
         raise MedtlError(
-            f"{run.folder}: pictures of {channels} channel(s), {len(mean)} means and {len(std)} deviations do not give"
-            f" a network's {in_channels} channels"
+            f"{run.folder}: pictures of {found.channels} channel(s), {len(found.mean)} means and {len(found.std)}"
+            f" deviations do not give a network's {in_channels} channels{told}"
         )
-    return InputContract(
-        file_channels=channels,
-        resize=str(resize.get("mode", "area")),
-        rounded=packed,
-        scale=float(scale["a_max"]),
-        mean=tuple(map(float, mean)),
-        std=tuple(map(float, std)),
-    )
-
-
-def _moments(run: FinishedRun, *given: Any) -> tuple[Any, Any]:
-    """Mean and SD of each channel: literal in the config, or those that the start's weights expect."""
-    start = run.record.get("start") or {}
-    usual = (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD))
-    mean, std = (
-        start.get(name, assumed) if isinstance(value, str) else value
-        for (name, assumed), value in zip(usual, given, strict=True)
-    )
-    return mean, std
-
-
-def _of_volumes(run: FinishedRun, validate: Mapping[str, Any], in_channels: int) -> VolumeContract:
-    """How a segmentation's slices were fitted and normalised."""
-    packing, joint = str(validate.get("dataset")), validate.get("normalization", {})
-    normalise = joint.get("images", {})
-    if not SLICING.fullmatch(packing) or not str(normalise.get("_target_")).endswith(f".{PACKED_NORMALISATION}"):
-        raise MedtlError(f"{run.folder} packed its slices by {packing!r}, which a released bundle cannot repeat")
-    mean, std = _moments(run, normalise.get("mean", "@"), normalise.get("std", "@"))
-    channels = run.record["data"].get("channels", 1)
-    if channels != 1 or len(mean) != in_channels or len(std) != in_channels:
-        raise MedtlError(
-            f"{run.folder}: slices of {channels} channel(s), {len(mean)} means and {len(std)} deviations do not give a"
-            f" network's {in_channels} channels; a segmentation is released for grey slices"
-        )
-    return VolumeContract(
-        file_channels=1,
-        resize="bilinear",
-        rounded=True,
-        scale=255.0,
-        mean=tuple(map(float, mean)),
-        std=tuple(map(float, std)),
-        percentiles=PERCENTILES,
-    )
-
-
-Stages = tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any], tuple[Any, Any]]
-
-
-def _packed(run: FinishedRun, validate: Mapping[str, Any]) -> Stages:
-    """(load, resize, scale, (mean, SD)) of ``medtl.data.packed``, which resizes by area and rounds."""
-    packing, normalise = str(validate.get("packed")), validate.get("normalization", {})
-    if not PACKING.fullmatch(packing) or not str(normalise.get("_target_")).endswith(f".{PACKED_NORMALISATION}"):
-        raise MedtlError(f"{run.folder} packed its pictures by {packing!r}, which a released bundle cannot repeat")
-    return {"channels": "@data"}, {}, {"a_max": 255}, (normalise.get("mean"), normalise.get("std"))
-
-
-def _by_transforms(run: FinishedRun) -> Stages:
-    """(load, resize, scale, (mean, SD)) of the lists ``preprocessing`` and ``normalization``."""
-    stages = [*run.config.get("preprocessing", []), *run.config.get("normalization", [])]
-    names = [str(stage.get("_target_")).rpartition(".")[2] for stage in stages]
-    if names != [name for name, _ in STAGES]:
-        wanted = ", ".join(name for name, _ in STAGES)
-        raise MedtlError(f"{run.folder} prepared pictures by {', '.join(names) or 'nothing known'}; expected {wanted}")
-    for stage, (name, fixed) in zip(stages, STAGES, strict=True):
-        for key, value in fixed.items():
-            if stage.get(key) != value:
-                raise MedtlError(f"{run.folder}: {name} had {key} {stage.get(key)}; a release can only state {value}")
-    load, resize, scale, _, normalise, _ = stages
-    return load, resize, scale, (normalise["subtrahend"], normalise["divisor"])
-
-
-def is_multilabel(run: FinishedRun) -> bool:
-    """Whether a run's probabilities are independent: those of one choice add up to 1 in every row."""
-    path = run.folder / "predictions.csv"
-    if is_segmentation(run) or not path.is_file():
-        return False
-    with open(path, newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            total = sum(float(value) for name, value in row.items() if str(name).startswith("prob_"))
-            if abs(total - 1) > 1e-3:
-                return True
-    return False

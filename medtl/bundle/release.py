@@ -5,7 +5,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,14 @@ from monai.bundle import ConfigParser
 from safetensors.torch import save_file
 
 from medtl.bundle import release_configs, release_docs, release_segmentation, segmentation_docs
-from medtl.bundle.finished import FinishedRun, architecture, input_contract, is_multilabel, is_segmentation, read_run
+from medtl.bundle.finished import FinishedRun, architecture, input_contract, is_segmentation, read_run
 from medtl.bundle.stock_parts import Config, networks
 from medtl.bundle.unpack import SUMS
 from medtl.cards import DATASETS, SegmentationArchitecture, WeightsCard
-from medtl.datalist import file_hash
 from medtl.errors import MedtlError, UsageError
+from medtl.files import file_hash, read_object, replacing, replacing_folder, write_text
 from medtl.networks.state_dicts import StateDict, disagreements, read_state_dict
-from medtl.writers.atomic import replacing, replacing_folder, write_text
+from medtl.runs.record import Start
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 PLAIN_VERSION = re.compile(r"[0-9]+\.[0-9]+(\.[0-9a-z]+)*")
@@ -108,34 +108,30 @@ def card_of(run: FinishedRun, name: str, licence: str = "") -> WeightsCard:
     """What a run's records say of its weights, and ``licence`` of its images where their list said too little; the
     weights' hashes are added when they are written."""
     record, what = run.record, architecture(run)
-    data = {
-        key: record["data"].get(key)
-        for key in ("name", "sample", "entries", "sources", "training_images", "licence", "sha256")
-    }
-    start = {key: value for key, value in (record.get("start") or {}).items() if key not in ("mean", "std")}
-    if not start and "init" not in run.config:  # a recipe that loads nothing
-        start = {"init": "random"}
+    told = ("name", "sample", "entries", "sources", "training_images", "licence", "sha256")
+    data = {key: getattr(run.data, key) for key in told}
+    start = {key: value for key, value in asdict(record.start or Start()).items() if key not in ("mean", "std")}
     known = DATASETS.get(str(data["name"]))
-    metadata = json.loads((run.source / "configs" / "metadata.json").read_text(encoding="utf-8"))
-    classes, intended_use = tuple(record["data"]["classes"]), INTENDED_USE
+    metadata = read_object(run.source / "configs" / "metadata.json")
+    classes, intended_use = run.data.classes, INTENDED_USE
     if is_segmentation(run):
         classes, intended_use = ("background", *classes), f"{intended_use} {segmentation_docs.TRAINING_ON}"
     licence = f"images: {PHANTOMS if data['sample'] else licence or data['licence'] or 'not stated'}"
     return WeightsCard(
         name=name,
-        version=str(metadata.get("version", record["bundle"].get("version"))),
+        version=str(metadata.get("version", record.bundle.version)),
         architecture=what,
         classes=classes,
-        multilabel=is_multilabel(run),
+        multilabel=record.task == "multilabel",
         input=input_contract(run, what.in_channels),
         dtype="float32",
         data=data | {"sample": bool(data["sample"])},
         start=start,
         metrics={key: value for key, value in run.metrics.items() if isinstance(value, int | float)},
-        recipe={key: _unplaced(value) for key, value in record["recipe"].items() if key not in UNSAID},
-        seed=int(record["seed"]),
-        source={key: str(record["bundle"].get(key)) for key in ("name", "version")},
-        versions={key: _plain(str(value)) for key, value in record["versions"].items()},
+        recipe={key: _unplaced(value) for key, value in record.recipe.items() if key not in UNSAID},
+        seed=int(record.seed or 0),
+        source=asdict(record.bundle),
+        versions={key: _plain(str(value)) for key, value in record.versions.items()},
         sha256={},
         licence=f"{licence}; start: {start['licence']}" if start.get("licence") else licence,
         citation=known.citation if known else "; ".join(metadata.get("references", [])),
@@ -223,7 +219,7 @@ def _write(folder: Path, run: FinishedRun, card: WeightsCard, state: StateDict) 
         network.load_state_dict(state)
         release_segmentation.export(network, folder / "models" / "model.ts")
     card = replace(card, sha256={name: file_hash(folder / name) for name in files})
-    recipe = json.loads((run.source / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    recipe = read_object(run.source / "configs" / "metadata.json")
     configs, readme = _told(card, recipe)
     for name, content in configs.items():
         write_text(folder / "configs" / f"{name}.json", json.dumps(content, indent=4, ensure_ascii=False) + "\n")

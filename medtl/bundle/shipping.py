@@ -1,6 +1,5 @@
 """Weights put into the bundle that trained them: ``--init`` finds it by name, and it predicts without ``--weights``."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +8,8 @@ from safetensors.torch import save_file
 from medtl.bundle.finished import is_segmentation, read_run
 from medtl.bundle.release import Released, described
 from medtl.bundle.unpack import CARD, SUMS
-from medtl.datalist import file_hash
 from medtl.errors import UsageError
-from medtl.writers.atomic import replacing, write_text
+from medtl.files import file_hash, read_object, replacing, write_text
 
 WEIGHTS = "models/model.safetensors"
 
@@ -33,9 +31,9 @@ def ship(run_folder: Path, bundle: Path, *, half: bool = False, licence: str = "
     metadata = folder / "configs" / "metadata.json"
     if not metadata.is_file():
         raise UsageError(f"--into {bundle} is no bundle: it has no configs/metadata.json")
-    name = json.loads(metadata.read_text(encoding="utf-8")).get("name")
-    if name != run.record["bundle"].get("name"):
-        raise UsageError(f"--into {bundle}: {run_folder} was trained by {run.record['bundle'].get('name')}, not {name}")
+    name = read_object(metadata).get("name")
+    if name != run.record.bundle.name:
+        raise UsageError(f"--into {bundle}: {run_folder} was trained by {run.record.bundle.name}, not {name}")
     if (folder / SUMS).is_file():
         raise UsageError(f"--into {bundle} is a released bundle, which stays as it is; release into a new one by --out")
     if is_segmentation(run):

@@ -1,15 +1,15 @@
 """What the run beside a weight file says of it, so that evaluation and inference need not be told again."""
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medtl.bundle.boundary import one_line
 from medtl.bundle.unpack import CARD, opened
 from medtl.cards import IMAGENET_MEAN, IMAGENET_STD, WeightsCard
 from medtl.errors import MedtlError, UsageError
 from medtl.handlers.scored import Threshold
+from medtl.runs import record as records
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,6 @@ class Trained:
     threshold: Threshold | None = None
 
 
-@one_line
 def beside(weights: str) -> Trained:
     """What ``run.json`` in the folder of ``weights``, or the card of their bundle, says; the usual where there is
     neither.
@@ -42,24 +41,26 @@ def beside(weights: str) -> Trained:
     Raises:
         MedtlError: it is there and cannot be read.
     """
-    path = Path(str(weights)).parent / "run.json"
-    if not path.is_file():
+    folder = Path(str(weights)).parent
+    if not (folder / records.FILE_NAME).is_file():
         card = card_of(Path(str(weights)))
         return _on_card(card) if card else Trained()
-    try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-        recipe, data, start = run["recipe"], run["data"], run.get("start", {})
-        return Trained(
-            backbone=recipe.get("backbone"),
-            image_size=recipe.get("image_size"),
-            classes=tuple(data["classes"]),
-            channels=data.get("channels", 1),
-            mean=tuple(start.get("mean", IMAGENET_MEAN)),
-            std=tuple(start.get("std", IMAGENET_STD)),
-            threshold=_threshold(run.get("threshold")),
+    run = records.read(folder)
+    if run.data is None or not run.recipe:
+        path = folder / records.FILE_NAME
+        raise MedtlError(
+            f"{path} does not describe a run: it names no data or recipe; move it away to go on without it"
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MedtlError(f"{path} does not describe a run ({error!r}); move it away to go on without it") from None
+    mean, std = run.normalisation
+    return Trained(
+        backbone=run.backbone,
+        image_size=run.image_size,
+        classes=run.data.classes,
+        channels=run.data.channels,
+        mean=mean or IMAGENET_MEAN,
+        std=std or IMAGENET_STD,
+        threshold=_threshold(run.threshold),
+    )
 
 
 def card_of(weights: Path) -> WeightsCard | None:
@@ -85,11 +86,10 @@ def _on_card(card: WeightsCard) -> Trained:
     return Trained(what.backbone, what.image_size, card.classes, pixels.file_channels, pixels.mean, pixels.std)
 
 
-def _threshold(record: dict[str, Any] | None) -> Threshold | None:
+def _threshold(record: Mapping[str, Any] | None) -> Threshold | None:
     return Threshold(**record) if record else None
 
 
-@one_line
 def classes(start: Trained, weights: str) -> list[str]:
     """The class names that weights were trained for.
 

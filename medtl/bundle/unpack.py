@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from medtl.cards import WeightsCard
-from medtl.datalist import file_hash
 from medtl.errors import MedtlError, UsageError
-from medtl.writers.atomic import replacing_folder
+from medtl.files import file_hash, replacing_folder
 
 MAX_BYTES = 4 * 2**30
 MAX_ENTRIES = 1000

@@ -25,9 +25,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from medtl.catalogue import cache_folder
-from medtl.datalist import DataList, Entry, file_hash
+from medtl.datalist import DataList, Entry
 from medtl.errors import BadFileError, MedtlError, UsageError
-from medtl.writers.atomic import TEMPORARY_SUFFIX, replacing
+from medtl.files import TEMPORARY_SUFFIX, file_hash, replacing
 
 FORMAT = 1
 MARK = b"medtl-u8"

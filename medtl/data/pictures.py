@@ -10,7 +10,6 @@ import torch
 from monai.data import Dataset, DistributedSampler, DistributedWeightedRandomSampler
 from torch.utils.data import RandomSampler, Sampler, SequentialSampler, WeightedRandomSampler
 
-from medtl.bundle.boundary import one_line
 from medtl.data.balance import sampling_weights
 from medtl.datalist import DataList
 from medtl.errors import MedtlError
@@ -32,7 +31,6 @@ def items(listed: DataList, split: str) -> list[dict[str, Any]]:
     return entries
 
 
-@one_line
 def found(source: str) -> list[dict[str, Any]]:
     """``{image, name, label, index}`` (and ``slice`` for a volume's slice) for every picture of a file or folder, for
     inference.

@@ -17,11 +17,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from medtl.bundle.boundary import one_line
 from medtl.data.packed import Packed
 from medtl.data.packed_loader import PackedLoader
-from medtl.datalist import DataList, Entry, file_hash
+from medtl.datalist import DataList, Entry
 from medtl.errors import BadFileError, MedtlError
+from medtl.files import file_hash
 from medtl.readers.picture import read_picture
 from medtl.transforms.joint import JointTransform
 
@@ -95,7 +95,6 @@ def cases_of(entries: Sequence[Entry]) -> tuple[Case, ...]:
     return tuple(cases)
 
 
-@one_line
 def pack(listed: DataList, split: str, image_size: int, workers: int = 0) -> Slices:
     """A split's pictures and masks, decoded into memory.
 

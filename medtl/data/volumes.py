@@ -11,10 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medtl.bundle.boundary import one_line
-from medtl.console import tell
 from medtl.data.slices import Case, Slices, fitted
-from medtl.errors import BadFileError, UsageError
+from medtl.errors import BadFileError, UsageError, tell
 from medtl.readers.chaos import natural
 from medtl.readers.dicom import Series, check_volume, read_volume, scan
 from medtl.readers.nifti import read_header, read_nifti
@@ -81,7 +79,6 @@ class Volumes:
     passed: tuple[str, ...]
 
 
-@one_line
 def found(source: str, image_size: int, workers: int = 0) -> Volumes:
     """Every MR volume of a file or folder tree.
 
@@ -139,7 +136,6 @@ def announce(volumes: Volumes) -> None:
     tell(f"volumes: {len(volumes.sources)} ({len(volumes.slices):,} slices)")
 
 
-@one_line
 def check_formats(formats: Sequence[str]) -> None:
     """Raise UsageError where a format needs a package that is not installed."""
     if "dicom_seg" in formats:

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from medtl import datalist
-from medtl.console import tell
 from medtl.datalist import DataList
 from medtl.downloads import did_you_mean
-from medtl.errors import BadFileError, UsageError
+from medtl.errors import BadFileError, UsageError, tell
 from medtl.explain import table
 from medtl.explain.heat import METHODS, NAMES
 from medtl.explain.overlap import DICE, overlap

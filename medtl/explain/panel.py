@@ -20,7 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from medtl.explain.heat import FULL, scaled
 from medtl.explain.overlap import THRESHOLD
-from medtl.writers.atomic import write_bytes
+from medtl.files import write_bytes
 
 # plasma: lightness rises evenly, told apart with any colour vision, and none of its colours is a grey of the picture
 COLOURS = colormaps["plasma"]

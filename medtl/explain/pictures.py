@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from medtl.datalist import SHORT_NAMES, DataList, Entry, file_hash, label_classes
+from medtl.datalist import SHORT_NAMES, DataList, Entry, label_classes
 from medtl.errors import BadFileError, MedtlError, UsageError
+from medtl.files import file_hash
 from medtl.readers.picture import NIFTI, RASTER, Picture, find_pictures, kind, read_picture
 
 ENDINGS = (*reversed(NIFTI), *RASTER, ".dcm")  # .nii.gz before .nii

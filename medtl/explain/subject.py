@@ -1,9 +1,7 @@
 """The classifier of a run, with all that is needed to show it a picture as its bundle does."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,13 +9,15 @@ from numpy.typing import NDArray
 
 from medtl.bundle.trained import beside
 from medtl.data.packed import resized
-from medtl.datalist import file_hash
 from medtl.errors import MedtlError, UsageError
 from medtl.explain.heat import Heat, heat_of, layer_of
+from medtl.files import file_hash
 from medtl.networks.classifier import build_classifier
 from medtl.networks.pretrained import load_exactly
+from medtl.runs.record import FILE_NAME as RECORD
+from medtl.runs.record import RunRecord, read
 
-RECORD, WEIGHTS = "run.json", "model.pt"
+WEIGHTS = "model.pt"
 CLASSIFIER = "build_classifier"
 NETWORK_CHANNELS = 3
 
@@ -85,10 +85,10 @@ def of_run(folder: Path) -> Subject:
     for name in (RECORD, WEIGHTS):
         if not (folder / name).is_file():
             raise UsageError(f"{folder} holds no {name}; expected the folder of a training run")
-    record = _record(folder / RECORD)
-    _refuse_segmentation(record, folder)
+    record = read(folder)
+    _refuse_others(record, folder)
     trained = beside(str(folder / WEIGHTS))
-    backbone = trained.backbone or _literal_backbone(record)
+    backbone = trained.backbone
     if backbone is None or trained.image_size is None:
         raise MedtlError(f"{folder / RECORD} names no backbone and image_size; expected the record of a training run")
     try:
@@ -105,48 +105,17 @@ def of_run(folder: Path) -> Subject:
         channels=trained.channels,
         mean=trained.mean,
         std=trained.std,
-        multilabel=_is_multilabel(folder / "predictions.csv"),
-        fold=record["recipe"].get("fold"),
+        multilabel=record.task == "multilabel",
+        fold=record.recipe.get("fold"),
         sha256=file_hash(folder / WEIGHTS),
     )
 
 
-def _record(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(record["recipe"], dict) and isinstance(record["data"]["classes"], list):
-            return dict(record)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    raise MedtlError(f"{path} does not describe a training run")
-
-
-def _definition(record: dict[str, Any]) -> dict[str, Any]:
-    config = record.get("config")
-    found = config.get("network_def") if isinstance(config, dict) else None
-    return found if isinstance(found, dict) else {}
-
-
-def _refuse_segmentation(record: dict[str, Any], folder: Path) -> None:
-    target = str(_definition(record).get("_target_", CLASSIFIER)).rpartition(".")[2]
-    scores = record.get("metrics") if isinstance(record.get("metrics"), dict) else {}
-    if target != CLASSIFIER or any("_iou" in name for name in scores or {}):
+def _refuse_others(record: RunRecord, folder: Path) -> None:
+    """Raise MedtlError for a run of anything but a classifier, or one that does not say."""
+    if record.network is None or record.data is None or record.task is None:
+        raise MedtlError(f"{folder / RECORD} does not describe a training run: it names no network, data or task")
+    target = str(record.network.get("_target_")).rpartition(".")[2]
+    if target != CLASSIFIER or record.task == "segmentation":
         what = target if target != CLASSIFIER else "a segmentation network"
         raise MedtlError(f"{folder} is a run of {what}; Grad-CAM explains the class of a picture, so of a classifier")
-
-
-def _literal_backbone(record: dict[str, Any]) -> str | None:
-    """Of a pretraining bundle, which has one network and no id for it."""
-    name = _definition(record).get("backbone")
-    return name if isinstance(name, str) and name[:1] not in "@$" else None
-
-
-def _is_multilabel(predictions: Path) -> bool:
-    """Whether probabilities are independent: those of one choice add up to 1 in every row."""
-    if not predictions.is_file():
-        return False
-    import pandas as pd
-
-    table = pd.read_csv(predictions)
-    total = table[[name for name in table.columns if name.startswith("prob_")]].sum(axis=1)
-    return bool((total - 1).abs().gt(1e-3).any())

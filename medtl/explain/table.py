@@ -1,16 +1,13 @@
 """explain.csv, one row an overlay, and explain.json, what they add up to; both grow with every call for a run."""
 
-import csv
-import io
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medtl import files
 from medtl.errors import MedtlError, UsageError
 from medtl.explain.overlap import DICE, Overlap, summary
-from medtl.writers.atomic import write_text
 
 ROWS, SUMMARY = "explain.csv", "explain.json"
 COLUMNS = (
@@ -35,13 +32,11 @@ def read_rows(folder: Path, weights: str) -> list[Row]:
     if not (folder / ROWS).is_file():
         return []
     try:
-        known = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["weights_sha256"]
-        with open(folder / ROWS, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
+        known = files.read_object(folder / SUMMARY)["weights_sha256"]
+        rows = files.read_rows(folder / ROWS)
+        if rows and tuple(rows[0]) != COLUMNS:
             raise ValueError
-    except (OSError, ValueError, KeyError, TypeError):
+    except (MedtlError, ValueError, KeyError):
         raise MedtlError(
             f"{folder} holds a damaged {ROWS} or {SUMMARY}; delete both, or choose another --out"
         ) from None
@@ -71,13 +66,9 @@ def write(folder: Path, rows: Sequence[Row], about: Mapping[str, Any]) -> list[d
     for row in rows:
         groups[row["split"], row["method"], row["asked"]].append(row)
     maps = [_summed(key, groups[key]) for key in sorted(groups)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
     # the summary first: it says whose weights the rows are of
-    write_text(folder / SUMMARY, json.dumps({**about, "maps": maps}, indent=1, ensure_ascii=False) + "\n")
-    write_text(folder / ROWS, text.getvalue())
+    files.write_json(folder / SUMMARY, {**about, "maps": maps})
+    files.write_csv(folder / ROWS, files.columns_of(rows, COLUMNS))
     return maps
 
 

@@ -6,7 +6,6 @@ cell's result depends on its command alone, not on the order or on what was inte
 """
 
 import contextlib
-import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,8 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from medtl.console import INTERRUPTED, tell
-from medtl.errors import MedtlError, UsageError
+from medtl.errors import INTERRUPTED, MedtlError, UsageError, tell
 from medtl.grid.cells import Cell, Request, cells_of, folder_of, overrides_of, run_words, short_init
 from medtl.grid.progress import Board
 from medtl.grid.records import (
@@ -66,8 +64,7 @@ def weights_hash(init: str, backbone: str) -> str | None:
         return None
     from medtl.networks.starts import resolve  # imports MONAI
 
-    # as called from a config it would end this process
-    return inspect.unwrap(resolve)(init, backbone, option="--inits").sha256 or None
+    return resolve(init, backbone, option="--inits").sha256 or None
 
 
 def compare(

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medtl.errors import UsageError
+from medtl.files import TEMPORARY_SUFFIX, write_text
 from medtl.grid.cells import Cell, as_row, from_row, is_path
-from medtl.writers.atomic import TEMPORARY_SUFFIX, write_text
+from medtl.runs.earlier import nested
+from medtl.runs.record import FILE_NAME as RECORD
+from medtl.runs.record import FINISHED, STATUSES, Data, RunRecord, find, read
 
 FILE_NAME = "grid.json"
 LOCK_NAME = ".compare.lock"
@@ -98,22 +101,13 @@ def write_grid(out: Path, head: Mapping[str, Any], states: Mapping[Cell, State])
     write_text(out / FILE_NAME, "{\n" + top + ' "cells": [\n' + lines + "\n ]\n}\n")
 
 
-def read_record(folder: Path) -> dict[str, Any]:
-    """A run folder's run.json; empty where there is none that can be read."""
-    try:
-        content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def look(folder: Path) -> Found:
     """What a cell's folder holds: "nothing" (no run has begun), an "unfinished" or a "finished" run, or what is
     "foreign": files that no run of a cell leaves without a readable run.json."""
-    record = read_record(folder)
-    if record.get("status") == "finished":
+    record = find(folder)
+    if record is not None and record.status == FINISHED:
         return "finished"
-    if record.get("status") in ("running", "interrupted", "failed"):
+    if record is not None and record.status in STATUSES:
         return "unfinished"
     left = [path for path in folder.iterdir() if path.name != LOG_NAME] if folder.is_dir() else []
     return "foreign" if any(not _temporary(path) for path in left) else "nothing"
@@ -128,13 +122,13 @@ def clear(folder: Path) -> None:
     """Remove an unfinished run but for its log. run.json goes last: killed half-way, the folder still says what it
     is."""
     for path in folder.iterdir():
-        if path.name in (LOG_NAME, "run.json"):
+        if path.name in (LOG_NAME, RECORD):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink()
-    (folder / "run.json").unlink(missing_ok=True)
+    (folder / RECORD).unlink(missing_ok=True)
 
 
 def drop_checkpoints(folder: Path) -> None:
@@ -152,53 +146,57 @@ def _temporary(path: Path) -> bool:
 
 def finished_state(folder: Path) -> State:
     """A finished cell's minutes and the metric that its best epoch was chosen by."""
-    record = read_record(folder)
-    metrics = record.get("metrics") or {}
-    names = [f"val_{record.get('recipe', {}).get('key_metric')}", "val_auc", "val_accuracy", *metrics]
+    record = read(folder)
+    metrics = record.metrics
+    names = [f"val_{record.recipe.get('key_metric')}", "val_auc", "val_accuracy", *metrics]
     name = next((name for name in names if isinstance(metrics.get(name), int | float)), None)
-    seconds = record.get("duration_s")
-    minutes = seconds / 60 if isinstance(seconds, int | float) else None
+    minutes = None if record.duration_s is None else record.duration_s / 60
     return State("finished", "", minutes, f"{name} {metrics[name]:.4f}" if name else "")
 
 
-def difference(record: Mapping[str, Any], expected: Expected) -> str:
+def difference(record: RunRecord, expected: Expected) -> str:
     """How the record of a run differs from what a command asks, as "was made with X, this command says Y"; empty when
     they agree.
 
     Only what the record holds is compared.
     """
+    data = record.data or Data()
     named: list[tuple[str, Any, Any]] = [
-        ("bundle", record.get("bundle", {}).get("name", expected.bundle), expected.bundle),
-        ("bundle version", record.get("bundle", {}).get("version", expected.version), expected.version),
-        ("data set", record.get("data", {}).get("name", expected.dataset), expected.dataset),
-        ("seed", record.get("seed", expected.seed), expected.seed),
+        ("bundle", record.bundle.name, expected.bundle),
+        ("bundle version", record.bundle.version, expected.version),
+        ("data set", data.name, expected.dataset),
+        ("seed", record.seed, expected.seed),
     ]
     for what, old, new in named:
-        if old != new:
+        if old not in (None, "", new):
             return _told(what, old, new)
-    if record.get("data", {}).get("sha256", expected.sha256) != expected.sha256:
-        return f"was made with another data list (sha256 {record['data']['sha256'][:12]}…, now {expected.sha256[:12]}…)"
+    if data.sha256 not in ("", expected.sha256):
+        return f"was made with another data list (sha256 {data.sha256[:12]}…, now {expected.sha256[:12]}…)"
     return _config_difference(record, expected)
 
 
-def start_difference(record: Mapping[str, Any], sha256: str | None) -> str:
+def start_difference(record: RunRecord, sha256: str | None) -> str:
     """How the weights that a run started from differ from those that are there now; empty when they agree, or
     when either is not known."""
-    start = record.get("start", {}).get("sha256")
+    start = record.start.sha256 if record.start else ""
     if not start or not sha256 or start == sha256:
         return ""
     return f"started from other weights (sha256 {start[:12]}…, now {sha256[:12]}…)"
 
 
-def _config_difference(record: Mapping[str, Any], expected: Expected) -> str:
-    config, recipe = record.get("config") or {}, record.get("recipe") or {}
+def _config_difference(record: RunRecord, expected: Expected) -> str:
+    config, recipe = nested(record.config), record.recipe
     if not config:
         config = {id_: value for id_, value in recipe.items() if id_ in expected.overridden}
-    both = [id_ for id_ in (*expected.config, *config) if id_ not in NOT_COMPARED]
+    wanted = nested(expected.config)
+    both = [id_ for id_ in (*wanted, *config) if id_ not in NOT_COMPARED]
+    within = _within(record, expected)
+    if within:
+        return within
     for id_ in sorted(set(both), key=lambda id_: (id_ not in expected.overridden, both.index(id_))):
-        if id_ not in expected.overridden and not record.get("config"):
+        if id_ not in expected.overridden and not record.config:
             continue
-        old, new = config.get(id_), expected.config.get(id_)
+        old, new = config.get(id_), wanted.get(id_)
         if id_ == "init" and is_path(str(old)):
             continue  # the same file may lie elsewhere by now: its hash is compared
         if literal(old) != literal(new):
@@ -207,6 +205,20 @@ def _config_difference(record: Mapping[str, Any], expected: Expected) -> str:
             if id_ not in expected.overridden:
                 return f"was made with {id_} {without_paths(str(old))}, this command leaves it to the bundle"
             return _told(id_, recipe.get(id_, old) if str(old).startswith(("$", "@")) else old, new)
+    return ""
+
+
+def _within(record: RunRecord, expected: Expected) -> str:
+    """How the overrides within the config (``train#augmentation#flip``) differ."""
+    new = {key.replace("::", "#"): expected.config[key] for key in expected.overridden if "#" in key or "::" in key}
+    old = {key: value for key, value in record.overrides.items() if "#" in key}
+    for id_ in sorted({*new, *old}):
+        if id_ not in old and record.config:
+            return f"was made with {id_} as the bundle has it, this command says {without_paths(str(new[id_]))}"
+        if id_ not in new:
+            return f"was made with {id_} {without_paths(str(old[id_]))}, this command leaves it to the bundle"
+        if id_ in old and literal(old[id_]) != literal(new[id_]):
+            return _told(id_, old[id_], new[id_])
     return ""
 
 

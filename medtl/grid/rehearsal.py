@@ -12,11 +12,12 @@ import os
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from medtl.console import debugging
+from medtl.errors import MedtlError, debugging, line_of
 from medtl.grid.cells import DIMENSIONS, Cell, Request, overrides_of, run_words
 from medtl.grid.runs import environment, reason
 
@@ -97,32 +98,36 @@ def mistake(words: Sequence[str]) -> str:
         create_workflow(**ids)  # makes and initialises it; nothing is run
 
     printed = io.StringIO()
-    before = sys.argv, sys.excepthook
-    sys.argv = ["monai.bundle", *words]  # where a bundle reads its overrides
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed), _until_it_writes():
         try:
             fire.Fire({"run": initialise}, command=list(words))
             return ""
-        except SystemExit as end:
+        except _Begins:
+            return ""
+        except SystemExit as end:  # of python-fire, which does not understand the words
             if not end.code:
                 return ""
+        except MedtlError as error:
+            return line_of(error) if error.exit_status else ""
         except Exception:
-            with contextlib.suppress(SystemExit):
-                sys.excepthook(*sys.exc_info())  # which the bundle has set: it tells one line
-        finally:
-            sys.argv, sys.excepthook = before
+            traceback.print_exc()
     if debugging():
         print(printed.getvalue(), file=sys.stderr)
     return reason(printed.getvalue())
 
 
+class _Begins(BaseException):
+    """A run would begin now; no Exception, which MONAI would wrap."""
+
+
 @contextlib.contextmanager
 def _until_it_writes() -> Iterator[None]:
-    """End a run where bundles open the folder that they write into; SystemExit passes through MONAI's parser."""
-    from medtl.bundle import resume, run_folder
+    """End a run where bundles open the folder that they write into."""
+    from medtl.runs import folder as run_folder
+    from medtl.runs import resume
 
     def end(*arguments: Any) -> NoReturn:
-        sys.exit(0)
+        raise _Begins
 
     before = resume.open_run, run_folder.create
     # configs look them up in their modules

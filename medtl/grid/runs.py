@@ -19,8 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
 
-from medtl.console import debugging, tell
-from medtl.errors import MedtlError
+from medtl.errors import MedtlError, ToldToStop, debugging, tell
 from medtl.grid.cells import Cell
 from medtl.grid.records import BEGUN, LOG_NAME, State, clear, drop_checkpoints, finished_state, look, missing_result
 
@@ -205,14 +204,25 @@ class Stop:
 
 @contextlib.contextmanager
 def leaving_when_told() -> Iterator[None]:
-    """As long as no cell has been begun: leave with one line and the status that asks for the same command again."""
+    """As long as no cell has been begun, end with the error that asks for the same command again.
+
+    Raises:
+        ToldToStop: a signal came.
+    """
 
     def leave(number: int, frame: FrameType | None) -> None:
-        tell(f"stopped by {signal.Signals(number).name} before a cell was begun; the same command goes on")
-        sys.exit(SAVED)
+        raise _Told(number)
 
-    with _taking(STOPPING, leave):
-        yield
+    try:
+        with _taking(STOPPING, leave):
+            yield
+    except _Told as told:
+        name = signal.Signals(told.args[0]).name
+        raise ToldToStop(f"stopped by {name} before a cell was begun; the same command goes on") from None
+
+
+class _Told(BaseException):
+    """A signal, which nobody on the way takes for a mistake of the request."""
 
 
 @contextlib.contextmanager

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medtl import datalist
-from medtl.console import tell
 from medtl.datalist import DataList
-from medtl.errors import MedtlError, UsageError
+from medtl.errors import MedtlError, UsageError, tell
+from medtl.files import file_hash
 from medtl.grid.cells import Cell, Request, folder_of, from_row, overrides_of
 from medtl.grid.records import (
     BEGUN,
@@ -20,11 +20,11 @@ from medtl.grid.records import (
     look,
     missing_result,
     read_grid,
-    read_record,
     start_difference,
 )
 from medtl.grid.request import RESUME, Bundle
 from medtl.grid.runs import STOP_SECONDS, still_runs
+from medtl.runs.record import INTERRUPTED, RUNNING, RunRecord, find
 
 ORPHAN_SECONDS = STOP_SECONDS  # cells of a comparison that was killed, and their loading workers, end within this
 
@@ -61,12 +61,12 @@ class Basis:
             frozenset(overrides),
             cell.seed,
         )
-        return difference(read_record(self.folder(cell)), expected)
+        return difference(_record(self.folder(cell)), expected)
 
 
 def basis_of(request: Request, bundle: Bundle, listed: DataList) -> Basis:
     """What a command says of each cell."""
-    return Basis(request, bundle, listed, datalist.file_hash(datalist.locate(request.dataset_dir)))
+    return Basis(request, bundle, listed, file_hash(datalist.locate(request.dataset_dir)))
 
 
 def former_cells(basis: Basis) -> list[Cell]:
@@ -169,8 +169,13 @@ def goes_on(basis: Basis, cell: Cell, starts: Mapping[tuple[str, str], str | Non
 def _is_worth_keeping(basis: Basis, cell: Cell) -> bool:
     """Whether a cell was cut off with work that could go on; what failed may be what the command now puts right."""
     folder = basis.folder(cell)
-    cut_off = read_record(folder).get("status") in ("running", "interrupted")
+    cut_off = _record(folder).status in (RUNNING, INTERRUPTED)
     return cut_off and RESUME in basis.bundle.config and _has_checkpoints(folder)
+
+
+def _record(folder: Path) -> RunRecord:
+    """What a cell's folder says; of one without a record nothing."""
+    return find(folder) or RunRecord("")
 
 
 def _has_checkpoints(folder: Path) -> bool:
@@ -178,7 +183,7 @@ def _has_checkpoints(folder: Path) -> bool:
 
 
 def _start_difference(basis: Basis, cell: Cell, starts: Mapping[tuple[str, str], str | None]) -> str:
-    return start_difference(read_record(basis.folder(cell)), starts.get((cell.init, cell.backbone)))
+    return start_difference(_record(basis.folder(cell)), starts.get((cell.init, cell.backbone)))
 
 
 def _refuse(basis: Basis, cell: Cell, differs: str) -> None:

@@ -10,7 +10,6 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
-from medtl.bundle.boundary import one_line
 from medtl.datalist import DataList
 from medtl.writers.checkpoint import write_tensors
 
@@ -85,7 +84,6 @@ class BestEpoch(ABC, Generic[S]):
         """Those of the best epoch."""
         return self.scored.metrics if self.scored else {}
 
-    @one_line
     def _compare(self, engine: Engine) -> None:
         value = engine.state.metrics[self.key_metric]
         if self.best_epoch and not self.last and not value > self.best:

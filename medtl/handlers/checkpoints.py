@@ -9,11 +9,11 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
-from medtl.bundle.provenance import RunRecord
 from medtl.engines import TrainingStep
 from medtl.errors import MedtlError, UsageError
 from medtl.handlers.random_state import random_state, set_random_state
 from medtl.handlers.results import KeepBest
+from medtl.runs.recorder import Recorder
 from medtl.writers import checkpoint
 
 FORMAT = 2
@@ -55,7 +55,7 @@ class KeepCheckpoints:
         output_dir: str,
         parts: Mapping[str, Any],
         best: KeepBest | None = None,
-        record: RunRecord | None = None,
+        record: Recorder | None = None,
         loader: Any = None,
         step: TrainingStep | None = None,
         resume_from: str = "",

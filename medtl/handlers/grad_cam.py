@@ -7,12 +7,12 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
-from medtl.bundle.boundary import one_line
-from medtl.console import tell
-from medtl.datalist import DataList, file_hash
+from medtl.datalist import DataList
+from medtl.errors import tell
 from medtl.explain.build import FOLDER, explain_items
 from medtl.explain.pictures import from_list
 from medtl.explain.subject import Subject
+from medtl.files import file_hash
 
 
 class GradCAMOverlays:
@@ -56,7 +56,6 @@ class GradCAMOverlays:
         """Listen to an evaluator."""
         engine.add_event_handler(Events.COMPLETED, self._write)
 
-    @one_line
     def _write(self, engine: Engine) -> None:
         if idist.get_rank():
             return

@@ -1,7 +1,5 @@
 """history.csv: one row an epoch, for learning curves without a TensorBoard reader."""
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +7,7 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
-from medtl.bundle.boundary import one_line
-from medtl.writers.atomic import write_text
+from medtl.files import columns_of, write_csv
 
 
 class KeepHistory:
@@ -50,7 +47,6 @@ class KeepHistory:
         self._loss = self._loss.to(loss.device) + loss * images  # stays on the device: no synchronisation a batch
         self._images += images
 
-    @one_line
     def _save(self, engine: Engine) -> None:
         loss = float(self._loss) / max(self._images, 1)
         row = {"epoch": engine.state.epoch, "train_loss": loss, "learning_rate": self._rate}
@@ -58,11 +54,8 @@ class KeepHistory:
         self._write()
 
     def _write(self) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n", restval="", extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows({k: v if k == "epoch" else f"{v:.7g}" for k, v in row.items()} for row in self.rows)
-        write_text(self.path, text.getvalue())
+        rows = ({k: v if k == "epoch" else f"{v:.7g}" for k, v in row.items()} for row in self.rows)
+        write_csv(self.path, columns_of(rows, list(self.rows[0])))
 
     def state_dict(self) -> dict[str, Any]:
         """The rows, and the sums of the epoch that is under way."""

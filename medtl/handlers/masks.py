@@ -1,7 +1,5 @@
 """What the inference of a segmentation leaves behind: masks on the grids of their sources."""
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +9,11 @@ import numpy as np
 from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 
-from medtl.bundle.boundary import one_line
-from medtl.console import tell
 from medtl.data.slices import Case
 from medtl.data.volumes import Source, Volumes
-from medtl.errors import MedtlError
+from medtl.errors import MedtlError, tell
+from medtl.files import write_csv
 from medtl.transforms.components import check, postprocessed
-from medtl.writers.atomic import write_text
 from medtl.writers.images import write_png
 from medtl.writers.masks import side_by_side, write_chaos_pngs, write_nifti
 
@@ -54,13 +50,10 @@ class SaveMasks:
         """Listen to an evaluator whose predicted slices are attached already."""
         engine.add_event_handler(Events.COMPLETED, self._save)
 
-    @one_line
     def _save(self, engine: Engine) -> None:
         if idist.get_rank():
             return
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["case", "patient", "split", *(f"ml_{organ}" for organ in self.organs)])
+        rows: list[list[str]] = [["case", "patient", "split", *(f"ml_{organ}" for organ in self.organs)]]
         for source, case in zip(self.data.sources, self.data.cases, strict=True):
             displayed = postprocessed(case.volume(engine.state.slices), len(self.organs), self.postprocess)
             labels = source.stored(displayed)
@@ -70,8 +63,8 @@ class SaveMasks:
             self._overlay(case, displayed)
             counts = np.bincount(labels.ravel(), minlength=len(self.organs) + 1)[1:]
             volumes = [f"{count * source.millilitres:.7g}" for count in counts]
-            writer.writerow([source.name, "", "inference", *volumes])
-        write_text(self.folder / "predictions.csv", text.getvalue())
+            rows.append([source.name, "", "inference", *volumes])
+        write_csv(self.folder / "predictions.csv", rows)
         tell(f"masks of {len(self.data.sources)} volumes in {self.folder} (not for clinical use)")
 
     def _write(self, source: Source, labels: NDArray[np.uint8]) -> None:

@@ -1,8 +1,5 @@
 """What an inference leaves behind."""
 
-import csv
-import io
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +7,9 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
-from medtl.bundle.boundary import one_line
-from medtl.console import tell
-from medtl.errors import EXIT_PARTLY_REJECTED
+from medtl.errors import PartlyRejected, tell
+from medtl.files import write_csv
 from medtl.metrics.ignite import class_probabilities
-from medtl.writers.atomic import write_text
 from medtl.writers.tables import Table, write_predictions
 
 
@@ -22,7 +17,7 @@ class SavePredictions:
     """Evaluator handler of an inference: ``predictions.csv`` without a label column, and one last line.
 
     Pictures that came with a ``reason`` (``ReadablePictures``) are named in ``rejected.csv`` instead, and the run ends
-    with status 3.
+    with ``PartlyRejected`` (status 3).
 
     Args:
         output_dir: where to write.
@@ -50,7 +45,6 @@ class SavePredictions:
         self._logits.append(engine.state.output["pred"].float().cpu())
         self._reasons += engine.state.batch["reason"]
 
-    @one_line
     def _save(self, engine: Engine) -> None:
         read = [not reason for reason in self._reasons]
         probabilities = class_probabilities(torch.cat(self._logits), self.multilabel)[torch.tensor(read)].numpy()
@@ -64,14 +58,15 @@ class SavePredictions:
             self._reject(names)
 
     def _reject(self, names: Sequence[str]) -> None:
-        """Name what could not be read, and leave with status 3."""
+        """Name what could not be read.
+
+        Raises:
+            PartlyRejected: always.
+        """
         rows = [(name, reason) for name, reason in zip(names, self._reasons, strict=True) if reason]
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([("file", "reason"), *rows])
-        write_text(self.folder / "rejected.csv", text.getvalue())
+        write_csv(self.folder / "rejected.csv", [("file", "reason"), *rows])
         file, reason = rows[0]
-        tell(
+        raise PartlyRejected(
             f"{len(rows):,} of {len(names):,} pictures cannot be used, each named in rejected.csv; "
             f"the first: {file} {reason}"
         )
-        sys.exit(EXIT_PARTLY_REJECTED)

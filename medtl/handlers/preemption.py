@@ -1,7 +1,7 @@
-"""A run that is told to stop (SIGTERM, SIGUSR1) saves itself between two batches and leaves with status 75."""
+"""A run that is told to stop (SIGTERM, SIGUSR1) saves itself between two batches and ends, as a command with status
+75."""
 
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +10,9 @@ from typing import Any
 
 import ignite.distributed as idist
 
-from medtl.console import tell
+from medtl.errors import ToldToStop
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-EXIT_STATUS = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
 class Stop:
@@ -47,9 +46,12 @@ class Stop:
 
 
 def run(trainer: Any) -> None:
-    """Run a trainer; ``KeepCheckpoints`` among its handlers obeys the signals, then the process ends here.
+    """Run a trainer; ``KeepCheckpoints`` among its handlers obeys the signals.
 
     Whoever is told to stop once training is over finishes what little is left.
+
+    Raises:
+        ToldToStop: the run was told to stop, and is saved.
     """
     stop = trainer.state.stop = Stop()
     with stop.listening():
@@ -57,7 +59,5 @@ def run(trainer: Any) -> None:
         if not stop.saved:
             return
         idist.barrier()  # torchrun ends all processes with the first that leaves
-        if idist.get_rank() == 0:
-            name = stop.signal.name if stop.signal else "another process"
-            tell(f"told to stop ({name}): saved {stop.saved}; go on with the same command and --resume auto")
-    sys.exit(EXIT_STATUS)
+    name = stop.signal.name if stop.signal else "another process"
+    raise ToldToStop(f"told to stop ({name}): saved {stop.saved}; go on with the same command and --resume auto")

@@ -9,15 +9,13 @@ from ignite.engine import Engine, Events
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from medtl.console import tell
+from medtl.errors import tell
 
 BETWEEN_SHOWS = 0.2  # seconds
 
 
 class TrainingProgress:
-    """Trainer handler; put it behind the validation, whose metric its line shows, and before ``OneLineErrors``.
-
-    On an exception it only takes its bar away; Ignite leaves it to the handlers to raise, and ``OneLineErrors`` does.
+    """Trainer handler; put it behind the validation, whose metric its line shows.
 
     Args:
         optimizer: whose learning rate is shown.
@@ -54,8 +52,9 @@ class TrainingProgress:
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._tell)
-        for event in (Events.COMPLETED, Events.TERMINATE, Events.EXCEPTION_RAISED):
+        for event in (Events.COMPLETED, Events.TERMINATE):
             engine.add_event_handler(event, self._stop)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
 
     def _start(self, engine: Engine) -> None:
         self._bar.start()
@@ -100,5 +99,9 @@ class TrainingProgress:
         else:
             self._bar.console.print(line, highlight=False)
 
-    def _stop(self, engine: Engine, *error: BaseException) -> None:
+    def _stop(self, engine: Engine) -> None:
         self._bar.stop()
+
+    def _fail(self, engine: Engine, error: BaseException) -> None:
+        self._bar.stop()
+        raise error  # which Ignite leaves to the handlers

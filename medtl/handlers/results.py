@@ -10,13 +10,12 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
-from medtl.bundle.boundary import one_line
-from medtl.bundle.provenance import RunRecord
-from medtl.console import tell
 from medtl.datalist import DataList
+from medtl.errors import tell
 from medtl.handlers.best import BestEpoch, S
 from medtl.handlers.scored import Scored, Threshold, choose, from_state, scored, write_scored
 from medtl.metrics import classification
+from medtl.runs.recorder import Recorder
 
 OPENED_ONCE = "opened once, after the best epoch was chosen on validation"
 
@@ -60,7 +59,6 @@ class OpenTest(Generic[S]):
         """Listen to a trainer; attach it before what finishes the run."""
         engine.add_event_handler(Events.COMPLETED, self._open)
 
-    @one_line
     def _open(self, engine: Engine) -> None:
         if not self.listed.test:
             return
@@ -86,7 +84,7 @@ class FinishRun:
         self,
         output_dir: str,
         best: KeepBest,
-        record: RunRecord,
+        record: Recorder,
         threshold: Threshold | None = None,
         test: OpenTest[Scored] | None = None,
     ) -> None:
@@ -100,7 +98,6 @@ class FinishRun:
         """Listen to a trainer; attach it after the validation."""
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
-    @one_line
     def _finish(self, engine: Engine) -> None:
         if idist.get_rank() or self.best.scored is None:
             return
@@ -153,7 +150,7 @@ class SaveScores:
         output_dir: str,
         listed: DataList,
         split: str,
-        record: RunRecord,
+        record: Recorder,
         key_metric: str,
         threshold: Threshold | None = None,
     ) -> None:
@@ -168,7 +165,6 @@ class SaveScores:
         """Listen to an evaluator whose scores are attached already."""
         engine.add_event_handler(Events.COMPLETED, self._save)
 
-    @one_line
     def _save(self, engine: Engine) -> None:
         if idist.get_rank():
             return

@@ -1,7 +1,5 @@
 """What a segmentation run leaves behind: as ``medtl.handlers.results``, with cases in place of images."""
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,16 +13,15 @@ from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
-from medtl.bundle.boundary import one_line
-from medtl.bundle.provenance import RunRecord
-from medtl.console import tell
 from medtl.datalist import DataList
+from medtl.errors import tell
+from medtl.files import write_csv
 from medtl.handlers.best import BestEpoch
 from medtl.handlers.results import OpenTest, finite, measured, sentence
 from medtl.metrics.ignite_segmentation import CaseResult, OrganScores
 from medtl.metrics.segmentation import case_means, case_scores, guess_scores, intervals, mean_scores, names
 from medtl.readers.picture import read_picture
-from medtl.writers.atomic import write_text
+from medtl.runs.recorder import Recorder
 from medtl.writers.images import write_png
 from medtl.writers.masks import side_by_side, write_nifti
 from medtl.writers.tables import write_metrics
@@ -93,15 +90,13 @@ def write_cases(folder: Path, organs: Sequence[str], splits: Sequence[ScoredCase
     distances = all(any(name.startswith("hd95_") for name in each.scores) for each in splits[0].cases)
     columns = names(organs, distances)
     means = [f"mean_{kind}" for kind in dict.fromkeys(name.split("_")[0] for name in columns)]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "patient", "split", *columns, *means])
+    rows: list[list[str]] = [["case", "patient", "split", *columns, *means]]
     for scored in splits:
         for each in scored.cases:
             values = each.scores | case_means(each.scores)
             numbers = [_number(values[name]) for name in (*columns, *means)]
-            writer.writerow([each.case.name, each.case.patient, scored.split, *numbers])
-    write_text(folder / "predictions.csv", text.getvalue())
+            rows.append([each.case.name, each.case.patient, scored.split, *numbers])
+    write_csv(folder / "predictions.csv", rows)
     metrics = {name: value for scored in splits for name, value in scored.metrics.items()}
     write_metrics(folder / "metrics.json", metrics)
     return metrics
@@ -163,7 +158,7 @@ class FinishCases:
         test: the handler that opened the test split.
     """
 
-    def __init__(self, output_dir: str, best: KeepBestCases, record: RunRecord, test: OpenTest[ScoredCases]) -> None:
+    def __init__(self, output_dir: str, best: KeepBestCases, record: Recorder, test: OpenTest[ScoredCases]) -> None:
         self.folder = Path(output_dir)
         self.best = best
         self.record = record
@@ -173,7 +168,6 @@ class FinishCases:
         """Listen to a trainer; attach it after the validation."""
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
-    @one_line
     def _finish(self, engine: Engine) -> None:
         if idist.get_rank() or self.best.scored is None:
             return
@@ -200,7 +194,7 @@ class SaveCases:
         key_metric: named in the last line.
     """
 
-    def __init__(self, output_dir: str, listed: DataList, split: str, record: RunRecord, key_metric: str) -> None:
+    def __init__(self, output_dir: str, listed: DataList, split: str, record: Recorder, key_metric: str) -> None:
         self.folder = Path(output_dir)
         self.listed = listed
         self.split = split
@@ -211,7 +205,6 @@ class SaveCases:
         """Listen to an evaluator whose scores are attached already."""
         engine.add_event_handler(Events.COMPLETED, self._save)
 
-    @one_line
     def _save(self, engine: Engine) -> None:
         if idist.get_rank():
             return

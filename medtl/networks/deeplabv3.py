@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medtl.bundle.boundary import one_line
 from medtl.errors import UsageError
 from medtl.networks.classifier import build_classifier
 
@@ -195,7 +194,6 @@ def _convolution(in_channels: int, out_channels: int, kernel: int, rate: int = 1
     )
 
 
-@one_line
 def build_deeplabv3(
     backbone: str,
     num_classes: int,
@@ -246,7 +244,6 @@ def _auxiliary_head(in_channels: int, num_classes: int) -> nn.Sequential:
     return nn.Sequential(*_convolution(in_channels, inner, 3), nn.Dropout(0.1), nn.Conv2d(inner, num_classes, 1))
 
 
-@one_line
 def parameter_groups(network: DeepLabV3, learning_rate: float, trunk_multiplier: float = 1.0) -> list[dict[str, Any]]:
     """Parameters for a torch optimiser: the heads at ``learning_rate``, the trunk at a share of it.
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from torch import nn
 
-from medtl.bundle.boundary import one_line
 from medtl.errors import UsageError
 from medtl.networks.classifier import backbone_of
 
@@ -18,7 +17,6 @@ EXPECTED = "expected none, trunk (only the head trains) or all_but_last:N (head 
 UNUSED = "norm_cross_attn"  # MONAI's ViT makes it and never uses it; it has no gradient that DDP could wait for
 
 
-@one_line
 def freeze(network: nn.Module, backbone: str, how: str) -> None:
     """Freeze the first parts of a trunk, before the optimiser is built and before DDP wraps the network.
 
@@ -72,7 +70,6 @@ def _evaluate_if_frozen(module: nn.Module, inputs: object) -> None:
         module.eval()
 
 
-@one_line
 def parameter_groups(
     network: nn.Module, backbone: str, learning_rate: float, trunk_multiplier: float = 1.0
 ) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from medtl.bundle.boundary import one_line
 from medtl.errors import MedtlError
 from medtl.networks.classifier import backbone_of
 from medtl.networks.state_dicts import StateDict, disagreements, in_our_names, read_state_dict
@@ -154,7 +153,6 @@ def _resized_positions(there: torch.Tensor, count: int) -> tuple[torch.Tensor | 
     return grid.permute(0, 2, 3, 1).reshape(1, count, -1), f"positions interpolated from {old} × {old} to {new} × {new}"
 
 
-@one_line
 def load_exactly(network: nn.Module, weights: str) -> None:
     """Load weights of this very architecture, head included: every name and every shape must agree.
 

@@ -7,13 +7,11 @@ from pathlib import Path
 import ignite.distributed as idist
 from torch import nn
 
-from medtl.bundle.boundary import one_line
 from medtl.cards import IMAGENET_MEAN, IMAGENET_STD, WEIGHTS_SOURCES
 from medtl.catalogue import WEIGHT_SUFFIXES, bundle_roots, cache_folder
-from medtl.console import tell
-from medtl.datalist import file_hash
 from medtl.downloads import NAMED, did_you_mean, how_to_get, official_name
-from medtl.errors import UsageError
+from medtl.errors import UsageError, tell
+from medtl.files import file_hash
 from medtl.networks.classifier import backbone_of
 from medtl.networks.contracts import Normalization, contract_of
 from medtl.networks.pretrained import LoadReport, load_pretrained
@@ -50,7 +48,6 @@ class Start:
     trained_on: tuple[str, ...] = ()
 
 
-@one_line
 def resolve(init: str, backbone: str, option: str = "--init") -> Start:
     """Find the weights that ``init`` means for a backbone; nothing is loaded into a network and nothing downloaded.
 
@@ -128,7 +125,6 @@ def _weights_in(bundle: Path) -> Path | None:
     return next((bundle / "models" / n for n in WEIGHTS_IN_BUNDLE if (bundle / "models" / n).is_file()), None)
 
 
-@one_line
 def apply(
     network: nn.Module, start: Start, backbone: str, normalization: Normalization | None = None
 ) -> LoadReport | None:

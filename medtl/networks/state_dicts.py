@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import load, load_file
 
 from medtl.bundle.unpack import CARD, SUMS, check_sum, opened, sums_of, sums_on_card
-from medtl.datalist import file_hash
 from medtl.errors import MedtlError, UsageError
+from medtl.files import file_hash
 
 StateDict = dict[str, torch.Tensor]
 NESTED = ("state_dict", "model_state_dict", "model_state", "model", "network")

@@ -98,7 +98,7 @@ class Study:
     @property
     def sample_data(self) -> bool:
         """Whether the images are the built-in phantoms."""
-        return any(bool(run.data("sample")) for run in self.found.runs)
+        return any(bool(run.data.sample) for run in self.found.runs)
 
     @property
     def unit(self) -> str:
@@ -166,16 +166,14 @@ def _split(runs: Sequence[Run]) -> str:
 def setting(run: Run) -> dict[str, str]:
     """The recipe without what a place in the table says and what is no part of the result, and the overrides within the
     config (``train#augmentation#rotate``), as text."""
-    recipe: Mapping[str, Any] = run.record.get("recipe") or {}
-    config: Mapping[str, Any] = run.record.get("config") or {}
-    within = {key: value for key, value in config.items() if "#" in key}
-    return {key: _shown(value) for key, value in (*recipe.items(), *within.items()) if key not in ROLES | NO_MATTER}
+    within = {key: value for key, value in run.record.overrides.items() if "#" in key}
+    values = (*run.record.recipe.items(), *within.items())
+    return {key: _shown(value) for key, value in values if key not in ROLES | NO_MATTER}
 
 
 def bundle_of(run: Run) -> str:
     """Its name and version."""
-    bundle = run.record.get("bundle") or {}
-    return f"{bundle.get('name', NONE)} {bundle.get('version', '')}".strip()
+    return f"{run.record.bundle.name or NONE} {run.record.bundle.version}".strip()
 
 
 def _shown(value: Any) -> str:
@@ -218,7 +216,7 @@ def _arm(row: str, init: str, runs: Sequence[Run], split: str, pooled: bool) -> 
         for (seed, fold), run in places.items():
             name = f"seed {seed}" if fold is None else f"seed {seed}, fold {fold}"
             members.append(Member(name, run.splits[split], (run,)))
-    fraction = float((runs[0].record.get("recipe") or {}).get(FRACTION) or 1.0)
+    fraction = float(runs[0].record.recipe.get(FRACTION) or 1.0)
     return Arm(row, runs[0].backbone, init, fraction, tuple(members))
 
 
@@ -266,8 +264,8 @@ def _positive(runs: Sequence[Run], sample: Sample) -> tuple[int | None, bool]:
         return None, False
     named = set()
     for run in runs:
-        recipe, threshold = run.record.get("recipe") or {}, run.record.get("threshold") or {}
-        named.add(threshold.get("positive_class") or recipe.get("positive_class"))
+        threshold = run.record.threshold or {}
+        named.add(threshold.get("positive_class") or run.record.recipe.get("positive_class"))
     named.discard(None)
     if len(named) > 1:
         raise MedtlError(f"the runs take different classes as positive: {', '.join(sorted(map(str, named)))}")

@@ -1,18 +1,16 @@
 """report.html, report.md and report.csv of a folder: all three or none."""
 
-import csv
-import io
 import math
 from contextlib import ExitStack
 from pathlib import Path
 
+from medtl.files import csv_text, replacing
 from medtl.report.arms import study
 from medtl.report.collect import collect
 from medtl.report.html import to_html
 from medtl.report.markdown import to_markdown
 from medtl.report.page import Results, evaluate, page
 from medtl.report.tables import shown_metrics
-from medtl.writers.atomic import replacing
 
 NAMES = ("report.html", "report.md", "report.csv")
 COLUMNS = ("backbone", "init", "seed", "fold", "split", "metric", "value", "lo", "hi", "n")
@@ -52,9 +50,7 @@ def to_csv(results: Results) -> str:
     ``fold`` is ``all`` where the folds of a seed are scored together; ``n`` counts images or cases.
     """
     study_ = results.study
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    rows: list[tuple[object, ...]] = [COLUMNS]
     for row in study_.rows:
         for init in study_.inits:
             if (row, init) not in results.scored:
@@ -66,5 +62,5 @@ def to_csv(results: Results) -> str:
                     found = member.estimate(metric)
                     figures = [f"{v:.6f}" if math.isfinite(v) else "" for v in (found.value, found.low, found.high)]
                     size = len(member.member.sample.names)
-                    writer.writerow([row, init, run.seed, fold, study_.split, metric, *figures, size])
-    return text.getvalue()
+                    rows.append((row, init, run.seed, fold, study_.split, metric, *figures, size))
+    return csv_text(rows)

@@ -1,6 +1,5 @@
 """What lies in a folder: finished runs read whole, and every run that is not one with its reason."""
 
-import json
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -10,11 +9,14 @@ from typing import Any
 
 from medtl.datalist import SHORT_NAMES
 from medtl.errors import MedtlError, UsageError
+from medtl.files import read_object
 from medtl.report.history import History, read_history
 from medtl.report.predictions import Sample, read_predictions
 from medtl.report.words import NONE, is_path, last_part, without_paths
+from medtl.runs import record as records
+from medtl.runs.record import Data, RunRecord, Start
 
-RECORD = "run.json"
+RECORD = records.FILE_NAME
 GRID = "grid.json"
 WEIGHTS = "model.pt"
 
@@ -42,14 +44,15 @@ class Run:
     init: str
     seed: int
     fold: int | None
-    record: Mapping[str, Any]
+    record: RunRecord
     splits: Mapping[str, Sample]
     metrics: Mapping[str, float]
     history: History | None
 
-    def data(self, key: str) -> Any:
+    @property
+    def data(self) -> Data:
         """What the record says of the data list."""
-        return self.record.get("data", {}).get(key)
+        return self.record.data or Data()
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ def collect(folder: Path) -> Found:
 def _grids(folder: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     for place in sorted({folder, *(path.parent for path in folder.rglob(GRID))}):
         if (place / GRID).is_file():
-            grid = _json(place / GRID)
+            grid = read_object(place / GRID)
             cells = grid.get("cells")
             if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
                 raise MedtlError(f"{place / GRID} has no list of cells; expected the file that medtl compare writes")
@@ -148,16 +151,6 @@ def _name(folder: Path, place: Path) -> str:
     return folder.resolve().name if relative == "." else relative
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise MedtlError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise MedtlError(f"{path} holds no object")
-    return content
-
-
 def _absent_cell(name: str, cell: Mapping[str, Any]) -> Absent:
     status = str(cell.get("status", "of unknown status"))
     error = without_paths(str(cell.get("error") or "").strip().split("\n")[0])
@@ -174,51 +167,37 @@ def _absent_cell(name: str, cell: Mapping[str, Any]) -> Absent:
 
 
 def _read(place: Path, name: str) -> Run | Absent:
-    try:
-        record = _json(place / RECORD)
-    except MedtlError:
+    record = records.find(place)
+    if record is None:
         return Absent(name, NONE, NONE, NONE, NONE, f"its {RECORD} cannot be read")
-    recipe = record.get("recipe") or {}
-    backbone, init, fold = _backbone(record), _init(record), recipe.get("fold")
-    seed = record.get("seed", recipe.get("seed", 0))
-    reason = _reason(place, record) or (f"its {RECORD} names no seed" if seed is None else "")
-    if reason:
-        return Absent(name, backbone, init, str(seed), NONE if fold is None else str(fold), reason)
-    splits = read_predictions(place / "predictions.csv", record["data"]["classes"])
-    metrics = {k: float(v) for k, v in _json(place / "metrics.json").items() if isinstance(v, int | float)}
-    run = Run(
-        name, place, backbone, init, int(seed), fold, record, splits, metrics, read_history(place / "history.csv")
-    )
+    backbone, init, fold = record.backbone or record.bundle.name or NONE, _init(record), record.recipe.get("fold")
+    reason = _reason(place, record)
+    if reason or record.seed is None or record.data is None:
+        reason = reason or f"its {RECORD} names no seed"
+        return Absent(name, backbone, init, str(record.seed), NONE if fold is None else str(fold), reason)
+    splits = read_predictions(place / "predictions.csv", record.data.classes, record.task)
+    metrics = {k: float(v) for k, v in read_object(place / "metrics.json").items() if isinstance(v, int | float)}
+    history = read_history(place / "history.csv")
+    run = Run(name, place, backbone, init, record.seed, fold, record, splits, metrics, history)
     _check_counts(run)
     return run
 
 
-def _reason(place: Path, record: Mapping[str, Any]) -> str:
+def _reason(place: Path, record: RunRecord) -> str:
     """Why a run does not count; empty for one that does."""
-    status = record.get("status")
-    if status != "finished":
-        return "still running, or killed" if status == "running" else str(status or "of unknown status")
+    if record.status != records.FINISHED:
+        return "still running, or killed" if record.status == records.RUNNING else record.status or "of unknown status"
     for file in ("predictions.csv", "metrics.json"):
         if not (place / file).is_file():
             return f"finished, but {file} is missing"
-    data = record.get("data")
-    if not isinstance(data, dict) or not isinstance(data.get("classes"), list):
+    if record.data is None or not record.data.classes:
         return f"its {RECORD} does not say what it was trained on"
     return ""
 
 
-def _backbone(record: Mapping[str, Any]) -> str:
-    named = (record.get("recipe") or {}).get("backbone")
-    network = (record.get("config") or {}).get("network_def")
-    literal = network.get("backbone") if isinstance(network, dict) else None
-    if not named and isinstance(literal, str) and literal[:1] not in ("@", "$", "%"):
-        named = literal
-    return str(named or (record.get("bundle") or {}).get("name", NONE))
-
-
-def _init(record: Mapping[str, Any]) -> str:
-    start, asked = record.get("start") or {}, str((record.get("recipe") or {}).get("init") or "")
-    named = str(start.get("init") or asked or NONE)
+def _init(record: RunRecord) -> str:
+    start, asked = record.start or Start(), str(record.recipe.get("init") or "")
+    named = start.init or asked or NONE
     if named == WEIGHTS and asked and last_part(asked) != WEIGHTS:  # the folder of a run: its name tells more
         named = asked
     return short_init(named)
@@ -243,13 +222,13 @@ def told_apart(runs: list[Run]) -> list[Run]:
 
 
 def _start_hash(run: Run) -> str:
-    return str((run.record.get("start") or {}).get("sha256") or "")
+    return (run.record.start or Start()).sha256
 
 
 def _check_counts(run: Run) -> None:
     """predictions.csv, metrics.json and run.json must be of the same run."""
     path = run.folder / "predictions.csv"
-    entries = run.data("entries") or {}
+    entries = run.data.entries
     for split, sample in run.splits.items():
         long = next((name for name, short in SHORT_NAMES.items() if short == split), split)
         if sample.kind != "segmentation" and entries.get(long, len(sample.names)) != len(sample.names):
@@ -267,15 +246,15 @@ def _check_counts(run: Run) -> None:
 def _check_same_data(runs: list[Run]) -> None:
     first = runs[0]
     for run in runs[1:]:
-        if [run.data("name"), *run.data("classes")] != [first.data("name"), *first.data("classes")]:
+        if [run.data.name, *run.data.classes] != [first.data.name, *first.data.classes]:
             raise MedtlError(
                 f"{first.name} and {run.name} are of different data: {describe_data(first)} and {describe_data(run)}; "
                 "name a folder with runs of one data set"
             )
-        if run.data("sha256") != first.data("sha256"):
+        if run.data.sha256 != first.data.sha256:
             raise MedtlError(
-                f"{first.name} and {run.name} are of two versions of the data list of {first.data('name')} "
-                f"(sha256 {str(first.data('sha256'))[:12]} and {str(run.data('sha256'))[:12]}); report them apart"
+                f"{first.name} and {run.name} are of two versions of the data list of {first.data.name} "
+                f"(sha256 {first.data.sha256[:12]} and {run.data.sha256[:12]}); report them apart"
             )
         if {s.kind for s in run.splits.values()} != {s.kind for s in first.splits.values()}:
             raise MedtlError(f"{first.name} and {run.name} are of different tasks; report them apart")
@@ -283,6 +262,6 @@ def _check_same_data(runs: list[Run]) -> None:
 
 def describe_data(run: Run) -> str:
     """A data set by name and classes."""
-    classes = run.data("classes")
+    classes = run.data.classes
     shown = ", ".join(classes) if len(classes) <= 4 else f"{', '.join(classes[:3])}, …"
-    return f"{run.data('name')} ({len(classes)} classes: {shown})"
+    return f"{run.data.name} ({len(classes)} classes: {shown})"

@@ -1,6 +1,5 @@
 """history.csv: one row an epoch."""
 
-import csv
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtl.errors import MedtlError
+from medtl.files import read_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,19 +33,13 @@ def read_history(path: Path) -> History | None:
     """
     if not path.is_file():
         return None
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise MedtlError(f"{path} is not a table: {error}") from None
+    rows = read_rows(path)
     if not rows:
         return None
     if "epoch" not in rows[0]:
         raise MedtlError(f"{path} has no column 'epoch'")
     try:
-        table = {
-            name: np.array([float(row[name] or math.nan) for row in rows]) for name in rows[0] if isinstance(name, str)
-        }
+        table = {name: np.array([float(row[name] or math.nan) for row in rows]) for name in rows[0]}
     except (TypeError, ValueError):
         raise MedtlError(f"{path} holds a field that is no number") from None
     return History(table.pop("epoch"), table)

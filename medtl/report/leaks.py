@@ -6,6 +6,7 @@ from medtl.report.arms import Study
 from medtl.report.collect import Run
 from medtl.report.layout import Section
 from medtl.report.words import count
+from medtl.runs.record import Start
 
 
 def leaks(study: Study) -> Section:
@@ -27,9 +28,9 @@ def leaks(study: Study) -> Section:
 def _in_lists(runs: Sequence[Run]) -> tuple[str, str]:
     """What each run found in its data list, training images and all, before it began."""
     for run in runs:
-        if shared := run.data("overlaps"):
+        if shared := run.data.overlaps:
             return "bad", f"Data list of {run.name}: {'; '.join(map(str, shared))}."
-    if all(run.data("overlaps") == [] for run in runs):
+    if all(run.data.overlaps == () for run in runs):
         return "good", "No patient and no file is in more than one split of the data list, as the runs found."
     return "plain", "Not every run says whether the splits of its data list share patients."
 
@@ -71,15 +72,15 @@ def _between_folds(study: Study) -> tuple[str, str]:
 
 def _seen_before(runs: Sequence[Run]) -> tuple[str, str]:
     """Whether weights were pretrained on the set that they are compared on, as far as their cards say."""
-    starts = [(run.init, run.record.get("start") or {}) for run in runs]
-    name = runs[0].data("name")
-    both = sorted({init for init, start in starts if name in start.get("trained_on", ())})
+    starts = [(run.init, run.record.start or Start()) for run in runs]
+    name = runs[0].data.name
+    both = sorted({init for init, start in starts if name in start.trained_on})
     if both:
         return "bad", (
             f"The weights {', '.join(both)} were trained on {name}, too: they may have seen test images, and"
             " have learnt from more of it than a fraction holds."
         )
-    silent = sorted({init for init, start in starts if start.get("coverage") and not start.get("trained_on")})
+    silent = sorted({init for init, start in starts if start.coverage and not start.trained_on})
     if silent:
         return "plain", f"Not known: what the weights {', '.join(silent)} were trained on."
     return "good", "No weights were trained on this data set, as their cards say."
@@ -89,11 +90,11 @@ def _opened(study: Study) -> tuple[str, str]:
     runs = [run for run in study.found.runs if "test" in run.splits]
     if not runs:
         return "plain", "No run has opened a test split."
-    silent = [run.name for run in runs if not run.record.get("test")]
+    silent = [run.name for run in runs if not run.record.test]
     if silent:
         which = f"{len(silent)} of {count(len(runs), 'run')} with test predictions"
         return "bad", f"{which} do not say when the test split was opened, such as {silent[0]}."
-    words = {str(run.record["test"]) for run in runs}
+    words = {run.record.test for run in runs}
     return (
         "good",
         f"Test split: {'; '.join(sorted(words))} (as {'all ' if len(runs) > 1 else ''}{count(len(runs), 'run')} say).",

@@ -100,9 +100,9 @@ def page(results: Results, title: str | None) -> Page:
             "chosen, and therefore optimistic."
         )
     return Page(
-        title=title or f"{first.data('name')}: comparison of starts"
+        title=title or f"{first.data.name}: comparison of starts"
         if len(study.inits) > 1
-        else title or f"{first.data('name')}: results",
+        else title or f"{first.data.name}: results",
         subtitle=f"{describe_data(first)}; {tables.sizes(study)} in the {tables.set_name(study)}",
         phantom=study.sample_data,
         warning=warning,
@@ -233,7 +233,7 @@ def _overlays(study: Study) -> Section:
     drawn, all_ = segmented_slices(study)
     if not drawn:
         return Section("overlays", "Slices")
-    organs = [str(name).replace("_", " ") for name in study.found.runs[0].data("classes")]
+    organs = [str(name).replace("_", " ") for name in study.found.runs[0].data.classes]
     colours = ", ".join(f"{organ} {colour}" for organ, colour in zip(organs, COLOUR_NAMES, strict=False))
     text = "Of each case the slice with the most organ: alone, with the ground truth, with the prediction"
     text += f" ({colours})." if len(organs) <= len(COLOUR_NAMES) else "."

@@ -1,6 +1,5 @@
 """predictions.csv as arrays, refused in one line where it cannot be what it says."""
 
-import csv
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtl.errors import MedtlError
+from medtl.files import read_csv
 
 PROBABILITY = "prob_"
 ORGAN_SCORES = ("iou_", "dice_")
@@ -59,21 +59,18 @@ class Sample:
         return [self.rows(np.flatnonzero(self.networks == k)) for k in np.unique(self.networks)]
 
 
-def read_predictions(path: Path, classes: Sequence[str]) -> dict[str, Sample]:
+def read_predictions(path: Path, classes: Sequence[str], task: str | None) -> dict[str, Sample]:
     """The splits of a predictions.csv, in the order in which they stand there.
 
     Args:
         path: of the file.
         classes: names in index order; not used for a segmentation.
+        task: of the run, as its record says; where that is silent, images have one class each.
 
     Raises:
         MedtlError: a column is missing, a label is no class, a number is none, or an image occurs twice.
     """
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            header, *lines = [*csv.reader(file)] or [[]]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise MedtlError(f"{path} is not a table: {error}") from None
+    header, *lines = read_csv(path) or [[]]
     ragged = next((number for number, line in enumerate(lines, 2) if len(line) != len(header)), None)
     if ragged is not None:
         raise MedtlError(f"{path} line {ragged} has not the {len(header)} columns of its header")
@@ -94,7 +91,7 @@ def read_predictions(path: Path, classes: Sequence[str]) -> dict[str, Sample]:
     if segmentation:
         labels = np.zeros((len(lines), 0), np.int64)
     else:
-        multilabel = _is_multilabel(table["label"], values)
+        multilabel = task == "multilabel"
         if not multilabel:
             _check_sums(path, values)
         labels = _labels(path, table["label"], len(classes), multilabel)
@@ -130,13 +127,6 @@ def _numbers(
             ):
                 raise MedtlError(f"{path} line {row + 2} has {name} {text}; expected a number from 0 to 1")
     return values
-
-
-def _is_multilabel(labels: Sequence[str], values: NDArray[np.float64]) -> bool:
-    """Labels of several classes or none, or independent probabilities: nothing else in a run's folder tells."""
-    several = any(";" in label or not label for label in labels)
-    off = np.abs(values.sum(axis=1) - 1)
-    return several or (len(off) > 0 and float(np.median(off)) > 10 * ROUNDING)
 
 
 def _check_sums(path: Path, values: NDArray[np.float64]) -> None:

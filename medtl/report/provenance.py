@@ -12,6 +12,7 @@ from medtl.report.arms import Study, bundle_of, setting
 from medtl.report.collect import Run
 from medtl.report.layout import Field, Section, Table
 from medtl.report.words import NONE, command, count, duration, grouped, listed, without_paths
+from medtl.runs.record import Start
 
 GRID_OPTIONS = {
     "--backbones": "backbone",
@@ -33,18 +34,18 @@ def provenance(study: Study) -> Section:
 def _facts(study: Study) -> Table:
     runs = study.found.runs
     first = runs[0]
-    entries = first.data("entries") or {}
+    entries = first.data.entries
     sizes = ", ".join(f"{SHORT_NAMES.get(name, name)} {number:,}" for name, number in entries.items())
-    same = all((run.data("entries") or {}) == entries for run in runs)
+    same = all(run.data.entries == entries for run in runs)
     facts = [
-        ("data set", str(first.data("name")) + (" (built-in sample: phantoms)" if study.sample_data else "")),
-        ("data list, sha256", str(first.data("sha256") or NONE)[:12]),
-        ("licence of the images", str(first.data("licence") or NONE)),
-        ("classes", ", ".join(first.data("classes"))),
+        ("data set", first.data.name + (" (built-in sample: phantoms)" if study.sample_data else "")),
+        ("data list, sha256", (first.data.sha256 or NONE)[:12]),
+        ("licence of the images", first.data.licence or NONE),
+        ("classes", ", ".join(first.data.classes)),
         ("entries", sizes if same else "differ between runs (folds or shares of the training patients)"),
         ("bundle", _of_runs([bundle_of(run) for run in runs])),
-        ("versions", _of_runs([grouped(run.record.get("versions") or {}) or NONE for run in runs])),
-        ("device", _of_runs([without_paths(str(run.record.get("device", NONE))) for run in runs])),
+        ("versions", _of_runs([grouped(run.record.versions) or NONE for run in runs])),
+        ("device", _of_runs([without_paths(run.record.device or NONE) for run in runs])),
         ("report made with", f"medtl {__version__}"),
         ("training time", f"{duration(sum(_seconds(run) for run in runs))} in {count(len(runs), 'run')}"),
     ]
@@ -53,7 +54,7 @@ def _facts(study: Study) -> Table:
 
 
 def _seconds(run: Run) -> float:
-    value = run.record.get("duration_s")
+    value = run.record.duration_s
     return float(value) if isinstance(value, int | float) else 0.0
 
 
@@ -90,16 +91,15 @@ def _runs(runs: Sequence[Run]) -> Table:
     header = [Field(name, left=place < 4) for place, name in enumerate(names)]
     rows = []
     for run in runs:
-        start = run.record.get("start") or {}
-        coverage = start.get("coverage")
-        best, epochs = run.record.get("best_epoch"), run.record.get("epochs")
+        start = run.record.start or Start()
+        best, epochs = run.record.best_epoch, run.record.epochs
         rows.append(
             [
                 Field(run.name, left=True),
                 Field(run.backbone, left=True),
                 Field(run.init, left=True),
-                Field(str(start.get("sha256") or NONE)[:12], left=True),
-                Field(f"{coverage:.1%}" if isinstance(coverage, int | float) and coverage else NONE),
+                Field((start.sha256 or NONE)[:12], left=True),
+                Field(f"{start.coverage:.1%}" if start.coverage else NONE),
                 Field(str(run.seed)),
                 Field(NONE if run.fold is None else str(run.fold)),
                 Field(f"{best} of {epochs}" if best else NONE),
@@ -118,14 +118,11 @@ def reproduction(study: Study, baseline: str, metric: str) -> Section:
     lines = [line for grid in study.found.grids if (line := _grid_command(grid))]
     place = "GRID" if lines else "RUNS"
     if not lines:
-        commands = [(run.name, run.record.get("command")) for run in runs]
-        shown = [
-            f"python -m monai.bundle {command(words)}" for _, words in commands if isinstance(words, list) and words
-        ]
+        shown = [f"python -m monai.bundle {command(run.record.command)}" for run in runs if run.record.command]
         lines = list(dict.fromkeys(shown))
     options = (f" --baseline {baseline}" if baseline and baseline != "random" else "") + f" --metric {metric}"
     lines.append(f"medtl report {place}{options}")
-    card = DATASETS.get(str(runs[0].data("name")))
+    card = DATASETS.get(runs[0].data.name)
     cite = [f"Software: medtl {__version__} (CITATION.cff of its repository), MONAI, PyTorch."]
     if card is not None:
         cite.append(f"Data: {card.title}: {card.citation}. Licence: {card.licence}.")

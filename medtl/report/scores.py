@@ -168,8 +168,7 @@ def scorer_of(member: Member, place: Mapping[str, int], positive: int | None) ->
 
 def threshold_of(member: Member) -> float | None:
     """The operating point that a training chose on validation; None where folds are put together or none was."""
-    record = member.runs[0].record.get("threshold") or {}
-    value = record.get("value")
+    value = (member.runs[0].record.threshold or {}).get("value")
     return float(value) if len(member.runs) == 1 and isinstance(value, int | float) else None
 
 

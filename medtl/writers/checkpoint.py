@@ -17,7 +17,7 @@ from typing import IO, Any, cast
 
 import torch
 
-from medtl.writers.atomic import replacing
+from medtl.files import replacing
 
 NAME = re.compile(r"epoch_(\d+)(?:_batch_(\d+))?\.pt")
 PIECE = 4 * 2**20

@@ -14,7 +14,7 @@ from pydicom.uid import generate_uid
 
 import medtl
 from medtl.errors import MedtlError, UsageError
-from medtl.writers.atomic import replacing
+from medtl.files import replacing
 
 # SNOMED CT codes (DICOM PS3.16, CID 7166 and context groups of anatomy)
 CODES: Mapping[str, tuple[str, str]] = MappingProxyType(

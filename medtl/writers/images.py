@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medtl.writers.atomic import replacing
+from medtl.files import replacing
 
 
 def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:

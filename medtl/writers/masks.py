@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
+from medtl.files import write_bytes
 from medtl.readers.chaos import natural
-from medtl.writers.atomic import write_bytes
 from medtl.writers.images import write_png
 
 # the grey values in which CHAOS wants liver, right kidney, left kidney and spleen

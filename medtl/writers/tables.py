@@ -1,8 +1,5 @@
 """predictions.csv and metrics.json, whole or absent."""
 
-import csv
-import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtl.datalist import Entry
-from medtl.writers.atomic import write_text
+from medtl.files import write_csv, write_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,16 +37,14 @@ def write_predictions(path: Path, tables: Sequence[Table], classes: Sequence[str
         classes: class names, used as they are.
     """
     labelled = all("label" in entry for table in tables for entry in table.entries)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     names = [f"prob_{name}" for name in classes]
-    writer.writerow(["image", "patient", "split", *(["label"] if labelled else []), *names])
+    rows: list[list[str]] = [["image", "patient", "split", *(["label"] if labelled else []), *names]]
     for table in tables:
         for entry, row in zip(table.entries, table.probabilities, strict=True):
             label = [_label(entry["label"])] if labelled else []
             numbers = (f"{value:.7g}" for value in row)
-            writer.writerow([entry["image"], entry["patient"], table.split, *label, *numbers])
-    write_text(path, text.getvalue())
+            rows.append([entry["image"], entry["patient"], table.split, *label, *numbers])
+    write_csv(path, rows)
 
 
 def _label(label: int | list[int]) -> str:
@@ -58,5 +53,4 @@ def _label(label: int | list[int]) -> str:
 
 def write_metrics(path: Path, metrics: Mapping[str, float]) -> None:
     """Flat JSON of numbers; what is not defined (NaN, such as the AUC of one class) is left out."""
-    finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-    write_text(path, json.dumps(finite, indent=1) + "\n")
+    write_json(path, {name: value for name, value in metrics.items() if math.isfinite(value)})

@@ -6,6 +6,7 @@ import pytest
 
 from medtl.bundle import begin
 from medtl.datalist import DataList
+from medtl.errors import UsageError
 
 
 def entry(name: str, patient: str) -> dict:
@@ -51,7 +52,7 @@ def test_what_batch_norm_cannot_train_is_told_before(
 ) -> None:
     recipe = {"batch_size": batch_size, "image_size": image_size, "backbone": backbone, "device": "cpu"}
     if refused:
-        with pytest.raises(SystemExit):
+        with pytest.raises(UsageError, match="--image_size 32: of one image in a batch"):
             begin.check(listed_of(images, tmp_path), recipe, ["train", "val"])
     else:
         begin.check(listed_of(images, tmp_path), recipe, ["train", "val"])
@@ -60,7 +61,7 @@ def test_what_batch_norm_cannot_train_is_told_before(
 
 @pytest.mark.parametrize("number", ["x", -1, True, 2.5])
 def test_a_number_of_explained_images_is_checked_before_training(number: object) -> None:
-    with pytest.raises(SystemExit):
+    with pytest.raises(UsageError, match=f"^--explain {number}: expected"):
         begin.check_explain(number)  # type: ignore[arg-type]
 
 
@@ -68,7 +69,6 @@ def test_a_class_may_be_called_by_a_number() -> None:
     assert begin.positive_index(1, ["0", "1"]) == 1  # type: ignore[arg-type]
 
 
-def test_a_folder_named_like_a_number_is_asked_for_by_its_path(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
+def test_a_folder_named_like_a_number_is_asked_for_by_its_path() -> None:
+    with pytest.raises(UsageError, match=r"--dataset_dir 202401: expected the name of a folder; write a number as \./"):
         begin.data(202401, None, ["classification"])  # type: ignore[arg-type]
-    assert "--dataset_dir 202401: expected the name of a folder; write a number as ./" in capsys.readouterr().err

@@ -5,7 +5,7 @@ import json
 import re
 import shutil
 import zipfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import pytest
 import torch
 from bundle_runs import CPU, ROOT, bundle_here, config, rows
 from monai.bundle import ConfigParser, load, run, verify_metadata
+from monai.transforms import Compose, NormalizeIntensityd, Resized, ScaleIntensityRanged
 from PIL import Image
 from released_bundles import (
     CLASSES,
@@ -33,11 +34,16 @@ from medtl.bundle.release import release
 from medtl.cards import WeightsCard
 from medtl.catalogue import catalogue
 from medtl.cli import app
-from medtl.datalist import DataList, file_hash
+from medtl.data.pictures import PictureDataset
+from medtl.datalist import DataList
 from medtl.errors import MedtlError, UsageError
+from medtl.files import file_hash
 from medtl.networks.classifier import BACKBONES, build_classifier
 from medtl.networks.state_dicts import read_state_dict
 from medtl.networks.stock import stock_network
+from medtl.runs.preprocessing import described
+from medtl.runs.record import Preprocessing
+from medtl.transforms import LoadPictured
 
 SCHEMA = ROOT / "medtl" / "bundle" / "metadata_schema.json"
 Made = tuple[Path, Path, DataList, torch.nn.Module]
@@ -393,8 +399,7 @@ def test_phantoms_are_called_phantoms(tmp_path: Path) -> None:
 
 def test_independent_classes_get_sigmoids(made: Made, tmp_path: Path) -> None:
     shutil.copytree(made[1], tmp_path / "run")
-    header = ",".join(["image", "patient", "split", "label", "prob_a", "prob_b", "prob_c"])
-    (tmp_path / "run" / "predictions.csv").write_text(f"{header}\nx.png,p,val,0;2,0.9,0.2,0.8\n")
+    change_record(tmp_path / "run", task="multilabel")
     done = release(tmp_path / "run", tmp_path / "several")
     assert done.card.multilabel is True
     assert problems_of_bundle(done.folder)[1] == []
@@ -415,6 +420,14 @@ def test_independent_classes_get_sigmoids(made: Made, tmp_path: Path) -> None:
         guesses = made[3](pictures) > 0
     truth = torch.tensor([entry["label"] for entry in listed["test"]]) > 0
     assert float(found["eval_accuracy"]) == pytest.approx(float((guesses == truth).float().mean()))
+
+
+def unlike_a_bundle() -> Preprocessing:
+    """What is recorded of pictures whose transforms are not those that a release can state."""
+    stages = [LoadPictured("image"), Resized("image", (48, 48), mode="area"), ScaleIntensityRanged("image", 0, 255)]
+    found = described(PictureDataset([], Compose([*stages, NormalizeIntensityd("image", [0.5], [0.5])])))
+    assert found is not None
+    return found
 
 
 def damaged(tmp_path: Path, what: str) -> Path:
@@ -439,13 +452,11 @@ def damaged(tmp_path: Path, what: str) -> Path:
         case "no bundle":
             change_record(run, bundle={"name": "unheard_of", "version": "0"})
         case "no classifier":
-            change_record(run, config={"network_def": {"_target_": "medtl.networks.deeplabv3.build"}})
+            change_record(run, network={"_target_": "medtl.networks.deeplabv3.build"})
         case "other pictures":
-            content = json.loads(Path(config("train")).read_text())
-            content["validate"]["dataloader"]["_target_"] = "DataLoader"
-            change_record(run, config=content | {"preprocessing": [{"_target_": "LoadPictured"}]})
+            change_record(run, preprocessing=asdict(unlike_a_bundle()))
         case "other packing":
-            change_record(run, config=json.loads(Path(config("train")).read_text()) | {"validate#packed": "$mine()"})
+            change_record(run, preprocessing=None)
         case "broken record":
             (run / "run.json").write_text("{")
         case "no data":
@@ -467,9 +478,9 @@ def damaged(tmp_path: Path, what: str) -> Path:
         ("a pickle", "model.pt holds code"),
         ("no bundle", "'unheard_of', which is in no bundles/ folder"),
         ("no classifier", "only classifiers and DeepLabV3 are released"),
-        ("other pictures", "prepared pictures by LoadPictured; expected LoadPictured, Resized, ScaleIntensityRanged"),
-        ("other packing", r"packed its pictures by '\$mine\(\)', which a released bundle cannot repeat"),
-        ("broken record", "run.json cannot be read"),
+        ("other pictures", "prepared pictures by LoadPictured, Resized, .*; expected LoadPictured, Resized, Scale"),
+        ("other packing", "does not say how its pictures were prepared"),
+        ("broken record", "run.json is not valid JSON"),
         ("no data", "run.json has no 'data'"),
     ],
 )

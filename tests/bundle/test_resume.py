@@ -1,5 +1,6 @@
 """Which run goes on, from which checkpoint, and what cannot go on."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,13 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from medtl import datalist
-from medtl.bundle import resume, run_folder
-from medtl.bundle.provenance import RunRecord
+from medtl.bundles.workflow import Workflow
 from medtl.datalist import DataList
+from medtl.errors import MedtlError
+from medtl.runs import folder as run_folder
+from medtl.runs import resume
+from medtl.runs.record import RunRecord
+from medtl.runs.recorder import Recorder
 from medtl.writers import checkpoint
 
 RECIPE = {"epochs": 3, "seed": 0, "learning_rate": 0.1, "device": "cpu", "num_workers": 0}
@@ -25,15 +30,16 @@ def data(tmp_path: Path) -> DataList:
     return datalist.read(tmp_path / "data")
 
 
-def record(data: DataList, **recipe: Any) -> RunRecord:
-    return RunRecord({"name": "made", "version": "1"}, data, {**RECIPE, **recipe})
+def record(data: DataList, **recipe: Any) -> Recorder:
+    return Recorder({"name": "made", "version": "1"}, data, {**RECIPE, **recipe})
 
 
-def interrupted(folder: Path, data: DataList, *names: str, status: str = "interrupted") -> Path:
+def interrupted(
+    folder: Path, data: DataList, *names: str, status: str = "interrupted", begun: RunRecord | None = None
+) -> Path:
     """A run's folder with whole checkpoints."""
     (folder / "checkpoints").mkdir(parents=True)
-    content = {**record(data).content, "status": status}
-    (folder / "run.json").write_text(json.dumps(content))
+    dataclasses.replace(begun or record(data).record, status=status).write(folder)
     for number, name in enumerate(names, 1):
         facts = {"epoch": number, "iteration": 10 * number, "processes": 1, "best_epoch": 0}
         checkpoint.write({"x": torch.zeros(3)}, folder / "checkpoints" / name, facts)
@@ -44,11 +50,11 @@ def last_line(captured: pytest.CaptureFixture[str]) -> str:
     return captured.readouterr().err.strip().splitlines()[-1]
 
 
-def refused(captured: pytest.CaptureFixture[str], folder: Path, words: str, made: RunRecord, status: int = 2) -> str:
-    with pytest.raises(SystemExit) as left:
+def refused(captured: pytest.CaptureFixture[str], folder: Path, words: str, made: Recorder, status: int = 2) -> str:
+    with pytest.raises(MedtlError) as told:
         resume.open_run(str(folder), words, made)
-    assert left.value.code == status
-    return last_line(captured)
+    assert told.value.exit_status == status
+    return str(told.value)
 
 
 def test_a_new_run_needs_a_folder_without_one(
@@ -186,7 +192,7 @@ def test_other_data_another_bundle_and_other_processes_are_refused(
     data: DataList, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = interrupted(tmp_path / "run", data, "epoch_0001.pt")
-    other = RunRecord({"name": "other", "version": "1"}, data, RECIPE)
+    other = Recorder({"name": "other", "version": "1"}, data, RECIPE)
     assert "begun with bundle made, this is other" in refused(capsys, folder, "auto", other)
     path = checkpoint.found(folder / "checkpoints")[0]
     known = checkpoint.facts(path)
@@ -198,23 +204,24 @@ def test_other_data_another_bundle_and_other_processes_are_refused(
 
 
 def test_another_override_or_config_is_refused(
-    data: DataList, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    data: DataList, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "train.json").write_text("{}")
-    begun = ["run", "--config_file", str(tmp_path / "train.json"), "--train#augmentation#flip", "0"]
-    monkeypatch.setattr("sys.argv", ["monai.bundle", *begun])
-    folder = interrupted(tmp_path / "run", data, "epoch_0001.pt")
-    monkeypatch.setattr("sys.argv", ["monai.bundle", *begun[:-1], "0.5", "--resume", "auto", "--save_interval", "5"])
-    line = refused(capsys, folder, "auto", record(data))
+    def run(*files: str, **overrides: Any) -> Recorder:
+        given = {name.replace("__", "#"): value for name, value in overrides.items()}
+        running = Workflow(tmp_path, tuple(tmp_path / file for file in files), given)
+        return Recorder({"name": "made", "version": "1"}, data, RECIPE, running)
+
+    begun = run("train.json", train__augmentation__flip=0)
+    folder = interrupted(tmp_path / "run", data, "epoch_0001.pt", begun=begun.record)
+    other = run("train.json", train__augmentation__flip=0.5, resume="auto", save_interval=5)
+    line = refused(capsys, folder, "auto", other)
     assert "begun with --train#augmentation#flip 0, this command has --train#augmentation#flip 0.5" in line
-    monkeypatch.setattr("sys.argv", ["monai.bundle", *begun[:3], "--resume", "auto"])
-    assert "this command has no --train#augmentation#flip" in refused(capsys, folder, "auto", record(data))
-    (tmp_path / "per_image.json").write_text("{}")
-    files = str([str(tmp_path / name) for name in ("train.json", "per_image.json")])
-    monkeypatch.setattr("sys.argv", ["monai.bundle", "run", "--config_file", files, *begun[3:]])
-    assert "begun with the configs train.json;" in refused(capsys, folder, "auto", record(data))
-    monkeypatch.setattr("sys.argv", ["monai.bundle", *begun, "--resume", "auto", "--num_workers", "4"])
-    assert resume.open_run(str(folder), "auto", record(data))
+    line = refused(capsys, folder, "auto", run("train.json", resume="auto"))
+    assert "this command has no --train#augmentation#flip" in line
+    other = run("train.json", "per_image.json", train__augmentation__flip=0)
+    assert "begun with the configs train.json;" in refused(capsys, folder, "auto", other)
+    same = run("train.json", "multi_gpu_train.json", train__augmentation__flip=0, resume="auto", num_workers=4)
+    assert resume.open_run(str(folder), "auto", same)
 
 
 def test_tensorboard_hides_what_came_after_the_checkpoint(data: DataList, tmp_path: Path) -> None:

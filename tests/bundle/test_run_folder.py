@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from medtl.bundle import run_folder
 from medtl.errors import UsageError
+from medtl.runs import folder as run_folder
 
 
 def test_a_file_is_no_folder_for_a_run(tmp_path: Path) -> None:
@@ -36,11 +36,11 @@ def test_only_a_failed_run_may_be_replaced(tmp_path: Path, record: str, in_use: 
     assert bool(run_folder.problem_of(tmp_path)) is in_use
 
 
-def test_what_cannot_go_on_is_not_advised_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_go_on_is_not_advised_to(tmp_path: Path) -> None:
     (tmp_path / "predictions.csv").touch()
-    with pytest.raises(SystemExit):
+    with pytest.raises(UsageError) as told:
         run_folder.create(str(tmp_path))
-    assert capsys.readouterr().err == f"error: --output_dir {tmp_path} holds another run; choose another folder\n"
+    assert str(told.value) == f"--output_dir {tmp_path} holds another run; choose another folder"
 
 
 def test_a_number_is_no_name_of_a_folder() -> None:

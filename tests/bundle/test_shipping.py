@@ -18,8 +18,9 @@ from medtl.bundle.shipping import WEIGHTS, ship
 from medtl.cards import IMAGENET_MEAN, IMAGENET_STD
 from medtl.catalogue import catalogue
 from medtl.cli import app
-from medtl.datalist import DataList, file_hash
+from medtl.datalist import DataList
 from medtl.errors import MedtlError, UsageError
+from medtl.files import file_hash
 from medtl.networks.classifier import build_classifier
 from medtl.networks.starts import apply, resolve
 from medtl.networks.state_dicts import read_state_dict

@@ -20,8 +20,9 @@ from PIL import Image
 from medtl.data import packed as packing
 from medtl.data.packed import Packed, fingerprint, pack, read_index, verify
 from medtl.data.packed_loader import PackedLoader
-from medtl.datalist import DataList, file_hash
+from medtl.datalist import DataList
 from medtl.errors import MedtlError, UsageError
+from medtl.files import file_hash
 from medtl.transforms import LoadPictured
 from medtl.transforms.batch import BatchTransform
 from medtl.transforms.mixup import Mixup

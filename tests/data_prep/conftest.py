@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from data_prep.__main__ import app
-from medtl.console import guarded
+from medtl.errors import guarded
 
 FINDINGS = (
     "No Finding",

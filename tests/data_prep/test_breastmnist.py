@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medtl.datalist import file_hash
+from medtl.files import file_hash
 from medtl.integrity import problems_of_data
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}

@@ -14,6 +14,7 @@ from PIL import Image
 from data_prep import mix, sample
 from medtl import datalist
 from medtl.datalist import DataList
+from medtl.files import file_hash
 from medtl.integrity import problems_of_data
 
 
@@ -37,7 +38,7 @@ def prepared(
                     "label": patient % 2,
                     "patient": f"{folder.name}/{patient}",
                     "source": folder.name,
-                    "sha256": datalist.file_hash(path),
+                    "sha256": file_hash(path),
                 }
             )
     listed = DataList(folder.name, ("no", "yes"), channels, f"licence of {folder.name}", "", False, **made)
@@ -81,7 +82,7 @@ def test_real_colour_makes_three_channels(prep: Callable[..., Any], tmp_path: Pa
     Image.fromarray(pixels).save(path)
     content = (two / "datalist.json").read_text()
     entry = next(e for e in json.loads(content)["training"] if e["image"].endswith("3_0.png"))
-    (two / "datalist.json").write_text(content.replace(entry["sha256"], datalist.file_hash(path)))
+    (two / "datalist.json").write_text(content.replace(entry["sha256"], file_hash(path)))
     assert prep("mix", "--lists", f"two={two}").listed["channels"] == 3
 
 
@@ -120,7 +121,7 @@ def test_what_a_target_holds_is_left_out(prep: Callable[..., Any], tmp_path: Pat
         image.resize((60, 60)).save(target / "images/target/1_0.png")
     (target / "images/target/2_0.png").write_bytes((one / "images/one/5_0.png").read_bytes())
     for entry in [*content["training"], *content["test"]]:
-        entry["sha256"] = datalist.file_hash(target / entry["image"])
+        entry["sha256"] = file_hash(target / entry["image"])
     content["test"][0]["patient"] = "one/6"
     (target / "datalist.json").write_text(json.dumps(content))
     ended = prep("mix", "--lists", f"one={one}", "--exclude", target)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from medtl.bundle import resume, run_folder
 from medtl.grid.cells import Request, cells_of
 from medtl.grid.rehearsal import answers, common_mistake, mistake
+from medtl.runs import folder as run_folder
+from medtl.runs import resume
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "bundles" / "breastmnist"
@@ -48,10 +49,10 @@ def test_a_run_is_tried_up_to_where_it_would_write(breast: Path, tmp_path: Path,
 
 
 def test_what_would_begin_is_not_begun(breast: Path, tmp_path: Path) -> None:
-    before = (resume.open_run, run_folder.create, sys.argv, sys.excepthook)
+    before = (resume.open_run, run_folder.create)
     assert mistake(words(breast, tmp_path / "run")) == ""
     assert list(tmp_path.iterdir()) == []
-    assert (resume.open_run, run_folder.create, sys.argv, sys.excepthook) == before
+    assert (resume.open_run, run_folder.create) == before
 
 
 def test_what_is_bad_for_some_cells_is_theirs_to_say(

@@ -18,7 +18,7 @@ from medtl import engines
 from medtl.data.packed import Packed
 from medtl.data.packed_loader import PackedLoader
 from medtl.datalist import DataList
-from medtl.errors import MedtlError, UsageError
+from medtl.errors import MedtlError, ToldToStop, UsageError
 from medtl.handlers import preemption
 from medtl.handlers.checkpoints import KeepCheckpoints
 from medtl.handlers.history import KeepHistory
@@ -114,9 +114,8 @@ def test_stopped_anywhere_it_goes_on_to_the_same_bits(accumulate: int, tmp_path:
         folder = tmp_path / str(iteration)
         trainer, _ = training(folder, accumulate=accumulate)
         stop_after(trainer, iteration)
-        with pytest.raises(SystemExit) as left:
+        with pytest.raises(ToldToStop, match=r"saved .*--resume auto$"):
             preemption.run(trainer)
-        assert left.value.code == 75
         saved = checkpoint.found(folder / "checkpoints")[0]
         reached = checkpoint.facts(saved)["iteration"]
         # gradients are never left behind: a group of batches is finished first
@@ -158,7 +157,7 @@ def test_model_pt_is_that_of_the_best_epoch_so_far(tmp_path: Path) -> None:
     """The run got further than its last checkpoint, found a better epoch and died."""
     trainer, kept = training(tmp_path, save_interval=0)
     stop_after(trainer, BATCHES + 2)
-    with pytest.raises(SystemExit):
+    with pytest.raises(ToldToStop):
         preemption.run(trainer)
     assert kept.best is not None
     expected = {name: (tmp_path / name).read_bytes() for name in ("model.pt", "predictions.csv", "metrics.json")}
@@ -176,7 +175,7 @@ def test_a_run_that_is_put_back_forgets_what_came_later(tmp_path: Path) -> None:
     whole, model = last(tmp_path), (tmp_path / "model.pt").read_bytes()
     trainer, _ = training(tmp_path / "again", save_interval=0, keep=99)
     stop_after(trainer, BATCHES + 2)
-    with pytest.raises(SystemExit):
+    with pytest.raises(ToldToStop):
         preemption.run(trainer)
     _, early, *_ = checkpoint.found(tmp_path / "again" / "checkpoints")
     assert early.name == "epoch_0002_batch_00001.pt"
@@ -237,7 +236,7 @@ def test_a_loader_without_a_state_trains_but_does_not_go_on(tmp_path: Path) -> N
 def test_other_batches_are_refused(tmp_path: Path) -> None:
     trainer, _ = training(tmp_path)
     stop_after(trainer, 2)
-    with pytest.raises(SystemExit):
+    with pytest.raises(ToldToStop):
         preemption.run(trainer)
     (path,) = checkpoint.found(tmp_path / "checkpoints")
     other = PackedLoader(packed(IMAGES, 0), 4, shuffle=True, seed=5, drop_last=True, transform=BatchTransform(seed=2))

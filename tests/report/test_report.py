@@ -443,7 +443,7 @@ def test_shares_of_the_training_set_are_rows_and_a_figure(tmp_path: Path) -> Non
 
 def test_findings_of_several_at_once(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    write_run(folder, THREE, {"val": truth(THREE, 50, "val")}, test=None)
+    write_run(folder, THREE, {"val": truth(THREE, 50, "val")}, test=None, task="multilabel")
     random = np.random.default_rng(0)
     labels = random.random((50, 3)) < 0.4
     scores = np.clip(0.3 * labels + random.random((50, 3)) * 0.7, 0, 1).round(6)

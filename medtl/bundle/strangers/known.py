@@ -119,6 +119,7 @@ REACHING_NAMES = {
     "medtl.bundle.unpack": "writes bundles",
     "medtl.cli": "is a command of its own",
     "medtl.downloads": "downloads",
+    "medtl.files": "writes files",
     "medtl.grid": "starts processes",
     "medtl.writers": "writes files",
     "logging.config": "runs text as code",

@@ -1,14 +1,13 @@
 """The folder that a run writes into: found or made before anything is loaded, and never another run's."""
 
 import datetime
-import json
 from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
 
-from medtl.bundle.boundary import one_line
 from medtl.errors import UsageError
+from medtl.runs import record
 
 OTHER_RUN = "holds another run; choose another folder"
 
@@ -27,7 +26,6 @@ def runs(bundle_root: str) -> Path:
     return base / "runs" / root.name
 
 
-@one_line
 def create(output_dir: str) -> None:
     """Make the run's folder on the first process, and stop all of them where that cannot be done.
 
@@ -54,7 +52,7 @@ def problem_of(folder: Path) -> str:
     if folder.is_file():
         return "is a file; expected a folder"
     left = any((folder / name).exists() for name in ("model.pt", "predictions.csv"))
-    if left or any(folder.glob("checkpoints/*.pt")) or _in_use(folder / "run.json"):
+    if left or any(folder.glob("checkpoints/*.pt")) or _in_use(folder):
         return OTHER_RUN
     return unwritable(folder)
 
@@ -71,11 +69,7 @@ def unwritable(folder: Path) -> str:
     return ""
 
 
-def _in_use(record: Path) -> bool:
-    """Whether a run.json belongs to a run that goes on or has ended well; one that failed may be replaced."""
-    try:
-        return bool(json.loads(record.read_text(encoding="utf-8"))["status"] != "failed")
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError, KeyError, TypeError):
-        return True
+def _in_use(folder: Path) -> bool:
+    """Whether a folder's run.json belongs to a run that goes on or has ended well; one that failed may be replaced."""
+    found = record.find(folder)
+    return (folder / record.FILE_NAME).exists() if found is None else found.status != record.FAILED

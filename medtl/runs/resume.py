@@ -1,7 +1,6 @@
 """``--resume``: which run goes on and from which checkpoint, or one line that says why it cannot."""
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +11,13 @@ import torch
 from filelock import FileLock, Timeout
 from torch.utils.tensorboard import SummaryWriter
 
-from medtl.bundle import run_folder
-from medtl.bundle.boundary import one_line
-from medtl.bundle.overrides import CommandLine, command_line
-from medtl.bundle.provenance import RunRecord
-from medtl.console import tell
-from medtl.errors import MedtlError, UsageError
+from medtl.errors import MedtlError, NothingToDo, UsageError, tell
+from medtl.files import remove_leftovers
+from medtl.runs import folder as run_folder
+from medtl.runs import record as records
+from medtl.runs.record import RunRecord
+from medtl.runs.recorder import Recorder
 from medtl.writers import checkpoint
-from medtl.writers.atomic import remove_leftovers
 
 AUTO = "auto"
 MAY_CHANGE = frozenset({"num_workers", "device", "debug"})
@@ -36,17 +34,14 @@ class Decision:
     Attributes:
         checkpoint: from which the run goes on; empty for a new one.
         before: run.json of the run that goes on.
-        finished: there is nothing left to do.
         error: that ends the run.
     """
 
     checkpoint: str = ""
-    before: Mapping[str, Any] | None = None
-    finished: bool = False
+    before: RunRecord | None = None
     error: MedtlError | None = None
 
 
-@one_line
 def output_dir(bundle_root: str, resume: str) -> str:
     """The default of ``--output_dir``: a new folder, or that of the run which goes on.
 
@@ -64,11 +59,10 @@ def output_dir(bundle_root: str, resume: str) -> str:
     return _agreed(folder) or run_folder.new(bundle_root)
 
 
-@one_line
-def open_run(output_dir: str, resume: str, record: RunRecord) -> str:
+def open_run(output_dir: str, resume: str, record: Recorder) -> str:
     """Make the run's folder, or find the checkpoint that the run in it goes on from; write run.json.
 
-    Nobody else may write into the folder as long as ``record`` lives. A finished run ends the process with status 0.
+    Nobody else may write into the folder as long as ``record`` lives.
 
     Args:
         output_dir: the run's folder.
@@ -82,6 +76,7 @@ def open_run(output_dir: str, resume: str, record: RunRecord) -> str:
     Raises:
         UsageError: the folder holds another run, one that was begun differently, or one that still runs; or this
             process does not see what the first one wrote there.
+        NothingToDo: the run has finished.
         MedtlError: no checkpoint is whole.
     """
     run_folder.check_name(output_dir)
@@ -95,8 +90,6 @@ def open_run(output_dir: str, resume: str, record: RunRecord) -> str:
     decision = _agreed(decision)
     if decision.error is not None:
         raise decision.error
-    if decision.finished:
-        sys.exit(0)
     if not _lock_of(Path(output_dir)).exists():
         raise UsageError(
             f"--output_dir {output_dir} is not the folder that the first process writes: several machines need a "
@@ -118,7 +111,7 @@ def board(output_dir: str, checkpoint_path: str) -> SummaryWriter | None:
     return SummaryWriter(str(Path(output_dir) / "tensorboard"), purge_step=step)
 
 
-def _decide(folder: Path, resume: str, record: RunRecord) -> Decision:
+def _decide(folder: Path, resume: str, record: Recorder) -> Decision:
     if not resume:
         problem = run_folder.problem_of(folder)
         if problem:
@@ -128,11 +121,11 @@ def _decide(folder: Path, resume: str, record: RunRecord) -> Decision:
         return Decision()
     if resume != AUTO and _folder_of(Path(resume)).resolve() != folder.resolve():
         raise UsageError(f"--output_dir {folder}: a run goes on in its own folder; leave this out, or name that one")
-    before = _record(folder)
-    if before.get("status") == "finished":
-        return _finished(folder)
-    if before:
-        _refuse_changes(folder, before, record.content)
+    before = records.find(folder)
+    if before is not None and before.status == records.FINISHED:
+        raise _finished(folder)
+    if before is not None:
+        _refuse_changes(folder, before, record.record)
     elif any((folder / name).exists() for name in ("model.pt", "predictions.csv", "checkpoints", "run.json")):
         raise UsageError(f"--resume: {folder} holds files of a run, but no run.json that can be read")
     elif resume != AUTO:
@@ -141,8 +134,8 @@ def _decide(folder: Path, resume: str, record: RunRecord) -> Decision:
     if problem:
         raise UsageError(f"--output_dir {folder} {problem}")
     record.lock = _locked(folder, DYING_SECONDS)
-    if _record(folder).get("status") == "finished":  # by a process that was about to end
-        return _finished(folder)
+    if _status(folder) == records.FINISHED:  # by a process that was about to end
+        raise _finished(folder)
     remove_leftovers(folder)
     path = _newest(folder) if resume == AUTO or Path(resume).is_dir() else _named(Path(resume))
     if path is None:
@@ -156,9 +149,8 @@ def _decide(folder: Path, resume: str, record: RunRecord) -> Decision:
     return Decision(str(path), before)
 
 
-def _finished(folder: Path) -> Decision:
-    tell(f"{folder} holds a finished run: nothing is left to do")
-    return Decision(finished=True)
+def _finished(folder: Path) -> NothingToDo:
+    return NothingToDo(f"{folder} holds a finished run: nothing is left to do")
 
 
 def _newest(folder: Path) -> Path | None:
@@ -202,9 +194,9 @@ def _folder_of(path: Path) -> Path:
 def _unfinished(runs: Path) -> Iterator[Path]:
     """Run folders that can go on, the newest first."""
     folders = [path for path in runs.iterdir() if path.is_dir()] if runs.is_dir() else []
-    begun = sorted(((str(_record(path).get("started", "")), path) for path in folders), reverse=True)
-    for started, path in begun:
-        if started and _record(path).get("status") != "finished" and checkpoint.found(path / "checkpoints"):
+    known = [(found, path) for path in folders if (found := records.find(path)) is not None]
+    for found, path in sorted(known, key=lambda each: (each[0].started, each[1]), reverse=True):
+        if found.started and found.status != records.FINISHED and checkpoint.found(path / "checkpoints"):
             try:
                 _locked(path, 0).release()
             except UsageError:
@@ -231,50 +223,53 @@ def _lock_of(folder: Path) -> Path:
     return folder / "checkpoints" / ".lock"
 
 
-def _record(folder: Path) -> dict[str, Any]:
-    try:
-        content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+def _status(folder: Path) -> str:
+    found = records.find(folder)
+    return "" if found is None else found.status
 
 
-def _refuse_changes(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def _refuse_changes(folder: Path, before: RunRecord, now: RunRecord) -> None:
     """Only the same run goes on.
 
     Raises:
         UsageError: names what differs.
     """
     where = f"--resume: the run in {folder} was begun with"
-    for what, old, new in (
-        ("bundle", before.get("bundle", {}).get("name"), now["bundle"]["name"]),
-        ("data set", before.get("data", {}).get("name"), now["data"]["name"]),
+    data, data_now = (each.data or records.Data() for each in (before, now))
+    for what, then, there in (
+        ("bundle", before.bundle.name, now.bundle.name),
+        ("data set", data.name, data_now.name),
     ):
-        if old != new:
-            raise UsageError(f"{where} {what} {old}, this is {new}")
-    if before.get("data", {}).get("sha256") != now["data"]["sha256"]:
+        if then != there:
+            raise UsageError(f"{where} {what} {then}, this is {there}")
+    if data.sha256 != data_now.sha256:
         raise UsageError(f"{where} another data list than --dataset_dir names now")
-    recipe = json.loads(json.dumps(now["recipe"], default=str))
+    recipe = _as_written(now.recipe)
     for name, new in recipe.items():
-        old = before.get("recipe", {}).get(name)
+        old = before.recipe.get(name)
         if old != new and name not in MAY_CHANGE:
             more = " (the learning rate follows a schedule over all epochs)" if name == "epochs" else ""
             raise UsageError(f"{where} {name} {old}, this command says {new}{more}; only the same run can go on")
-    _refuse_overrides(where, command_line([str(word) for word in before.get("command", ())]), set(recipe))
+    _refuse_overrides(where, before, now, set(recipe))
 
 
-def _refuse_overrides(where: str, then: CommandLine | None, compared: set[str]) -> None:
-    now = command_line()
-    if then is None or now is None:
+def _refuse_overrides(where: str, then: RunRecord, now: RunRecord, compared: set[str]) -> None:
+    if not then.config_files or not now.config_files:
         return
-    files = [[path.name for path in line.config_files if path.name != LAUNCHED] for line in (then, now)]
+    files = [[name for name in record.config_files if name != LAUNCHED] for record in (then, now)]
     if files[0] != files[1]:
         raise UsageError(f"{where} the configs {', '.join(files[0])}; only the same run can go on")
-    for name in sorted((then.overrides.keys() | now.overrides.keys()) - NOT_COMPARED - compared):
-        old, new = then.overrides.get(name), now.overrides.get(name)
-        if old != new:
-            told = [f"--{name} {value}" if value is not None else f"no --{name}" for value in (old, new)]
+    before, after = (_as_written(record.overrides) for record in (then, now))
+    for name in sorted((before.keys() | after.keys()) - NOT_COMPARED - compared):
+        values = (before.get(name), after.get(name))
+        if values[0] != values[1]:
+            told = [f"--{name} {value}" if value is not None else f"no --{name}" for value in values]
             raise UsageError(f"{where} {told[0]}, this command has {told[1]}; only the same run can go on")
+
+
+def _as_written(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as run.json gives them back."""
+    return dict(json.loads(json.dumps(values, default=str)))
 
 
 def _agreed(value: Any) -> Any:

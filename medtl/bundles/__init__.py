@@ -1,0 +1,1 @@
+"""Bundles as they are run: ``facade`` is what a config calls first."""
