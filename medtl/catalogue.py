@@ -7,8 +7,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from medtl.cards import DATASETS, WeightsCard
+from medtl.cards import DATASETS
 from medtl.errors import MedtlError
+from medtl.weights.card import WeightsCard
 
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
 

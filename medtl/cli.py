@@ -139,7 +139,7 @@ def weights(
     debug: Debug = False,
 ) -> None:
     """Download official weights into the cache, checked by their hash, so that --init NAME finds them."""
-    from medtl.downloads import install, source_of
+    from medtl.weights.fetch import install, source_of
 
     source = source_of(name, backbone)
     path, digest = install(source, cache_folder() / "weights", given)

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 
 from medtl import datalist
 from medtl.bundle.inspect import problems_of_bundle
-from medtl.cards import WeightsCard
 from medtl.networks.classifier import build_classifier
-from medtl.networks.starts import apply, resolve
+from medtl.weights.card import WeightsCard
+from medtl.weights.starts import apply, resolve
 
 MINI = ROOT / "bundles" / "medtl_mini_resnet18"
 MIXED = ("chexpert/Edema", "chaos/CT", "lidc/Nodule")

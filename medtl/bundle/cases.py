@@ -12,13 +12,14 @@ from medtl import datalist
 from medtl.bundle import begin
 from medtl.bundle.boundary import one_line
 from medtl.bundle.trained import card_of
-from medtl.cards import IMAGENET_MEAN, IMAGENET_STD, WeightsCard
+from medtl.cards import IMAGENET_MEAN, IMAGENET_STD
 from medtl.console import tell
 from medtl.data.slices import cases_of
 from medtl.datalist import DataList
 from medtl.errors import MedtlError, UsageError
 from medtl.metrics import segmentation
 from medtl.transforms import components
+from medtl.weights.card import WeightsCard
 
 AUTO = "auto"
 FAVOURITE = "T1DUAL-in"  # the CPMID paper trains on T1-weighted cases

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from medtl.bundle.inspect import REQUIRED_FILES
 from medtl.cards import BACKBONE_CARDS, BackboneCard
-from medtl.downloads import did_you_mean
 from medtl.errors import MedtlError, UsageError
+from medtl.weights.fetch import did_you_mean
 from medtl.writers.atomic import replacing_folder
 
 TEXT = (".json", ".md", ".txt", ".conf", "")  # LICENSE has no suffix

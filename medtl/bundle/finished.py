@@ -10,16 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from medtl.bundle.overrides import command_line
-from medtl.cards import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Architecture,
-    InputContract,
-    SegmentationArchitecture,
-    VolumeContract,
-)
+from medtl.cards import IMAGENET_MEAN, IMAGENET_STD
 from medtl.catalogue import bundle_folders
 from medtl.errors import MedtlError, UsageError
+from medtl.weights.card import Architecture, InputContract, SegmentationArchitecture, VolumeContract
 
 CLASSIFIER, SEGMENTER = "build_classifier", "build_deeplabv3"
 PACKED_LOADER, PACKED_NORMALISATION = "PackedLoader", "normalisation"

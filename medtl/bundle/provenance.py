@@ -22,8 +22,8 @@ from medtl.bundle.overrides import effective_config
 from medtl.console import tell
 from medtl.datalist import DataList
 from medtl.errors import UsageError
-from medtl.networks.pretrained import LoadReport
-from medtl.networks.starts import Start
+from medtl.weights.load import LoadReport
+from medtl.weights.starts import Start
 from medtl.writers.atomic import write_text
 
 PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "scikit-learn", "pillow")

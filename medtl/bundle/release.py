@@ -17,10 +17,11 @@ from medtl.bundle import release_configs, release_docs, release_segmentation, se
 from medtl.bundle.finished import FinishedRun, architecture, input_contract, is_multilabel, is_segmentation, read_run
 from medtl.bundle.stock_parts import Config, networks
 from medtl.bundle.unpack import SUMS
-from medtl.cards import DATASETS, SegmentationArchitecture, WeightsCard
+from medtl.cards import DATASETS
 from medtl.datalist import file_hash
 from medtl.errors import MedtlError, UsageError
-from medtl.networks.state_dicts import StateDict, disagreements, read_state_dict
+from medtl.weights.card import SegmentationArchitecture, WeightsCard
+from medtl.weights.read import StateDict, disagreements, read_state_dict
 from medtl.writers.atomic import replacing, replacing_folder, write_text
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)

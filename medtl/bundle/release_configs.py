@@ -19,8 +19,8 @@ from medtl.bundle.stock_parts import (
     stats,
     weights_loader,
 )
-from medtl.cards import WeightsCard
 from medtl.networks.stock import HEADS
+from medtl.weights.card import WeightsCard
 
 LOGGING = """[loggers]
 keys=root

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from medtl.bundle.stock_parts import Config
-from medtl.cards import DATASETS, WeightsCard
+from medtl.cards import DATASETS
 from medtl.networks.stock import GIVES_TUPLE
+from medtl.weights.card import WeightsCard
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 REQUIRED_PACKAGES = ("pytorch-ignite", "pillow")

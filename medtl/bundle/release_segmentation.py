@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from medtl.bundle.stock_parts import Config, common, dataloader, evaluator
-from medtl.cards import SegmentationArchitecture, VolumeContract, WeightsCard
 from medtl.networks.deeplabv3 import build_deeplabv3
+from medtl.weights.card import SegmentationArchitecture, VolumeContract, WeightsCard
 
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 # source lines and paths of the machine that wrote the file, and a checksum of these; loading needs neither

@@ -5,8 +5,8 @@ Pure functions from a WeightsCard to what JSON files hold. No torch.
 
 from typing import Any
 
-from medtl.cards import WeightsCard
 from medtl.networks.stock import GIVES_TUPLE, stock_network
+from medtl.weights.card import WeightsCard
 
 # greys of more than 8 bits are scaled as in training, by the bits used; Pillow alone would clip them at 255
 DEEP = "image.point(lambda v: v * (255 / (2 ** max(8, int(image.getextrema()[1]).bit_length()) - 1)) + 0.5)"

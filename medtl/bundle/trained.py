@@ -7,9 +7,10 @@ from typing import Any
 
 from medtl.bundle.boundary import one_line
 from medtl.bundle.unpack import CARD, opened
-from medtl.cards import IMAGENET_MEAN, IMAGENET_STD, WeightsCard
+from medtl.cards import IMAGENET_MEAN, IMAGENET_STD
 from medtl.errors import MedtlError, UsageError
 from medtl.handlers.scored import Threshold
+from medtl.weights.card import WeightsCard
 
 
 @dataclass(frozen=True)

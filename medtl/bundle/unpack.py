@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from medtl.cards import WeightsCard
 from medtl.datalist import file_hash
 from medtl.errors import MedtlError, UsageError
+from medtl.weights.card import WeightsCard
 from medtl.writers.atomic import replacing_folder
 
 MAX_BYTES = 4 * 2**30

@@ -30,13 +30,6 @@ from medtl.cards.networks import (
     BackboneCard,
     WeightsSource,
 )
-from medtl.cards.weights import (
-    Architecture,
-    InputContract,
-    SegmentationArchitecture,
-    VolumeContract,
-    WeightsCard,
-)
 
 __all__ = [
     "BACKBONE_CARDS",
@@ -61,13 +54,8 @@ __all__ = [
     "SOFT_TISSUE",
     "TB",
     "WEIGHTS_SOURCES",
-    "Architecture",
     "BackboneCard",
     "DatasetCard",
-    "InputContract",
     "MsdTask",
-    "SegmentationArchitecture",
-    "VolumeContract",
-    "WeightsCard",
     "WeightsSource",
 ]

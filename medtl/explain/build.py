@@ -8,7 +8,6 @@ from typing import Any
 from medtl import datalist
 from medtl.console import tell
 from medtl.datalist import DataList
-from medtl.downloads import did_you_mean
 from medtl.errors import BadFileError, UsageError
 from medtl.explain import table
 from medtl.explain.heat import METHODS, NAMES
@@ -16,6 +15,7 @@ from medtl.explain.overlap import DICE, overlap
 from medtl.explain.panel import Panel, write_panel
 from medtl.explain.pictures import Item, from_files, from_list, panel_names, read, with_hashes
 from medtl.explain.subject import Subject, of_run
+from medtl.weights.fetch import did_you_mean
 
 PREDICTED, LABEL = "predicted", "label"
 FOLDER = "explain"

@@ -15,7 +15,7 @@ from medtl.datalist import file_hash
 from medtl.errors import MedtlError, UsageError
 from medtl.explain.heat import Heat, heat_of, layer_of
 from medtl.networks.classifier import build_classifier
-from medtl.networks.pretrained import load_exactly
+from medtl.weights.load import load_exactly
 
 RECORD, WEIGHTS = "run.json", "model.pt"
 CLASSIFIER = "build_classifier"

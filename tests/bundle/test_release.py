@@ -30,14 +30,14 @@ from typer.testing import CliRunner
 from medtl.bundle import release as release_module
 from medtl.bundle.inspect import problems_of_bundle
 from medtl.bundle.release import release
-from medtl.cards import WeightsCard
 from medtl.catalogue import catalogue
 from medtl.cli import app
 from medtl.datalist import DataList, file_hash
 from medtl.errors import MedtlError, UsageError
 from medtl.networks.classifier import BACKBONES, build_classifier
-from medtl.networks.state_dicts import read_state_dict
 from medtl.networks.stock import stock_network
+from medtl.weights.card import WeightsCard
+from medtl.weights.read import read_state_dict
 
 SCHEMA = ROOT / "medtl" / "bundle" / "metadata_schema.json"
 Made = tuple[Path, Path, DataList, torch.nn.Module]

@@ -26,11 +26,11 @@ from medtl.bundle.inspect import problems_of_bundle
 from medtl.bundle.provenance import RunRecord
 from medtl.bundle.release import release
 from medtl.bundle.unpack import unpack
-from medtl.cards import SegmentationArchitecture, VolumeContract, WeightsCard
 from medtl.cli import app
 from medtl.datalist import DataList
 from medtl.errors import MedtlError, UsageError
 from medtl.networks.deeplabv3 import DeepLabV3, build_deeplabv3
+from medtl.weights.card import SegmentationArchitecture, VolumeContract, WeightsCard
 
 SCHEMA = ROOT / "medtl" / "bundle" / "metadata_schema.json"
 CHAOS = ROOT / "bundles" / "chaos_deeplabv3"

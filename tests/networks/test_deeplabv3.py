@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from medtl.errors import MedtlError
 from medtl.networks.deeplabv3 import TRUNKS, build_deeplabv3, parameter_groups
 from medtl.networks.freezing import freeze
-from medtl.networks.pretrained import load_pretrained
+from medtl.weights.load import load_pretrained
 
 # torchvision's published counts of deeplabv3_resnet50 and _resnet101 with 21 classes and the auxiliary head
 PUBLISHED = {"resnet50": 42_004_074, "resnet101": 60_996_202}

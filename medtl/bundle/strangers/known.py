@@ -118,7 +118,7 @@ REACHING_NAMES = {
     "medtl.bundle.release": "writes bundles",
     "medtl.bundle.unpack": "writes bundles",
     "medtl.cli": "is a command of its own",
-    "medtl.downloads": "downloads",
+    "medtl.weights.fetch": "downloads",
     "medtl.grid": "starts processes",
     "medtl.writers": "writes files",
     "logging.config": "runs text as code",

@@ -13,17 +13,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from medtl.cards import (
-    BACKBONE_CARDS,
-    CPMID,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    WEIGHTS_SOURCES,
-    InputContract,
-    WeightsCard,
-)
+from medtl.cards import BACKBONE_CARDS, CPMID, IMAGENET_MEAN, IMAGENET_STD, WEIGHTS_SOURCES
 from medtl.networks.classifier import BACKBONES, build_classifier
-from medtl.networks.starts import Start, apply, resolve
+from medtl.weights.card import InputContract, WeightsCard
+from medtl.weights.starts import Start, apply, resolve
 
 HALF = (0.5, 0.5, 0.5)
 

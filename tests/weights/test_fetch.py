@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from medtl import downloads
 from medtl.cards import WEIGHTS_SOURCES, WeightsSource
 from medtl.cli import app
-from medtl.downloads import install, source_of
 from medtl.errors import MedtlError, UsageError
+from medtl.weights import fetch as downloads
+from medtl.weights.fetch import install, source_of
 
 CONTENT = bytes(range(256)) * 4000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -12,12 +12,12 @@ from medtl.cards import IMAGENET_MEAN, IMAGENET_STD, WEIGHTS_SOURCES
 from medtl.catalogue import WEIGHT_SUFFIXES, bundle_roots, cache_folder
 from medtl.console import tell
 from medtl.datalist import file_hash
-from medtl.downloads import NAMED, did_you_mean, how_to_get, official_name
 from medtl.errors import UsageError
 from medtl.networks.classifier import backbone_of
-from medtl.networks.contracts import Normalization, contract_of
-from medtl.networks.pretrained import LoadReport, load_pretrained
-from medtl.networks.state_dicts import WEIGHTS_IN_BUNDLE
+from medtl.weights.contract import Normalization, contract_of
+from medtl.weights.fetch import NAMED, did_you_mean, how_to_get, official_name
+from medtl.weights.load import LoadReport, load_pretrained
+from medtl.weights.read import WEIGHTS_IN_BUNDLE
 
 RANDOM = "random"
 TOLERANCE = 1e-4  # cards round

@@ -9,7 +9,7 @@ from typing import Any
 from medtl.bundle.unpack import CARD, opened
 from medtl.cards import CPMID, IMAGENET_MEAN, IMAGENET_STD, WEIGHTS_SOURCES
 from medtl.errors import MedtlError
-from medtl.networks.state_dicts import read_state_dict
+from medtl.weights.read import read_state_dict
 
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 IMAGENET = (IMAGENET_MEAN, IMAGENET_STD)

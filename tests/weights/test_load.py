@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from medtl.errors import MedtlError, UsageError
 from medtl.networks.classifier import build_classifier
-from medtl.networks.pretrained import load_pretrained
-from medtl.networks.state_dicts import RADIMAGENET_RESNET
+from medtl.weights.load import load_pretrained
+from medtl.weights.read import RADIMAGENET_RESNET
 
 State = dict[str, torch.Tensor]
 

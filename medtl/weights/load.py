@@ -12,7 +12,7 @@ from torch import nn
 from medtl.bundle.boundary import one_line
 from medtl.errors import MedtlError
 from medtl.networks.classifier import backbone_of
-from medtl.networks.state_dicts import StateDict, disagreements, in_our_names, read_state_dict
+from medtl.weights.read import StateDict, disagreements, in_our_names, read_state_dict
 
 POSITIONS = "patch_embedding.position_embeddings"
 UNUSED = "norm_cross_attn"  # MONAI's ViT makes it and never uses it
