@@ -139,9 +139,10 @@ def weights(
     debug: Debug = False,
 ) -> None:
     """Download official weights into the cache, checked by their hash, so that --init NAME finds them."""
-    from medtl.weights.fetch import install, source_of
+    from medtl.weights.fetch import install
+    from medtl.weights.sources import official
 
-    source = source_of(name, backbone)
+    source = official(name, backbone)
     path, digest = install(source, cache_folder() / "weights", given)
     typer.echo(f"{path}\nsha256 {digest}\nlicence: {source.licence}\nuse: --init {name} --backbone {backbone}")
 

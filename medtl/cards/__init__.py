@@ -1,4 +1,4 @@
-"""What is known of data sets, backbones and weights: pure data, no torch, so that listing is instant."""
+"""What is known of data sets: pure data, no torch, so that listing is instant."""
 
 from medtl.cards.datasets import (
     BREASTMNIST,
@@ -22,17 +22,9 @@ from medtl.cards.datasets import (
     DatasetCard,
     MsdTask,
 )
-from medtl.cards.networks import (
-    BACKBONE_CARDS,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    WEIGHTS_SOURCES,
-    BackboneCard,
-    WeightsSource,
-)
+from medtl.cards.normalization import IMAGENET_MEAN, IMAGENET_STD
 
 __all__ = [
-    "BACKBONE_CARDS",
     "BREASTMNIST",
     "CHAOS",
     "CHAOS_GREYS",
@@ -53,9 +45,6 @@ __all__ = [
     "NODULE",
     "SOFT_TISSUE",
     "TB",
-    "WEIGHTS_SOURCES",
-    "BackboneCard",
     "DatasetCard",
     "MsdTask",
-    "WeightsSource",
 ]

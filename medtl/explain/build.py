@@ -15,7 +15,7 @@ from medtl.explain.overlap import DICE, overlap
 from medtl.explain.panel import Panel, write_panel
 from medtl.explain.pictures import Item, from_files, from_list, panel_names, read, with_hashes
 from medtl.explain.subject import Subject, of_run
-from medtl.weights.fetch import did_you_mean
+from medtl.registry import did_you_mean
 
 PREDICTED, LABEL = "predicted", "label"
 FOLDER = "explain"

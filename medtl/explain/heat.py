@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medtl.errors import UsageError
-from medtl.networks.classifier import backbone_of
+from medtl.networks.registry import backbone_of
 
 METHODS = MappingProxyType({"gradcam": GradCAM, "gradcam++": GradCAMpp})
 NAMES = MappingProxyType({"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++"})

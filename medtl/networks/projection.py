@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from medtl.networks.classifier import backbone_of
+from medtl.networks.registry import backbone_of
 
 
 class WithProjection(nn.Module):

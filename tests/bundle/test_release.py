@@ -34,8 +34,8 @@ from medtl.catalogue import catalogue
 from medtl.cli import app
 from medtl.datalist import DataList, file_hash
 from medtl.errors import MedtlError, UsageError
-from medtl.networks.classifier import BACKBONES, build_classifier
-from medtl.networks.stock import stock_network
+from medtl.networks.classifier import build_classifier
+from medtl.networks.registry import backbone_of, names
 from medtl.weights.card import WeightsCard
 from medtl.weights.read import read_state_dict
 
@@ -52,10 +52,10 @@ def made(module_path: Path) -> Made:
     return module_path / "tiny_bundle", module_path / "run", listed, network
 
 
-@pytest.mark.parametrize("backbone", list(BACKBONES))
+@pytest.mark.parametrize("backbone", names())
 def test_stock_network_is_the_one_that_was_trained(backbone: str) -> None:
     ours = build_classifier(backbone, 4, in_channels=1, image_size=64, dropout=0.5).eval()
-    stock = ConfigParser({"n": stock_network(backbone, 4, 1, 64)}).get_parsed_content("n").eval()
+    stock = ConfigParser({"n": backbone_of(backbone).stock(4, 1, 64)}).get_parsed_content("n").eval()
     shapes = [{name: tensor.shape for name, tensor in n.state_dict().items()} for n in (ours, stock)]
     assert shapes[0] == shapes[1]
     assert type(stock).__module__.startswith("monai.networks.nets")
@@ -78,11 +78,6 @@ def test_network_def_is_literal(made: Made) -> None:
             "conv1_t_stride": 2,
             "bias_downsample": False,
         }
-
-
-def test_no_backbone_without_a_stock_network() -> None:
-    with pytest.raises(UsageError, match="'unet' has no stock network"):
-        stock_network("unet", 2)
 
 
 def test_bundle_is_whole_and_its_hashes_are_right(made: Made) -> None:
