@@ -90,7 +90,7 @@ def readme(card: WeightsCard) -> str:
     rounded = ", rounded to whole grey values" if pixels.rounded else ""
     run = "python -m monai.bundle run --config_file configs"
     backbone = backbone_of(what.backbone)
-    trace = " --use_trace true" if backbone.gives_tuple else ""
+    trace = " --use_trace true" if backbone.gives_tuple or backbone.requires else ""
     count = backbone.classes_argument
     lines = [
         f"# {card.name}",

@@ -14,6 +14,22 @@ from medtl.errors import UsageError
 from medtl.networks.registry import backbone_of
 
 
+class DropoutConv(nn.Conv2d):
+    """A head that is a 1 × 1 convolution behind dropout; its weights are named like those of a plain ``nn.Conv2d``.
+
+    Args:
+        in_channels, out_channels: as of nn.Conv2d.
+        dropout: probability of an input being zeroed in training.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, dropout: float, bias: bool = True) -> None:
+        super().__init__(in_channels, out_channels, 1, bias=bias)
+        self.dropout = dropout
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return super().forward(nn.functional.dropout(features, self.dropout, self.training))
+
+
 class DropoutLinear(nn.Linear):
     """A linear head behind dropout; its weights are named like those of a plain ``nn.Linear``.
 
@@ -22,8 +38,8 @@ class DropoutLinear(nn.Linear):
         dropout: probability of an input being zeroed in training.
     """
 
-    def __init__(self, in_features: int, out_features: int, dropout: float) -> None:
-        super().__init__(in_features, out_features)
+    def __init__(self, in_features: int, out_features: int, dropout: float, bias: bool = True) -> None:
+        super().__init__(in_features, out_features, bias=bias)
         self.dropout = dropout
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -55,11 +71,17 @@ def build_classifier(
     network = card.build(in_channels, image_size, num_classes)
     if dropout:
         old = network.get_submodule(card.head)
-        new = DropoutLinear(int(old.in_features), num_classes, dropout)  # type: ignore[arg-type]
+        kind = DropoutConv if isinstance(old, nn.Conv2d) else DropoutLinear
+        new = kind(head_width(old), num_classes, dropout, old.bias is not None)
         new.load_state_dict(old.state_dict())
         outer, _, last = card.head.rpartition(".")
         setattr(network.get_submodule(outer), last, new)
     return network
+
+
+def head_width(head: nn.Module) -> int:
+    """Return how many features a head takes, linear or a 1 × 1 convolution."""
+    return int(head.in_channels if isinstance(head, nn.Conv2d) else head.in_features)  # type: ignore[arg-type]
 
 
 def features(network: nn.Module, backbone: str, images: torch.Tensor) -> list[torch.Tensor]:
@@ -94,9 +116,15 @@ def features(network: nn.Module, backbone: str, images: torch.Tensor) -> list[to
 
 
 def _as_map(output: torch.Tensor, images: torch.Tensor, patch: int) -> torch.Tensor:
-    """Return tokens (n, 1 + patches, width) as a map (n, width, rows, columns); maps as they are."""
+    """Return tokens (n, 1 + patches, width) as a map (n, width, rows, columns); maps as they are.
+
+    Raises:
+        UsageError: nobody says how the tokens lie.
+    """
     if output.ndim == 4:
         return output
+    if not patch:
+        raise UsageError("this network's stages are tokens, and nobody says how they lie in the picture")
     rows, columns = images.shape[2] // patch, images.shape[3] // patch
     return output[:, 1:].transpose(1, 2).reshape(len(output), -1, rows, columns)
 

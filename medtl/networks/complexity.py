@@ -51,7 +51,8 @@ def complexity(network: nn.Module, backbone: str, image_size: int = 224, in_chan
 
     def count_head(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         nonlocal in_head
-        in_head = int(module.in_features) * int(module.out_features)  # type: ignore[arg-type]
+        places = inputs[0].shape[2:].numel()  # 1 where the head is linear
+        in_head = int(module.weight.numel()) * places  # type: ignore[union-attr, operator]
 
     handles = [
         module.register_forward_pre_hook(count)

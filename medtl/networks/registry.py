@@ -85,6 +85,7 @@ class Backbone:
         fit: (name, tensor in the file, tensor in the network) to a tensor of the network's shape and what was done;
             None where nothing helps.
         check: raises MedtlError for a network that would take the weights and compute something else.
+        by_position: weights under names that no layout knows are taken in order, where every module's shapes agree.
         weights: its official files by the word of ``--init``.
     """
 
@@ -108,6 +109,7 @@ class Backbone:
     mend: Callable[[StateDict], StateDict] = as_it_is
     fit: Callable[[str, Tensor, Tensor], tuple[Tensor | None, str]] = nothing_fits
     check: Callable[[nn.Module], None] = nothing_to_check
+    by_position: bool = False
     weights: Mapping[str, Published] = field(default_factory=dict)
 
     @property

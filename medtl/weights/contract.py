@@ -68,7 +68,12 @@ def _normalised(path: Path, init: str, backbone: str, option: str, neighbours: N
             stated = (source.mean, source.std)
     if stated is not None:
         return Contract(*stated, licence or NOT_STATED)
-    if backbone_of(backbone).family == "vit":
+    card = backbone_of(backbone)
+    usual = card.weights.get("imagenet")
+    if usual is not None and usual.mean:
+        assumed = f"mean and SD of {card.family}'s own weights of this network are assumed: no {CARD} says which"
+        return Contract(usual.mean, usual.std, licence or NOT_STATED, assumed)
+    if card.family == "vit":
         names = " ".join(read_state_dict(path, option))
         if "conv_proj." in names:
             return Contract(*IMAGENET, licence or NOT_STATED)

@@ -175,6 +175,21 @@ DENSENET: tuple[Rule, ...] = (
 register(Layout("torchvision's DenseNet", "densenet", DENSENET))
 register(Layout("torchvision's DenseNet as the first of a Sequential", "densenet", ((r"^0\.", "features."), *DENSENET)))
 
+# --- timm's EfficientNets: these names are only brought into the order of the modules (see ``names.by_position``)
+PLACES = ("expand_conv", "bn0", "depthwise_conv", "bn1", "se_reduce", "se_expand", "project_conv", "bn2")
+register(
+    Layout(
+        "EfficientNet-PyTorch",
+        "timm",
+        (
+            (r"^_conv_stem\.", "0.0."),
+            (r"^_bn0\.", "0.1."),
+            (r"^_blocks\.(\d+)\._(\w+)\.", lambda found: f"1.{found[1]}.{PLACES.index(found[2])}."),
+            (r"^_conv_head\.", "2.0."),
+            (r"^_bn1\.", "2.1."),
+        ),
+    )
+)
 # --- what is no trunk: first parts of names of heads, and what else a training leaves in a file
 HEADS = re.compile(
     r"(_?fc|heads?|head_dist|head_drop|classifier|classification_head|class_layers|last_linear|logits|pooler"

@@ -237,28 +237,30 @@ run(config_file=configs["train"], dataset_dir=lists, output_dir=str(out / "tuned
 """
 
 
-def stand_alone(root: Path, listed: DataList, tmp_path: Path, traced: bool) -> dict[str, torch.Tensor]:
+def stand_alone(
+    root: Path, listed: DataList, tmp_path: Path, traced: bool, code: str = STAND_ALONE
+) -> dict[str, torch.Tensor]:
     """Run all of a released bundle without medtl; what the pictures and logits were."""
     (tmp_path / "out").mkdir()
     words = (root, tmp_path / "pictures", listed.folder, tmp_path / "out", int(traced))
-    status, printed = without_medtl(STAND_ALONE, *words, cwd=tmp_path)
+    status, printed = without_medtl(code, *words, cwd=tmp_path)
     assert status == 0, printed
     assert "val_accuracy" in printed
     return torch.load(tmp_path / "out" / "stand_alone.pt", weights_only=True)
 
 
 def check_against_training(
-    found: dict[str, torch.Tensor], network: torch.nn.Module, pictures: torch.Tensor, out: Path
+    found: dict[str, torch.Tensor], network: torch.nn.Module, pictures: torch.Tensor, out: Path, atol: float = 1e-6
 ) -> None:
     """The same pictures, the same logits, the same probabilities in predictions.csv; train.json went on from here."""
     assert torch.allclose(found["images"], pictures, rtol=0, atol=1e-6)
     with torch.no_grad():
         logits = network(found["images"])
         assert torch.allclose(network(pictures), logits, rtol=0, atol=1e-5)
-    assert torch.allclose(found["logits"], logits, rtol=0, atol=1e-6)
+    assert torch.allclose(found["logits"], logits, rtol=0, atol=atol)
     table = rows(out / "inference" / "predictions.csv")
     assert list(table[0]) == ["image", "patient", "split", *(f"prob_{name}" for name in CLASSES)]
-    assert np.allclose(probabilities_of(table, CLASSES), logits.softmax(dim=1), rtol=0, atol=1e-6)
+    assert np.allclose(probabilities_of(table, CLASSES), logits.softmax(dim=1), rtol=0, atol=atol)
     tuned = torch.load(out / "tuned" / "model.pt", weights_only=True)
     for name, tensor in network.named_parameters():
         assert torch.allclose(tuned[name], tensor, rtol=0, atol=1e-6), name
@@ -284,6 +286,26 @@ def test_a_vit_stands_alone_and_gives_logits(tmp_path: Path) -> None:
     imagenet = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
     check_against_training(found, network, trained_pictures(listed, 32, imagenet, paths), tmp_path / "out")
     shutil.rmtree(tmp_path)  # large
+
+
+def test_a_network_of_timm_stands_alone_with_timm(tmp_path: Path) -> None:
+    listed = small_list(tmp_path / "data", channels=3)
+    network = made_run(tmp_path / "run", listed, backbone="timm/mobilenetv2_100")
+    release(tmp_path / "run", tmp_path / "tiny_timm")
+    definition = json.loads((tmp_path / "tiny_timm/configs/inference.json").read_text())["network_def"]
+    assert (definition["_target_"], definition["model_name"]) == ("timm.create_model", "mobilenetv2_100")
+    assert definition["pretrained"] is False
+    assert "pip install monai torch pytorch-ignite pillow fire timm torchvision" in (
+        tmp_path / "tiny_timm/docs/README.md"
+    ).read_text(encoding="utf-8")
+    paths = odd_pictures(tmp_path / "pictures")
+    # timm brings safetensors along
+    code = f"HIDDEN = tuple(name for name in HIDDEN if name != 'safetensors')\n{STAND_ALONE}"
+    code = code.replace('startswith("monai.networks.nets.")', 'startswith("timm.models.")')
+    found = stand_alone(tmp_path / "tiny_timm", listed, tmp_path, traced=True, code=code)
+    imagenet = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    pictures = trained_pictures(listed, 48, imagenet, paths)
+    check_against_training(found, network, pictures, tmp_path / "out", atol=1e-5)
 
 
 FROM_ITS_FOLDER = """

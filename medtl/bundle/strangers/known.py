@@ -8,7 +8,7 @@ def words(text: str) -> frozenset[str]:
 
 
 KNOWN_PACKAGES = words(
-    "torch monai ignite numpy pandas scipy sklearn skimage nibabel pydicom itk PIL einops torchvision medtl data_prep"
+    "torch monai ignite numpy pandas scipy sklearn skimage nibabel pydicom itk PIL einops torchvision timm medtl data_prep"
 )
 # parts of Python whose functions start no process, open no socket and write no file; pathlib's methods are told by name
 HARMLESS_PYTHON = words(
@@ -97,6 +97,12 @@ REACHING_NAMES = {
     "PIL.ImageShow": "starts processes",
     "PIL.ImageGrab": "looks at the screen",
     "torchvision.datasets.utils": "downloads",
+    "timm.data": "may download",
+    "timm.models.hub": "downloads",
+    "timm.models._hub": "downloads",
+    "timm.models.load_checkpoint": "may unpickle",
+    "timm.models.load_state_dict": "may unpickle",
+    "timm.utils": "writes files",
     "monai.bundle": "runs or downloads bundles",
     "monai.fl": "runs bundles of other machines",
     "monai.auto3dseg": "unpickles and starts processes",
