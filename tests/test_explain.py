@@ -474,7 +474,7 @@ def test_mistakes_in_the_words(
         ("no model.pt", 2, "holds no model.pt"),
         ("no run.json", 2, "holds no run.json"),
         ({"recipe": 3}, 1, "does not describe a training run"),
-        ({"config": {"network_def": {"_target_": "medtl.networks.deeplabv3.DeepLabV3"}}}, 1, "a run of DeepLabV3"),
+        ({"config": {"network_def": {"_target_": "medtl.networks.segmenter.Segmenter"}}}, 1, "a run of Segmenter"),
         ({"metrics": {"val_iou_liver": 0.5}}, 1, "a run of a segmentation network"),
         ({"recipe": {"image_size": 64, "backbone": "alexnet"}}, 2, "'alexnet' is not one of"),
         ({"recipe": {"image_size": 64}}, 1, "names no backbone"),

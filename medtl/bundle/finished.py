@@ -13,9 +13,10 @@ from medtl.bundle.overrides import command_line
 from medtl.cards import IMAGENET_MEAN, IMAGENET_STD
 from medtl.catalogue import bundle_folders
 from medtl.errors import MedtlError, UsageError
+from medtl.networks.registry import DECODERS
 from medtl.weights.card import Architecture, InputContract, SegmentationArchitecture, VolumeContract
 
-CLASSIFIER, SEGMENTER = "build_classifier", "build_deeplabv3"
+CLASSIFIER, SEGMENTER = "build_classifier", "build_segmenter"
 PACKED_LOADER, PACKED_NORMALISATION = "PackedLoader", "normalisation"
 PACKING = re.compile(r"\$packed\.pack\(@data, @validate#split, @image_size(, workers=[^,]*)?\)")
 SLICING = re.compile(r"\$slices\.pack\(@data, @validate#split, @image_size(, workers=[^,]*)?\)")
@@ -123,7 +124,7 @@ def _literal(word: Any) -> Any:
 
 
 def is_segmentation(run: FinishedRun) -> bool:
-    """Whether a run trained our DeepLabV3."""
+    """Whether a run trained a segmentation network of ours."""
     return str(run.config.get("network_def", {}).get("_target_")).endswith(f".{SEGMENTER}")
 
 
@@ -139,7 +140,8 @@ def architecture(run: FinishedRun) -> Architecture:
     if not str(definition.get("_target_")).endswith(f".{CLASSIFIER}"):
         name = run.record["bundle"].get("name")
         raise MedtlError(
-            f"{run.folder}: {name} trains {definition.get('_target_')}, and only classifiers and DeepLabV3 are released"
+            f"{run.folder}: {name} trains {definition.get('_target_')}, and only classifiers and segmenters of medtl"
+            " are released"
         )
     known = (("backbone", None), ("in_channels", 3), ("image_size", 224))
     found = {key: _argument(run, definition.get(key, usual)) for key, usual in known}
@@ -147,7 +149,7 @@ def architecture(run: FinishedRun) -> Architecture:
 
 
 def _segmenter(run: FinishedRun, definition: Mapping[str, Any]) -> SegmentationArchitecture:
-    """DeepLabV3 as a run's config builds it."""
+    """The segmentation network as a run's config builds it."""
     known = (("backbone", None), ("in_channels", 3), ("output_stride", 8), ("decoder", "deeplabv3"))
     found = {key: _argument(run, definition.get(key, usual)) for key, usual in known}
     auxiliary = definition.get("auxiliary", False)
@@ -157,7 +159,7 @@ def _segmenter(run: FinishedRun, definition: Mapping[str, Any]) -> SegmentationA
         **found,
         image_size=int(_argument(run, "@image_size")),
         num_classes=1 + len(run.record["data"]["classes"]),
-        network="DeepLabV3",
+        network=DECODERS.find(str(found["decoder"])).title,
         auxiliary=bool(auxiliary),
     )
 

@@ -52,7 +52,7 @@ def complexity(network: nn.Module, backbone: str, image_size: int = 224, in_chan
     def count_head(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         nonlocal in_head
         places = inputs[0].shape[2:].numel()  # 1 where the head is linear
-        in_head = int(module.weight.numel()) * places  # type: ignore[union-attr, operator]
+        in_head = int(module.weight.numel()) * places  # type: ignore[operator]
 
     handles = [
         module.register_forward_pre_hook(count)

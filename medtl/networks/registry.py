@@ -146,6 +146,28 @@ class Library:
     list: Callable[[], tuple[str, ...]]
 
 
+@dataclass(frozen=True)
+class Decoder:
+    """What turns a dilated trunk's maps into a segmentation.
+
+    Attributes:
+        name: the word of ``--decoder``.
+        title: the name in prose.
+        reference: where it was published, one line.
+        build: (channels of the four stages' maps, num_classes, output_stride) to a module whose ``forward`` takes the
+            four maps as a tuple and returns logits (n, num_classes, rows, columns) at any resolution. TorchScript
+            compiles it for a release.
+        output_strides: pixels of the image to one of the last map, those that it can be built for.
+    """
+
+    name: str
+    title: str
+    reference: str
+    build: Callable[[tuple[int, int, int, int], int, int], nn.Module]
+    output_strides: tuple[int, ...] = (8, 16)
+
+
+DECODERS: Registry[Decoder] = Registry("decoder", "medtl.networks.segmentation")
 BACKBONES: Registry[Backbone] = Registry("backbone", PACKAGE)
 LIBRARIES: Registry[Library] = Registry("library", PACKAGE)
 

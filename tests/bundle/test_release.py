@@ -456,7 +456,7 @@ def damaged(tmp_path: Path, what: str) -> Path:
         case "no bundle":
             change_record(run, bundle={"name": "unheard_of", "version": "0"})
         case "no classifier":
-            change_record(run, config={"network_def": {"_target_": "medtl.networks.deeplabv3.build"}})
+            change_record(run, config={"network_def": {"_target_": "medtl.networks.segmenter.build"}})
         case "other pictures":
             content = json.loads(Path(config("train")).read_text())
             content["validate"]["dataloader"]["_target_"] = "DataLoader"
@@ -483,7 +483,7 @@ def damaged(tmp_path: Path, what: str) -> Path:
         ("not numbers", r"NaN or infinite weights in 1 tensors \(first fc.bias\)"),
         ("a pickle", "model.pt holds code"),
         ("no bundle", "'unheard_of', which is in no bundles/ folder"),
-        ("no classifier", "only classifiers and DeepLabV3 are released"),
+        ("no classifier", "only classifiers and segmenters of medtl are released"),
         ("other pictures", "prepared pictures by LoadPictured; expected LoadPictured, Resized, ScaleIntensityRanged"),
         ("other packing", r"packed its pictures by '\$mine\(\)', which a released bundle cannot repeat"),
         ("broken record", "run.json cannot be read"),

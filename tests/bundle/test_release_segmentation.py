@@ -29,7 +29,7 @@ from medtl.bundle.unpack import unpack
 from medtl.cli import app
 from medtl.datalist import DataList
 from medtl.errors import MedtlError, UsageError
-from medtl.networks.deeplabv3 import DeepLabV3, build_deeplabv3
+from medtl.networks.segmenter import Segmenter, build_segmenter
 from medtl.weights.card import SegmentationArchitecture, VolumeContract, WeightsCard
 
 SCHEMA = ROOT / "medtl" / "bundle" / "metadata_schema.json"
@@ -60,7 +60,7 @@ def masked_list(folder: Path, *, sample: bool = False) -> DataList:
     return datalist.read(folder)
 
 
-def undecided(network: DeepLabV3) -> DeepLabV3:
+def undecided(network: Segmenter) -> Segmenter:
     """Random weights whose five classes all win somewhere."""
     last = [module for module in network.classifier.modules() if isinstance(module, torch.nn.Conv2d)][-1]
     assert last.bias is not None
@@ -72,13 +72,13 @@ def undecided(network: DeepLabV3) -> DeepLabV3:
     return network
 
 
-def made_run(folder: Path, listed: DataList, **recipe: object) -> DeepLabV3:
+def made_run(folder: Path, listed: DataList, **recipe: object) -> Segmenter:
     """A run folder with random weights, and their network."""
     used = {"backbone": "resnet18", "init": "/home/someone/secret.pt", "fold": None, "sequence": "T2SPIR", "seed": 3}
     used |= {"output_stride": 8, "decoder": "deeplabv3", "auxiliary": 0.0, "postprocess": "none", "image_size": SIZE}
     used |= {"loss": "ce", "epochs": 2, "device": "cpu", "num_workers": 0, "debug": False, **recipe}
     torch.manual_seed(3)
-    network = build_deeplabv3(
+    network = build_segmenter(
         "resnet18", 5, output_stride=used["output_stride"], decoder=used["decoder"], auxiliary=used["auxiliary"] > 0
     )
     undecided(network.eval())
@@ -119,7 +119,7 @@ def command(*words: object) -> None:
         fire.Fire(vars(monai.bundle))
 
 
-Made = tuple[Path, Path, DeepLabV3]
+Made = tuple[Path, Path, Segmenter]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ def words(text: str) -> frozenset[str]:
 
 
 KNOWN_PACKAGES = words(
-    "torch monai ignite numpy pandas scipy sklearn skimage nibabel pydicom itk PIL einops torchvision timm medtl data_prep"
+    "torch monai ignite numpy pandas scipy sklearn skimage nibabel pydicom itk PIL einops torchvision timm medtl "
+    "data_prep"
 )
 # parts of Python whose functions start no process, open no socket and write no file; pathlib's methods are told by name
 HARMLESS_PYTHON = words(
