@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 
-from medtl.networks.state_dicts import read_state_dict
+from medtl.weights.read import read_state_dict
 
 CONFIGS = Path(__file__).resolve().parents[1] / "bundles" / "breastmnist" / "configs"
 STOPPED = 75

@@ -1,14 +1,18 @@
-"""What there is: data sets by their cards, bundles and weights by looking where they are looked up. No torch, so
-listing is instant."""
+"""What there is: data sets, networks and starts by their records, bundles and weights by looking where they are looked
+up. No torch, so listing is instant."""
 
+import fnmatch
 import json
 import os
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from medtl.cards import DATASETS, WeightsCard
+from medtl.cards import DATASETS
 from medtl.errors import MedtlError
+from medtl.networks.registry import BACKBONES, LIBRARIES
+from medtl.weights.card import WeightsCard
+from medtl.weights.sources import SOURCES
 
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
 
@@ -59,8 +63,14 @@ def _name(weights: Path) -> str:
     return weights.parents[1].name if weights.parent.name == "models" else weights.name
 
 
+def networks_of_libraries(pattern: str) -> list[dict[str, Any]]:
+    """Return the networks of timm and torchvision whose ``library/name`` matches a shell pattern; imports both."""
+    found = [f"{library.name}/{name}" for library in LIBRARIES.records() for name in library.list()]
+    return [{"name": name, "title": name, "reference": ""} for name in fnmatch.filter(found, pattern)]
+
+
 def catalogue() -> dict[str, list[dict[str, Any]]]:
-    """Data sets, bundles and weights as plain data, ready for JSON."""
+    """Return data sets, bundles, networks, starts and weights at hand as plain data, ready for JSON."""
     bundles = []
     for folder in bundle_folders():
         try:
@@ -76,4 +86,12 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
         {field.name: getattr(card, field.name) for field in fields(card)} | {"published": dict(card.published)}
         for card in DATASETS.values()
     ]
-    return {"datasets": datasets, "bundles": bundles, "weights": weights}
+    networks = [
+        {"name": card.name, "title": card.title, "reference": card.reference, "sizes": card.sizes}
+        for card in BACKBONES.records()
+    ]
+    starts = [
+        {"name": source.name, "title": source.title, "licence": source.licence, "trained_on": list(source.trained_on)}
+        for source in SOURCES.records()
+    ]
+    return {"datasets": datasets, "bundles": bundles, "networks": networks, "starts": starts, "weights": weights}

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from medtl import __version__
-from medtl.catalogue import cache_folder, catalogue
+from medtl.catalogue import cache_folder, catalogue, networks_of_libraries
 from medtl.errors import BadFileError, UsageError
 
 app = typer.Typer(
@@ -43,10 +43,14 @@ def options(
 
 @app.command("list")
 def list_(
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False, debug: Debug = False
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
+    networks: Annotated[
+        str, typer.Option(help="Instead: networks of timm and torchvision, by a pattern: 'timm/mobilenet*'.")
+    ] = "",
+    debug: Debug = False,
 ) -> None:
-    """List the data sets that can be prepared, the bundles and the weights at hand."""
-    found = catalogue()
+    """List the data sets that can be prepared, the bundles, networks and starts, and the weights at hand."""
+    found = {"networks": networks_of_libraries(networks)} if networks else catalogue()
     if as_json:
         typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
         return
@@ -54,9 +58,13 @@ def list_(
     columns = {
         "datasets": ("name", "title", "task", "licence"),
         "bundles": ("name", "version", "description"),
+        "networks": ("name", "title"),
+        "starts": ("name", "title", "licence"),
         "weights": ("name", "path"),
     }
     for kind, names in columns.items():
+        if kind not in found:
+            continue
         table = Table(title=kind, title_justify="left")
         for name in names:
             table.add_column(name, overflow="fold")
@@ -133,15 +141,16 @@ def _check_alone(folder: Path) -> None:
 
 @app.command()
 def weights(
-    name: Annotated[str, typer.Argument(help="imagenet.")],
+    name: Annotated[str, typer.Argument(help="A start with official files: imagenet.")],
     backbone: Annotated[str, typer.Option("--backbone", help="resnet18, vit_b16 …")],
     given: Annotated[Path | None, typer.Option("--from", help="A copy of the official file at hand.")] = None,
     debug: Debug = False,
 ) -> None:
     """Download official weights into the cache, checked by their hash, so that --init NAME finds them."""
-    from medtl.downloads import install, source_of
+    from medtl.weights.fetch import install
+    from medtl.weights.sources import official
 
-    source = source_of(name, backbone)
+    source = official(name, backbone)
     path, digest = install(source, cache_folder() / "weights", given)
     typer.echo(f"{path}\nsha256 {digest}\nlicence: {source.licence}\nuse: --init {name} --backbone {backbone}")
 

@@ -251,8 +251,8 @@ def test_every_bundle_of_the_repository_is_sound() -> None:
 
 
 def test_weights_must_agree_in_every_name_and_shape(tmp_path: Path) -> None:
-    from medtl.networks.pretrained import load_exactly
-    from medtl.networks.state_dicts import read_state_dict
+    from medtl.weights.load import load_exactly
+    from medtl.weights.read import read_state_dict
 
     network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
     state = network.state_dict()

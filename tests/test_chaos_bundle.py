@@ -31,7 +31,7 @@ from medtl.errors import MedtlError, UsageError
 from medtl.losses_segmentation import PixelLoss
 from medtl.metrics.segmentation import names
 from medtl.networks.classifier import build_classifier
-from medtl.networks.deeplabv3 import build_deeplabv3
+from medtl.networks.segmenter import build_segmenter
 from medtl.report.build import write_report
 
 FOLDER = ROOT / "bundles" / "chaos_deeplabv3"
@@ -171,7 +171,7 @@ def test_iou_equals_one_by_numpy_from_the_written_masks(trained: Path, evaluated
 
 def test_missing_organs_are_scored_by_the_documented_rule(tmp_path: Path) -> None:
     """By a network that calls every voxel liver."""
-    network = build_deeplabv3("resnet18", 5)
+    network = build_segmenter("resnet18", 5)
     with torch.no_grad():
         network.classifier[4].weight.zero_()
         network.classifier[4].bias.copy_(torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0]))
@@ -283,7 +283,7 @@ def test_start_and_frozen_trunk_stay_in_the_trained_weights(tmp_path: Path) -> N
     for name, tensor in classifier.state_dict().items():
         if not name.startswith("fc."):
             assert torch.equal(state[f"backbone.{name}"], tensor), name
-    build_deeplabv3("resnet18", 5, output_stride=16, decoder="deeplabv3plus", auxiliary=True).load_state_dict(state)
+    build_segmenter("resnet18", 5, output_stride=16, decoder="deeplabv3plus", auxiliary=True).load_state_dict(state)
     patients = {row["patient"] for row in rows(tmp_path / "run/predictions.csv")}
     assert patients == {"chaos/MR/2", "chaos/MR/8"}
 
@@ -397,7 +397,7 @@ def test_monais_tools_work(tmp_path: Path) -> None:
     words = {"meta_file": META, "config_file": config("inference", folder=FOLDER)}
     verify_metadata(meta_file=META, filepath=str(ROOT / "medtl" / "bundle" / "metadata_schema.json"))
     verify_net_in_out("network_def", device="cpu", **words)
-    network = build_deeplabv3("resnet18", 5).eval()
+    network = build_segmenter("resnet18", 5).eval()
     torch.save(network.state_dict(), tmp_path / "model.pt")
     export = {"filepath": str(tmp_path / "model.ts"), "ckpt_file": str(tmp_path / "model.pt"), "key_in_ckpt": ""}
     ckpt_export("network_def", **export, **words)

@@ -20,7 +20,7 @@ def medtl(*words: str) -> tuple[int, str]:
 
 def test_list_as_json_names_data_sets_bundles_and_weights() -> None:
     found = json.loads(CliRunner().invoke(app, ["list", "--json"]).stdout)
-    assert set(found) == {"datasets", "bundles", "weights"}
+    assert set(found) == {"datasets", "bundles", "networks", "starts", "weights"}
     assert {row["name"] for row in found["datasets"]} == set(DATASETS)
     assert "cpmid_resnet18" in {row["name"] for row in found["bundles"]}
     (cpmid,) = (row for row in found["datasets"] if row["name"] == "cpmid")
@@ -33,6 +33,14 @@ def test_weights_are_looked_up_in_the_stated_folder(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("MEDTL_WEIGHTS", str(tmp_path))
     found = json.loads(CliRunner().invoke(app, ["list", "--json"]).stdout)
     assert found["weights"][0]["name"] == "mine.safetensors"
+
+
+def test_networks_and_starts_are_listed_and_those_of_libraries_by_a_pattern() -> None:
+    found = json.loads(CliRunner().invoke(app, ["list", "--json"]).stdout)
+    assert {"resnet18", "vit_b16", "densenet121"} <= {row["name"] for row in found["networks"]}
+    assert {"random", "imagenet", "cpmid", "mini"} <= {row["name"] for row in found["starts"]}
+    only = CliRunner().invoke(app, ["list", "--json", "--networks", "*/mobilenet_v2"])
+    assert [row["name"] for row in json.loads(only.stdout)["networks"]] == ["torchvision/mobilenet_v2"]
 
 
 def test_bundles_that_an_init_would_take_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

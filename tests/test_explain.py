@@ -475,7 +475,7 @@ def test_mistakes_in_the_words(
         ("no model.pt", 2, "holds no model.pt"),
         ("no run.json", 2, "holds no run.json"),
         ({"recipe": 3}, 1, "has recipe '3'; expected an object"),
-        ({"network": {"_target_": "medtl.networks.deeplabv3.DeepLabV3"}}, 1, "a run of DeepLabV3"),
+        ({"network": {"_target_": "medtl.networks.segmenter.Segmenter"}}, 1, "a run of Segmenter"),
         ({"task": "segmentation"}, 1, "a run of a segmentation network"),
         ({"network": {**NETWORK, "backbone": "alexnet"}}, 2, "'alexnet' is not one of"),
         ({"network": NETWORK, "recipe": {"image_size": 64}}, 1, "names no backbone"),

@@ -14,10 +14,10 @@ from resume_runs import together
 from safetensors.torch import load_file
 
 from medtl.bundle.inspect import problems_of_bundle
-from medtl.cards import WeightsCard
 from medtl.files import file_hash
 from medtl.networks.classifier import build_classifier
-from medtl.networks.starts import apply, resolve
+from medtl.weights.card import WeightsCard
+from medtl.weights.starts import apply, resolve
 
 MINI = ROOT / "bundles" / "medtl_mini_resnet18"
 MIXED = ("chexpert/Edema", "chaos/CT", "lidc/Nodule")

@@ -16,7 +16,7 @@ from medtl.data.packed import Packed
 from medtl.datalist import DataList
 from medtl.errors import UsageError, tell
 from medtl.metrics import classification, operating_point
-from medtl.networks.state_dicts import WEIGHTS_IN_BUNDLE
+from medtl.weights.read import WEIGHTS_IN_BUNDLE
 
 BALANCES = ("none", "loss", "sampling")
 RANKING = ("auc", "average_precision")

@@ -10,13 +10,14 @@ import ignite.distributed as idist
 from medtl import datalist
 from medtl.bundle import begin
 from medtl.bundle.trained import card_of
-from medtl.cards import IMAGENET_MEAN, IMAGENET_STD, WeightsCard
+from medtl.cards import IMAGENET_MEAN, IMAGENET_STD
 from medtl.data.slices import cases_of
 from medtl.datalist import DataList
 from medtl.errors import MedtlError, UsageError, tell
 from medtl.metrics import segmentation
 from medtl.runs import record as records
 from medtl.transforms import components
+from medtl.weights.card import WeightsCard
 
 AUTO = "auto"
 FAVOURITE = "T1DUAL-in"  # the CPMID paper trains on T1-weighted cases

@@ -5,10 +5,9 @@ import shutil
 from pathlib import Path
 
 from medtl.bundle.inspect import REQUIRED_FILES
-from medtl.cards import BACKBONE_CARDS, BackboneCard
-from medtl.downloads import did_you_mean
 from medtl.errors import MedtlError, UsageError
 from medtl.files import replacing_folder
+from medtl.networks.registry import backbone_of, names
 
 TEXT = (".json", ".md", ".txt", ".conf", "")  # LICENSE has no suffix
 COPIED = ("LICENSE", "configs", "docs")  # weights are of the old network and stay behind
@@ -22,7 +21,7 @@ def derive(bundle: Path, backbone: str, out: Path) -> list[str]:
 
     Args:
         bundle: the folder of a bundle whose configs name one network.
-        backbone: the new network, one of ``BACKBONE_CARDS``.
+        backbone: the new network, a network's name, as of ``build_classifier``.
         out: the new bundle's folder, which must not exist; made whole or not at all.
 
     Returns:
@@ -31,9 +30,10 @@ def derive(bundle: Path, backbone: str, out: Path) -> list[str]:
     Raises:
         UsageError: an argument is wrong. MedtlError: a config cannot be read, or names no network.
     """
-    if backbone not in BACKBONE_CARDS:
-        known = tuple(BACKBONE_CARDS)
-        raise UsageError(f"--backbone {backbone}: expected one of {', '.join(known)}{did_you_mean(backbone, known)}")
+    try:
+        new = backbone_of(backbone)
+    except UsageError as error:
+        raise UsageError(f"--backbone {backbone}: {error}") from None
     missing = [name for name in (*REQUIRED_FILES, "configs/train.json") if not (bundle / name).is_file()]
     if missing:
         raise UsageError(f"{bundle} is not a bundle: {missing[0]} is missing")
@@ -51,7 +51,7 @@ def derive(bundle: Path, backbone: str, out: Path) -> list[str]:
                     target.write_text(_replaced(source, changes), encoding="utf-8", newline="")
                 else:
                     shutil.copyfile(source, target)
-    title = BACKBONE_CARDS[backbone].title
+    title = new.title
     return [
         f"{out}: bundle {out.name}, {title} with the recipe of {name}",
         f"its documents are those of {name}: figures measured with that network are not of this one",
@@ -70,14 +70,14 @@ def _backbone(bundle: Path) -> str:
         raise MedtlError(f"{path} names no network: expected network_def#backbone") from None
     if str(named).startswith(("@", "$")):
         raise UsageError(f"{bundle} takes any network already: run it with --backbone NAME")
-    if named not in BACKBONE_CARDS:
-        raise MedtlError(f"{path}: network_def#backbone {named} is not one of {', '.join(BACKBONE_CARDS)}")
+    if named not in names():
+        raise MedtlError(f"{path}: network_def#backbone {named} is not one of {', '.join(names())}")
     return str(named)
 
 
 def _changes(old: str, new: str, old_name: str, new_name: str) -> list[tuple[str, str]]:
     """What is replaced by what, in this order: the bundle's name may hold the network's."""
-    cards: tuple[BackboneCard, BackboneCard] = (BACKBONE_CARDS[old], BACKBONE_CARDS[new])
+    cards = (backbone_of(old), backbone_of(new))
     return [
         (old_name, new_name),
         (f'"backbone": "{old}"', f'"backbone": "{new}"'),

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medtl.cards import Architecture, InputContract, SegmentationArchitecture, VolumeContract
 from medtl.catalogue import bundle_folders
 from medtl.errors import MedtlError, UsageError
 from medtl.files import read_object
+from medtl.networks.registry import DECODERS
 from medtl.runs import record as records
 from medtl.runs.earlier import command_line
 from medtl.runs.record import Data, Preprocessing, RunRecord
+from medtl.weights.card import Architecture, InputContract, SegmentationArchitecture, VolumeContract
 
-CLASSIFIER, SEGMENTER = "build_classifier", "build_deeplabv3"
+CLASSIFIER, SEGMENTER = "build_classifier", "build_segmenter"
 FILES = (records.FILE_NAME, "model.pt", "metrics.json")
 NEEDED = ("data", "recipe", "seed", "versions", "network", "task")
 
@@ -79,7 +80,7 @@ def source_of(record: RunRecord, where: Path) -> Path:
 
 
 def is_segmentation(run: FinishedRun) -> bool:
-    """Return whether a run trained our DeepLabV3."""
+    """Return whether a run trained a segmentation network of ours."""
     return str(run.network.get("_target_")).endswith(f".{SEGMENTER}")
 
 
@@ -92,7 +93,8 @@ def architecture(run: FinishedRun) -> Architecture:
     target = str(run.network.get("_target_"))
     if not target.endswith((f".{CLASSIFIER}", f".{SEGMENTER}")):
         raise MedtlError(
-            f"{run.folder}: {run.record.bundle.name} trains {target}, and only classifiers and DeepLabV3 are released"
+            f"{run.folder}: {run.record.bundle.name} trains {target}, and only classifiers and segmenters of medtl are"
+            " released"
         )
     known = ("backbone", "in_channels", "image_size", "num_classes")
     more = ("output_stride", "decoder", "auxiliary") if is_segmentation(run) else ()
@@ -103,8 +105,9 @@ def architecture(run: FinishedRun) -> Architecture:
     if not more:
         return Architecture(**found)
     stride, decoder, auxiliary = (run.network[key] for key in more)
+    title = DECODERS.find(str(decoder)).title
     return SegmentationArchitecture(
-        **found, network="DeepLabV3", output_stride=stride, decoder=decoder, auxiliary=bool(auxiliary)
+        **found, network=title, output_stride=stride, decoder=decoder, auxiliary=bool(auxiliary)
     )
 
 

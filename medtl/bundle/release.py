@@ -17,11 +17,12 @@ from medtl.bundle import release_configs, release_docs, release_segmentation, se
 from medtl.bundle.finished import FinishedRun, architecture, input_contract, is_segmentation, read_run
 from medtl.bundle.stock_parts import Config, networks
 from medtl.bundle.unpack import SUMS
-from medtl.cards import DATASETS, SegmentationArchitecture, WeightsCard
+from medtl.cards import DATASETS
 from medtl.errors import MedtlError, UsageError
 from medtl.files import file_hash, read_object, replacing, replacing_folder, write_text
-from medtl.networks.state_dicts import StateDict, disagreements, read_state_dict
 from medtl.runs.record import Start
+from medtl.weights.card import SegmentationArchitecture, WeightsCard
+from medtl.weights.read import StateDict, disagreements, read_state_dict
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 PLAIN_VERSION = re.compile(r"[0-9]+\.[0-9]+(\.[0-9a-z]+)*")

@@ -19,8 +19,8 @@ from medtl.bundle.stock_parts import (
     stats,
     weights_loader,
 )
-from medtl.cards import WeightsCard
-from medtl.networks.stock import HEADS
+from medtl.networks.registry import backbone_of
+from medtl.weights.card import WeightsCard
 
 LOGGING = """[loggers]
 keys=root
@@ -115,7 +115,7 @@ def evaluate_config(card: WeightsCard) -> Config:
 def train_config(card: WeightsCard) -> Config:
     """train.json: fine-tunes from the released weights on a data list; ``head`` new starts a new one, for
     other classes."""
-    head = HEADS[card.architecture.backbone]
+    head = backbone_of(card.architecture.backbone).head
     state = "torch.load(@weights, map_location='cpu', weights_only=True).items()"
     kept = f"{{name: tensor for name, tensor in {state} if @head != 'new' or not name.startswith('{head}.')}}"
     before, after = [*loading(card)], normalising(card, labelled=True)

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from medtl.bundle.stock_parts import Config
-from medtl.cards import DATASETS, WeightsCard
-from medtl.networks.stock import GIVES_TUPLE
+from medtl.cards import DATASETS
+from medtl.networks.registry import backbone_of
+from medtl.weights.card import WeightsCard
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 REQUIRED_PACKAGES = ("pytorch-ignite", "pillow")
@@ -88,8 +89,9 @@ def readme(card: WeightsCard) -> str:
     grey = "as RGB" if pixels.file_channels == 3 else f"as grey, repeated to {what.in_channels} channels"
     rounded = ", rounded to whole grey values" if pixels.rounded else ""
     run = "python -m monai.bundle run --config_file configs"
-    trace = " --use_trace true" if what.backbone in GIVES_TUPLE else ""
-    count = "out_channels" if what.backbone == "densenet121" else "num_classes"
+    backbone = backbone_of(what.backbone)
+    trace = " --use_trace true" if backbone.gives_tuple or backbone.requires else ""
+    count = backbone.classes_argument
     lines = [
         f"# {card.name}",
         "",
@@ -121,7 +123,7 @@ def readme(card: WeightsCard) -> str:
         "Needs no medtl:",
         "",
         "```",
-        f"pip install {NEEDS}",
+        f"pip install {' '.join((NEEDS, *backbone.requires))}",
         "```",
         "",
         "From this folder (from elsewhere add `--bundle_root DIR`):",

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from medtl.bundle.stock_parts import Config, common, dataloader, evaluator
-from medtl.cards import SegmentationArchitecture, VolumeContract, WeightsCard
-from medtl.networks.deeplabv3 import build_deeplabv3
+from medtl.networks.segmenter import build_segmenter
+from medtl.weights.card import SegmentationArchitecture, VolumeContract, WeightsCard
 
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 # source lines and paths of the machine that wrote the file, and a checksum of these; loading needs neither
@@ -28,7 +28,7 @@ WRITER = (
 
 def network(what: SegmentationArchitecture) -> torch.nn.Module:
     """The network that weights of this architecture fill."""
-    return build_deeplabv3(
+    return build_segmenter(
         what.backbone, what.num_classes, what.in_channels, what.output_stride, what.decoder, what.auxiliary
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 from medtl.bundle import release_docs
 from medtl.bundle.release_docs import cell, measured, numbers, origin, warning
 from medtl.bundle.stock_parts import Config
-from medtl.cards import SegmentationArchitecture, VolumeContract, WeightsCard
+from medtl.weights.card import SegmentationArchitecture, VolumeContract, WeightsCard
 
 TRAINING_ON = (
     "Training on needs medtl: stock MONAI has no DeepLabV3, and models/model.ts, its TorchScript, is for prediction."

@@ -5,8 +5,8 @@ Pure functions from a WeightsCard to what JSON files hold. No torch.
 
 from typing import Any
 
-from medtl.cards import WeightsCard
-from medtl.networks.stock import GIVES_TUPLE, stock_network
+from medtl.networks.registry import backbone_of
+from medtl.weights.card import WeightsCard
 
 # greys of more than 8 bits are scaled as in training, by the bits used; Pillow alone would clip them at 255
 DEEP = "image.point(lambda v: v * (255 / (2 ** max(8, int(image.getextrema()[1]).bit_length()) - 1)) + 0.5)"
@@ -30,9 +30,10 @@ Config = dict[str, Any]
 def networks(card: WeightsCard) -> Config:
     """``network_def``, the stock network, and ``network``, the same on the device and giving logits alone."""
     what = card.architecture
-    stock = stock_network(what.backbone, what.num_classes, what.in_channels, what.image_size)
+    backbone = backbone_of(what.backbone)
+    stock = backbone.stock(what.num_classes, what.in_channels, what.image_size)
     network = "$@network_def.to(@device)"
-    if what.backbone in GIVES_TUPLE:
+    if backbone.gives_tuple:
         hook = "lambda module, inputs, output: output[0] if isinstance(output, tuple) else output"
         network = f"$[@network_def.register_forward_hook({hook}), @network_def.to(@device)][1]"
     return {"network_def": stock, "network": network}

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from medtl.bundle.unpack import CARD, opened
-from medtl.cards import IMAGENET_MEAN, IMAGENET_STD, WeightsCard
+from medtl.cards import IMAGENET_MEAN, IMAGENET_STD
 from medtl.errors import MedtlError, UsageError
 from medtl.handlers.scored import Threshold
 from medtl.runs import record as records
+from medtl.weights.card import WeightsCard
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from medtl.cards import WeightsCard
 from medtl.errors import MedtlError, UsageError
 from medtl.files import file_hash, replacing_folder
+from medtl.weights.card import WeightsCard
 
 MAX_BYTES = 4 * 2**30
 MAX_ENTRIES = 1000

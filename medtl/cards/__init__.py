@@ -1,4 +1,4 @@
-"""What is known of data sets, backbones and weights: pure data, no torch, so that listing is instant."""
+"""What is known of data sets: pure data, no torch, so that listing is instant."""
 
 from medtl.cards.datasets import (
     BREASTMNIST,
@@ -22,24 +22,9 @@ from medtl.cards.datasets import (
     DatasetCard,
     MsdTask,
 )
-from medtl.cards.networks import (
-    BACKBONE_CARDS,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    WEIGHTS_SOURCES,
-    BackboneCard,
-    WeightsSource,
-)
-from medtl.cards.weights import (
-    Architecture,
-    InputContract,
-    SegmentationArchitecture,
-    VolumeContract,
-    WeightsCard,
-)
+from medtl.cards.normalization import IMAGENET_MEAN, IMAGENET_STD
 
 __all__ = [
-    "BACKBONE_CARDS",
     "BREASTMNIST",
     "CHAOS",
     "CHAOS_GREYS",
@@ -60,14 +45,6 @@ __all__ = [
     "NODULE",
     "SOFT_TISSUE",
     "TB",
-    "WEIGHTS_SOURCES",
-    "Architecture",
-    "BackboneCard",
     "DatasetCard",
-    "InputContract",
     "MsdTask",
-    "SegmentationArchitecture",
-    "VolumeContract",
-    "WeightsCard",
-    "WeightsSource",
 ]

@@ -7,7 +7,6 @@ from typing import Any
 
 from medtl import datalist
 from medtl.datalist import DataList
-from medtl.downloads import did_you_mean
 from medtl.errors import BadFileError, UsageError, tell
 from medtl.explain import table
 from medtl.explain.heat import METHODS, NAMES
@@ -15,6 +14,7 @@ from medtl.explain.overlap import DICE, overlap
 from medtl.explain.panel import Panel, write_panel
 from medtl.explain.pictures import Item, from_files, from_list, panel_names, read, with_hashes
 from medtl.explain.subject import Subject, of_run
+from medtl.registry import did_you_mean
 
 PREDICTED, LABEL = "predicted", "label"
 FOLDER = "explain"

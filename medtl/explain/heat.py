@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medtl.errors import UsageError
-from medtl.networks.classifier import backbone_of
+from medtl.networks.registry import backbone_of
 
 METHODS = MappingProxyType({"gradcam": GradCAM, "gradcam++": GradCAMpp})
 NAMES = MappingProxyType({"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++"})
@@ -80,9 +80,12 @@ def layer_of(backbone: str) -> str:
     the class token reaches the head.
 
     Raises:
-        UsageError: no such backbone.
+        UsageError: no such backbone, or none of its layers shows a map.
     """
-    return backbone_of(backbone).last_norm
+    layer = backbone_of(backbone).last_norm
+    if not layer:
+        raise UsageError(f"backbone {backbone!r} has no layer that shows where it looked")
+    return layer
 
 
 def scaled(values: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:

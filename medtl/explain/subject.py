@@ -13,9 +13,9 @@ from medtl.errors import MedtlError, UsageError
 from medtl.explain.heat import Heat, heat_of, layer_of
 from medtl.files import file_hash
 from medtl.networks.classifier import build_classifier
-from medtl.networks.pretrained import load_exactly
 from medtl.runs.record import FILE_NAME as RECORD
 from medtl.runs.record import RunRecord, read
+from medtl.weights.load import load_exactly
 
 WEIGHTS = "model.pt"
 CLASSIFIER = "build_classifier"

@@ -62,7 +62,7 @@ def weights_hash(init: str, backbone: str) -> str | None:
     """
     if init == "random":
         return None
-    from medtl.networks.starts import resolve  # imports MONAI
+    from medtl.weights.starts import resolve  # imports MONAI
 
     return resolve(init, backbone, option="--inits").sha256 or None
 

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 from medtl import datalist
 from medtl.bundle.inspect import resolves
-from medtl.cards import BACKBONE_CARDS
 from medtl.datalist import DataList, with_fold
 from medtl.errors import UsageError
 from medtl.grid.cells import Request
+from medtl.networks.registry import backbone_of
 
 T = TypeVar("T", str, int, float)
 
@@ -211,5 +211,7 @@ def check_backbones(backbones: Sequence[str]) -> None:
         UsageError: names all there are.
     """
     for name in backbones:
-        if name not in BACKBONE_CARDS:
-            raise UsageError(f"--backbones {name}: expected of {', '.join(BACKBONE_CARDS)}")
+        try:
+            backbone_of(name)
+        except UsageError as error:
+            raise UsageError(f"--backbones {name}: {error}") from None

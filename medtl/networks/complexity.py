@@ -6,7 +6,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from medtl.networks.classifier import backbone_of, trunk_parameters
+from medtl.networks.classifier import trunk_parameters
+from medtl.networks.registry import backbone_of
 
 NORMS = (nn.BatchNorm2d, nn.LayerNorm)
 ONE_AN_ELEMENT = (nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
@@ -39,7 +40,8 @@ def complexity(network: nn.Module, backbone: str, image_size: int = 224, in_chan
         image_size: in pixels.
         in_channels: of the image.
     """
-    head = network.get_submodule(backbone_of(backbone).head)
+    card = backbone_of(backbone)
+    head = network.get_submodule(card.head)
     elements = 0
     in_head = 0
 
@@ -49,12 +51,13 @@ def complexity(network: nn.Module, backbone: str, image_size: int = 224, in_chan
 
     def count_head(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         nonlocal in_head
-        in_head = int(module.in_features) * int(module.out_features)  # type: ignore[arg-type]
+        places = inputs[0].shape[2:].numel()  # 1 where the head is linear
+        in_head = int(module.weight.numel()) * places  # type: ignore[operator]
 
     handles = [
         module.register_forward_pre_hook(count)
         for name, module in network.named_modules()
-        if isinstance(module, NORMS + ONE_AN_ELEMENT) and "norm_cross_attn" not in name
+        if isinstance(module, NORMS + ONE_AN_ELEMENT) and not (card.unused and card.unused in name)
     ]
     handles.append(head.register_forward_pre_hook(count_head))
     training = network.training

@@ -11,10 +11,9 @@ from typing import Any
 from torch import nn
 
 from medtl.errors import UsageError
-from medtl.networks.classifier import backbone_of
+from medtl.networks.registry import backbone_of
 
 EXPECTED = "expected none, trunk (only the head trains) or all_but_last:N (head and last N stages train)"
-UNUSED = "norm_cross_attn"  # MONAI's ViT makes it and never uses it; it has no gradient that DDP could wait for
 
 
 def freeze(network: nn.Module, backbone: str, how: str) -> None:
@@ -32,8 +31,10 @@ def freeze(network: nn.Module, backbone: str, how: str) -> None:
         UsageError: ``how`` is none of these.
     """
     frozen = frozen_parts(backbone, how)
+    unused = backbone_of(backbone).unused  # has no gradient that DDP could wait for
     for name, parameter in network.named_parameters():
-        parameter.requires_grad_(UNUSED not in name and not any(_belongs(name, part) for part in frozen))
+        is_used = not (unused and unused in name)
+        parameter.requires_grad_(is_used and not any(_belongs(name, part) for part in frozen))
     modules = dict(network.named_modules())
     for part in frozen:
         if part in modules:  # a class token is a bare parameter

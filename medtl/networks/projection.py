@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from medtl.networks.classifier import backbone_of
+from medtl.networks.classifier import head_width
+from medtl.networks.registry import backbone_of
 
 
 class WithProjection(nn.Module):
@@ -25,7 +26,7 @@ class WithProjection(nn.Module):
         super().__init__()
         self.network = network
         head = network.get_submodule(backbone_of(backbone).head)
-        features = int(head.in_features)  # type: ignore[arg-type]
+        features = head_width(head)
         self.projection = nn.Sequential(
             nn.Linear(features, features), nn.ReLU(inplace=True), nn.Linear(features, width)
         )
@@ -33,7 +34,8 @@ class WithProjection(nn.Module):
         head.register_forward_pre_hook(self._keep)
 
     def _keep(self, head: nn.Module, inputs: tuple[Any, ...]) -> None:
-        self._pooled = inputs[0]
+        # a head that is a convolution stands in front of the pooling
+        self._pooled = inputs[0].flatten(2).mean(2) if inputs[0].ndim == 4 else inputs[0]
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Images (n, channels, size, size) to logits (n, num_classes) and projections (n, width)."""

@@ -99,7 +99,7 @@ class Start:
         file: name of the file; None for a random start.
         sha256: of the file; empty for a random start.
         coverage: share of the trunk's parameters that came from there.
-        used: number of tensors that did.
+        used: share of the file's trunk that was taken; None where nothing was loaded.
         licence: of the weights.
         trained_on: names of the data sets that they have seen.
         mean, std: of the input, as they expect it; None where nobody said.
@@ -109,7 +109,7 @@ class Start:
     file: str | None = None
     sha256: str = ""
     coverage: float = 0.0
-    used: int | None = None
+    used: float | None = None
     licence: str = ""
     trained_on: tuple[str, ...] = ()
     mean: tuple[float, ...] | None = None

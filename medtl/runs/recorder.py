@@ -21,10 +21,10 @@ from medtl.bundles import workflow
 from medtl.datalist import DataList
 from medtl.errors import UsageError, tell
 from medtl.files import file_hash
-from medtl.networks import starts
-from medtl.networks.pretrained import LoadReport
 from medtl.runs.preprocessing import described
 from medtl.runs.record import FAILED, FINISHED, INTERRUPTED, RUNNING, Bundle, Data, RunRecord, Start
+from medtl.weights import starts
+from medtl.weights.load import LoadReport
 
 PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "scikit-learn", "pillow")
 RANDOM = Start(init="random")
@@ -121,7 +121,7 @@ class Recorder:
                 file=start.path.name if start.path else None,
                 sha256=start.sha256,
                 coverage=loaded.coverage if loaded else 0.0,
-                used=len(loaded.loaded) if loaded else None,
+                used=loaded.used if loaded else None,
                 licence=start.licence,
                 trained_on=tuple(start.trained_on),
                 mean=tuple(start.mean),

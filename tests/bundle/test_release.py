@@ -31,19 +31,19 @@ from typer.testing import CliRunner
 from medtl.bundle import release as release_module
 from medtl.bundle.inspect import problems_of_bundle
 from medtl.bundle.release import release
-from medtl.cards import WeightsCard
 from medtl.catalogue import catalogue
 from medtl.cli import app
 from medtl.data.pictures import PictureDataset
 from medtl.datalist import DataList
 from medtl.errors import MedtlError, UsageError
 from medtl.files import file_hash
-from medtl.networks.classifier import BACKBONES, build_classifier
-from medtl.networks.state_dicts import read_state_dict
-from medtl.networks.stock import stock_network
+from medtl.networks.classifier import build_classifier
+from medtl.networks.registry import backbone_of, names
 from medtl.runs.preprocessing import described
 from medtl.runs.record import Preprocessing
 from medtl.transforms import LoadPictured
+from medtl.weights.card import WeightsCard
+from medtl.weights.read import read_state_dict
 
 SCHEMA = ROOT / "medtl" / "bundle" / "metadata_schema.json"
 Made = tuple[Path, Path, DataList, torch.nn.Module]
@@ -58,10 +58,10 @@ def made(module_path: Path) -> Made:
     return module_path / "tiny_bundle", module_path / "run", listed, network
 
 
-@pytest.mark.parametrize("backbone", list(BACKBONES))
+@pytest.mark.parametrize("backbone", names())
 def test_stock_network_is_the_one_that_was_trained(backbone: str) -> None:
     ours = build_classifier(backbone, 4, in_channels=1, image_size=64, dropout=0.5).eval()
-    stock = ConfigParser({"n": stock_network(backbone, 4, 1, 64)}).get_parsed_content("n").eval()
+    stock = ConfigParser({"n": backbone_of(backbone).stock(4, 1, 64)}).get_parsed_content("n").eval()
     shapes = [{name: tensor.shape for name, tensor in n.state_dict().items()} for n in (ours, stock)]
     assert shapes[0] == shapes[1]
     assert type(stock).__module__.startswith("monai.networks.nets")
@@ -84,11 +84,6 @@ def test_network_def_is_literal(made: Made) -> None:
             "conv1_t_stride": 2,
             "bias_downsample": False,
         }
-
-
-def test_no_backbone_without_a_stock_network() -> None:
-    with pytest.raises(UsageError, match="'unet' has no stock network"):
-        stock_network("unet", 2)
 
 
 def test_bundle_is_whole_and_its_hashes_are_right(made: Made) -> None:
@@ -248,28 +243,30 @@ run(config_file=configs["train"], dataset_dir=lists, output_dir=str(out / "tuned
 """
 
 
-def stand_alone(root: Path, listed: DataList, tmp_path: Path, traced: bool) -> dict[str, torch.Tensor]:
+def stand_alone(
+    root: Path, listed: DataList, tmp_path: Path, traced: bool, code: str = STAND_ALONE
+) -> dict[str, torch.Tensor]:
     """Run all of a released bundle without medtl; what the pictures and logits were."""
     (tmp_path / "out").mkdir()
     words = (root, tmp_path / "pictures", listed.folder, tmp_path / "out", int(traced))
-    status, printed = without_medtl(STAND_ALONE, *words, cwd=tmp_path)
+    status, printed = without_medtl(code, *words, cwd=tmp_path)
     assert status == 0, printed
     assert "val_accuracy" in printed
     return torch.load(tmp_path / "out" / "stand_alone.pt", weights_only=True)
 
 
 def check_against_training(
-    found: dict[str, torch.Tensor], network: torch.nn.Module, pictures: torch.Tensor, out: Path
+    found: dict[str, torch.Tensor], network: torch.nn.Module, pictures: torch.Tensor, out: Path, atol: float = 1e-6
 ) -> None:
     """The same pictures, the same logits, the same probabilities in predictions.csv; train.json went on from here."""
     assert torch.allclose(found["images"], pictures, rtol=0, atol=1e-6)
     with torch.no_grad():
         logits = network(found["images"])
         assert torch.allclose(network(pictures), logits, rtol=0, atol=1e-5)
-    assert torch.allclose(found["logits"], logits, rtol=0, atol=1e-6)
+    assert torch.allclose(found["logits"], logits, rtol=0, atol=atol)
     table = rows(out / "inference" / "predictions.csv")
     assert list(table[0]) == ["image", "patient", "split", *(f"prob_{name}" for name in CLASSES)]
-    assert np.allclose(probabilities_of(table, CLASSES), logits.softmax(dim=1), rtol=0, atol=1e-6)
+    assert np.allclose(probabilities_of(table, CLASSES), logits.softmax(dim=1), rtol=0, atol=atol)
     tuned = torch.load(out / "tuned" / "model.pt", weights_only=True)
     for name, tensor in network.named_parameters():
         assert torch.allclose(tuned[name], tensor, rtol=0, atol=1e-6), name
@@ -295,6 +292,26 @@ def test_a_vit_stands_alone_and_gives_logits(tmp_path: Path) -> None:
     imagenet = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
     check_against_training(found, network, trained_pictures(listed, 32, imagenet, paths), tmp_path / "out")
     shutil.rmtree(tmp_path)  # large
+
+
+def test_a_network_of_timm_stands_alone_with_timm(tmp_path: Path) -> None:
+    listed = small_list(tmp_path / "data", channels=3)
+    network = made_run(tmp_path / "run", listed, backbone="timm/mobilenetv2_100")
+    release(tmp_path / "run", tmp_path / "tiny_timm")
+    definition = json.loads((tmp_path / "tiny_timm/configs/inference.json").read_text())["network_def"]
+    assert (definition["_target_"], definition["model_name"]) == ("timm.create_model", "mobilenetv2_100")
+    assert definition["pretrained"] is False
+    assert "pip install monai torch pytorch-ignite pillow fire timm torchvision" in (
+        tmp_path / "tiny_timm/docs/README.md"
+    ).read_text(encoding="utf-8")
+    paths = odd_pictures(tmp_path / "pictures")
+    # timm brings safetensors along
+    code = f"HIDDEN = tuple(name for name in HIDDEN if name != 'safetensors')\n{STAND_ALONE}"
+    code = code.replace('startswith("monai.networks.nets.")', 'startswith("timm.models.")')
+    found = stand_alone(tmp_path / "tiny_timm", listed, tmp_path, traced=True, code=code)
+    imagenet = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    pictures = trained_pictures(listed, 48, imagenet, paths)
+    check_against_training(found, network, pictures, tmp_path / "out", atol=1e-5)
 
 
 FROM_ITS_FOLDER = """
@@ -452,7 +469,7 @@ def damaged(tmp_path: Path, what: str) -> Path:
         case "no bundle":
             change_record(run, bundle={"name": "unheard_of", "version": "0"})
         case "no classifier":
-            change_record(run, network={"_target_": "medtl.networks.deeplabv3.build"})
+            change_record(run, network={"_target_": "medtl.networks.segmenter.build"})
         case "other pictures":
             change_record(run, preprocessing=asdict(unlike_a_bundle()))
         case "other packing":
@@ -477,7 +494,7 @@ def damaged(tmp_path: Path, what: str) -> Path:
         ("not numbers", r"NaN or infinite weights in 1 tensors \(first fc.bias\)"),
         ("a pickle", "model.pt holds code"),
         ("no bundle", "'unheard_of', which is in no bundles/ folder"),
-        ("no classifier", "only classifiers and DeepLabV3 are released"),
+        ("no classifier", "only classifiers and segmenters of medtl are released"),
         ("other pictures", "prepared pictures by LoadPictured, Resized, .*; expected LoadPictured, Resized, Scale"),
         ("other packing", "does not say how its pictures were prepared"),
         ("broken record", "run.json is not valid JSON"),

@@ -25,14 +25,14 @@ from medtl.bundle import cases
 from medtl.bundle.inspect import problems_of_bundle
 from medtl.bundle.release import release
 from medtl.bundle.unpack import unpack
-from medtl.cards import SegmentationArchitecture, VolumeContract, WeightsCard
 from medtl.cli import app
 from medtl.datalist import DataList
 from medtl.errors import MedtlError, UsageError
 from medtl.files import file_hash
-from medtl.networks.deeplabv3 import DeepLabV3, build_deeplabv3
+from medtl.networks.segmenter import Segmenter, build_segmenter
 from medtl.runs.record import Preprocessing, Start
 from medtl.runs.recorder import Recorder
+from medtl.weights.card import SegmentationArchitecture, VolumeContract, WeightsCard
 
 SCHEMA = ROOT / "medtl" / "bundle" / "metadata_schema.json"
 CHAOS = ROOT / "bundles" / "chaos_deeplabv3"
@@ -62,7 +62,7 @@ def masked_list(folder: Path, *, sample: bool = False) -> DataList:
     return datalist.read(folder)
 
 
-def undecided(network: DeepLabV3) -> DeepLabV3:
+def undecided(network: Segmenter) -> Segmenter:
     """Random weights whose five classes all win somewhere."""
     last = [module for module in network.classifier.modules() if isinstance(module, torch.nn.Conv2d)][-1]
     assert last.bias is not None
@@ -74,13 +74,13 @@ def undecided(network: DeepLabV3) -> DeepLabV3:
     return network
 
 
-def made_run(folder: Path, listed: DataList, **recipe: object) -> DeepLabV3:
+def made_run(folder: Path, listed: DataList, **recipe: object) -> Segmenter:
     """A run folder with random weights, and their network."""
     used = {"backbone": "resnet18", "init": "/home/someone/secret.pt", "fold": None, "sequence": "T2SPIR", "seed": 3}
     used |= {"output_stride": 8, "decoder": "deeplabv3", "auxiliary": 0.0, "postprocess": "none", "image_size": SIZE}
     used |= {"loss": "ce", "epochs": 2, "device": "cpu", "num_workers": 0, "debug": False, **recipe}
     torch.manual_seed(3)
-    network = build_deeplabv3(
+    network = build_segmenter(
         "resnet18", 5, output_stride=used["output_stride"], decoder=used["decoder"], auxiliary=used["auxiliary"] > 0
     )
     undecided(network.eval())
@@ -92,7 +92,7 @@ def made_run(folder: Path, listed: DataList, **recipe: object) -> DeepLabV3:
         recorder.record,
         start=Start(init="imagenet", licence="BSD-3-Clause", mean=mean, std=std),
         network={
-            "_target_": "medtl.networks.deeplabv3.build_deeplabv3",
+            "_target_": "medtl.networks.segmenter.build_segmenter",
             "backbone": "resnet18",
             "num_classes": 5,
             "in_channels": 3,
@@ -138,7 +138,7 @@ def command(*words: object) -> None:
         fire.Fire(vars(monai.bundle))
 
 
-Made = tuple[Path, Path, DeepLabV3]
+Made = tuple[Path, Path, Segmenter]
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,8 @@ from medtl.datalist import DataList
 from medtl.errors import MedtlError, UsageError
 from medtl.files import file_hash
 from medtl.networks.classifier import build_classifier
-from medtl.networks.starts import apply, resolve
-from medtl.networks.state_dicts import read_state_dict
+from medtl.weights.read import read_state_dict
+from medtl.weights.starts import apply, resolve
 
 NAME = "medtl_mini_resnet18"
 Shipped = tuple[Path, Path, DataList, torch.nn.Module]

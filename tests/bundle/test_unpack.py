@@ -20,8 +20,8 @@ from medtl.bundle.unpack import MAX_ENTRIES, parse_sums, unpack, verify
 from medtl.cli import app
 from medtl.errors import MedtlError, UsageError
 from medtl.networks.classifier import build_classifier
-from medtl.networks.pretrained import load_pretrained
-from medtl.networks.state_dicts import read_state_dict
+from medtl.weights.load import load_pretrained
+from medtl.weights.read import read_state_dict
 
 FILES = {"configs/metadata.json": b"{}", "models/model.pt": b"weights" * 1000, "LICENSE": b"free"}
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from medtl.errors import UsageError
-from medtl.networks.classifier import BACKBONES, backbone_of, build_classifier, features
+from medtl.networks.classifier import build_classifier, features
 from medtl.networks.complexity import complexity
+from medtl.networks.registry import backbone_of, names
 
 # CPMID's table: FLOPs in G to two places, parameters of the trunk in M (its 21.29 for ResNet-34 includes the head)
 PAPER = {
@@ -17,7 +18,7 @@ PAPER = {
 }
 
 
-@pytest.fixture(scope="module", params=list(BACKBONES))
+@pytest.fixture(scope="module", params=names())
 def built(request: pytest.FixtureRequest) -> tuple[str, torch.nn.Module]:
     torch.manual_seed(0)
     return request.param, build_classifier(request.param, 5, in_channels=1, image_size=64).eval()

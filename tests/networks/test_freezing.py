@@ -7,8 +7,9 @@ import torch
 from monai.engines import SupervisedTrainer
 
 from medtl.errors import UsageError
-from medtl.networks.classifier import BACKBONES, build_classifier
+from medtl.networks.classifier import build_classifier
 from medtl.networks.freezing import freeze, frozen_parts, parameter_groups
+from medtl.networks.registry import backbone_of
 
 State = dict[str, torch.Tensor]
 
@@ -43,7 +44,7 @@ def changed(before: State, after: State) -> set[str]:
 
 @pytest.mark.parametrize("backbone", ["resnet18", "vit_b16", "densenet121"])
 def test_each_parameter_of_the_trunk_is_in_exactly_one_part(backbone: str) -> None:
-    card, network = BACKBONES[backbone], small(backbone)
+    card, network = backbone_of(backbone), small(backbone)
     parts = [name for group in card.parts for name in group]
     assert len(card.parts) == 1 + len(card.stages)
     for name, _ in network.named_parameters():

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from medtl.losses import LabelsAndViews
-from medtl.networks.classifier import backbone_of, build_classifier
+from medtl.networks.classifier import build_classifier
 from medtl.networks.projection import WithProjection
+from medtl.networks.registry import backbone_of
 
 FEATURES = {"resnet18": 512, "densenet121": 1024, "vit_b16": 768}
 

@@ -8,7 +8,8 @@ def words(text: str) -> frozenset[str]:
 
 
 KNOWN_PACKAGES = words(
-    "torch monai ignite numpy pandas scipy sklearn skimage nibabel pydicom itk PIL einops torchvision medtl data_prep"
+    "torch monai ignite numpy pandas scipy sklearn skimage nibabel pydicom itk PIL einops torchvision timm medtl "
+    "data_prep"
 )
 # parts of Python whose functions start no process, open no socket and write no file; pathlib's methods are told by name
 HARMLESS_PYTHON = words(
@@ -97,6 +98,12 @@ REACHING_NAMES = {
     "PIL.ImageShow": "starts processes",
     "PIL.ImageGrab": "looks at the screen",
     "torchvision.datasets.utils": "downloads",
+    "timm.data": "may download",
+    "timm.models.hub": "downloads",
+    "timm.models._hub": "downloads",
+    "timm.models.load_checkpoint": "may unpickle",
+    "timm.models.load_state_dict": "may unpickle",
+    "timm.utils": "writes files",
     "monai.bundle": "runs or downloads bundles",
     "monai.fl": "runs bundles of other machines",
     "monai.auto3dseg": "unpickles and starts processes",
@@ -118,8 +125,8 @@ REACHING_NAMES = {
     "medtl.bundle.release": "writes bundles",
     "medtl.bundle.unpack": "writes bundles",
     "medtl.cli": "is a command of its own",
-    "medtl.downloads": "downloads",
     "medtl.files": "writes files",
+    "medtl.weights.fetch": "downloads",
     "medtl.grid": "starts processes",
     "medtl.writers": "writes files",
     "logging.config": "runs text as code",

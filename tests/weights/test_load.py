@@ -1,6 +1,7 @@
 """Weights of other libraries compute the same in our networks; what does not fit is refused with a report."""
 
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,7 @@ from torch.nn import functional as F
 
 from medtl.errors import MedtlError, UsageError
 from medtl.networks.classifier import build_classifier
-from medtl.networks.pretrained import load_pretrained
-from medtl.networks.state_dicts import RADIMAGENET_RESNET
+from medtl.weights.load import load_pretrained
 
 State = dict[str, torch.Tensor]
 
@@ -244,8 +244,9 @@ def test_mmpretrains_vit_computes_the_same_at_its_epsilon(tmp_path: Path) -> Non
     torch.save({"meta": {}, "state_dict": state}, tmp_path / "vit-base.pth")
     network = build_classifier("vit_b16", 3).eval()
     report = load_pretrained(network, tmp_path / "vit-base.pth", "vit_b16")
-    assert (report.coverage, report.missing, report.unexpected) == (1.0, (), ())
-    assert set(report.dropped) == {"classification_head.weight", "classification_head.bias"}
+    assert (report.coverage, report.used, report.missing, report.unused) == (1.0, 1.0, (), ())
+    assert set(report.dropped) == {"head.layers.head.weight", "head.layers.head.bias"}
+    assert report.layout == "those of MMPretrain's VisionTransformer behind 'backbone.'"
     for module in network.modules():
         if isinstance(module, torch.nn.LayerNorm):
             module.eps = 1e-6
@@ -259,7 +260,7 @@ def test_real_imagenet_weights_fill_the_whole_trunk(shared_data: Path) -> None:
     network = build_classifier("resnet18", 2)
     report = load_pretrained(network, path, "resnet18")
     assert report.coverage == 1.0
-    assert report.missing == report.unexpected == ()
+    assert report.missing == report.unused == ()
     assert torch.equal(network.conv1.weight, load_file(path)["conv1.weight"].float())
 
 
@@ -278,7 +279,7 @@ def test_prefixes_of_other_trainers_are_known(prefix: str, tmp_path: Path) -> No
 
 def test_radimagenets_numbered_layers_are_known(tmp_path: Path) -> None:
     state = build_classifier("resnet50", 1).state_dict()
-    numbers = {ours: number for number, ours in RADIMAGENET_RESNET.items()}
+    numbers = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}
     named = {f"backbone.{numbers[n.split('.')[0]]}.{n.partition('.')[2]}": t for n, t in state.items() if n[:2] != "fc"}
     torch.save(named, tmp_path / "ResNet50.pt")
     assert load_pretrained(build_classifier("resnet50", 2), tmp_path / "ResNet50.pt", "resnet50").coverage == 1.0
@@ -330,7 +331,7 @@ def test_what_does_not_fit_is_refused_and_leaves_the_network_alone(tmp_path: Pat
     (tmp_path / "cut.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{")
     for file, words in (
         ("half.pt", "missing .first"),
-        ("renamed.pt", "unexpected .first"),
+        ("renamed.pt", "89 of the file would be left unused .x1, x2, x3 …"),
         ("other.pt", "of another shape"),
         ("code.pt", "holds code .print., which was not run"),
         ("broken.pt", "NaN or infinite weights in 1 tensors .first conv1.weight"),
@@ -351,3 +352,166 @@ def test_first_convolution_of_another_stride_is_refused(tmp_path: Path) -> None:
     network = resnet18(spatial_dims=2, n_input_channels=3, num_classes=2, bias_downsample=False)
     with pytest.raises(MedtlError, match="stride"):
         load_pretrained(network, tmp_path / "weights.pt", "resnet18")
+
+
+@pytest.mark.parametrize(
+    ("smaller", "larger", "unused"), [("resnet18", "resnet34", "layer1.2.conv1"), ("resnet50", "resnet101", "layer3.6")]
+)
+def test_a_deeper_networks_file_is_refused_and_named(smaller: str, larger: str, unused: str, tmp_path: Path) -> None:
+    """Every tensor of the smaller network is in it, with the right shape: only the file's rest tells them apart."""
+    torch.save(build_classifier(larger, 2).state_dict(), tmp_path / "deep.pt")
+    with pytest.raises(MedtlError, match=rf"would be left unused \({unused}.*it fits {larger}") as caught:
+        load_pretrained(build_classifier(smaller, 2), tmp_path / "deep.pt", smaller)
+    assert "100.0 % of the trunk's parameters loaded" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "added"),
+    [
+        ("resnet18", {"layer1.0.se.fc1.weight": (4, 64, 1, 1)}),
+        ("resnet18", {"conv1.bias": (64,)}),
+        ("vit_b16", {"blocks.0.ls1.gamma": (768,), "blocks.0.ls2.gamma": (768,)}),
+        ("vit_b16", {"norm_pre.weight": (768,), "norm_pre.bias": (768,)}),
+        ("densenet121", {"features.conv0.bias": (64,)}),
+    ],
+)
+def test_what_the_network_would_not_compute_is_refused(
+    backbone: str, added: dict[str, tuple[int, ...]], tmp_path: Path
+) -> None:
+    network = build_classifier(backbone, 2, image_size=32)
+    state = network.state_dict() | {name: torch.rand(shape) for name, shape in added.items()}
+    torch.save(state, tmp_path / "more.pt")
+    with pytest.raises(MedtlError, match=f"{len(added)} of the file would be left unused .{next(iter(added))}"):
+        load_pretrained(network, tmp_path / "more.pt", backbone)
+    report = load_pretrained(network, tmp_path / "more.pt", backbone, least=0.9)
+    assert report.coverage == 1.0
+    assert 0.9 < report.used < 1.0
+    assert report.unused == tuple(added)
+    assert "99.9 % of the file's trunk used" in str(report)
+
+
+def behind(prefix: str, state: State) -> State:
+    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+
+def hugging_face(state: State) -> State:
+    """A ResNet-18's tensors as transformers' ResNetForImageClassification names them."""
+    kinds = {"conv": "convolution", "bn": "normalization"}
+    named = {}
+    for name, tensor in state.items():
+        parts = name.split(".")
+        if len(parts) == 2:
+            kind = kinds[parts[0].rstrip("1")]
+            named[f"resnet.embedder.embedder.{kind}.{parts[1]}"] = tensor
+            continue
+        stage, block, layer = int(parts[0][-1]) - 1, parts[1], parts[2]
+        place = f"resnet.encoder.stages.{stage}.layers.{block}"
+        if layer == "downsample":
+            named[f"{place}.shortcut.{'normalization' if parts[3] == '1' else 'convolution'}.{parts[4]}"] = tensor
+        else:
+            named[f"{place}.layer.{int(layer[-1]) - 1}.{kinds[layer[:-1]]}.{parts[3]}"] = tensor
+    return named | {"classifier.1.weight": torch.zeros(3, 512)}
+
+
+def test_files_of_self_supervised_and_segmenting_programs_fill_the_trunk(tmp_path: Path) -> None:
+    network = build_classifier("resnet18", 2)
+    trunk = {n: t for n, t in scrambled(network.state_dict()).items() if not n.startswith("fc.")}
+    other = {n: t + 1 for n, t in trunk.items()}
+    one = torch.zeros(1)
+    queue = {"module.queue": torch.zeros(128, 4), "module.queue_ptr": torch.zeros(1, dtype=torch.long)}
+    momentum = behind("module.encoder_k.", other) | behind("module.encoder_q.", trunk) | queue
+    files: dict[str, tuple[dict, tuple[str, ...]]] = {
+        "moco": ({"state_dict": momentum, "epoch": 3}, ("momentum or target encoder left out (120)", "queue")),
+        "moco_release": (
+            {"state_dict": behind("module.encoder_q.", trunk | {"fc.0.weight": one})},
+            ("fc.0",),
+        ),
+        "dino": (
+            {"student": behind("module.backbone.", other), "teacher": behind("backbone.", trunk), "args": None},
+            ("taken from 'teacher'; the file also holds 'student', left out",),
+        ),
+        "byol": (behind("online_encoder.net.", trunk) | behind("target_encoder.net.", other), ("target encoder",)),
+        "smp": (behind("encoder.", trunk) | {"decoder.blocks.0.weight": torch.zeros(3)}, ("decoder left out (1)",)),
+        "monai": ({"net": trunk, "opt": {}}, ()),
+        "ema": (
+            {"state_dict": trunk, "state_dict_ema": other},
+            ("taken from 'state_dict'; the file also holds 'state_dict_ema', left out",),
+        ),
+        "hugging_face": (hugging_face(trunk), ("those of Hugging Face's ResNetModel behind 'resnet.'", "classifier.1")),
+    }
+    sequential = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}
+    numbered = {f"backbone.{sequential[n.partition('.')[0]]}.{n.partition('.')[2]}": t for n, t in trunk.items()}
+    files["lightly"] = (
+        numbered | {"projection_head.layers.0.weight": one},
+        ("projection head left out (1)",),
+    )
+    for name, (content, words) in files.items():
+        torch.save(content, tmp_path / f"{name}.pt")
+        target = build_classifier("resnet18", 2)
+        report = load_pretrained(target, tmp_path / f"{name}.pt", "resnet18")
+        assert (report.coverage, report.used) == (1.0, 1.0), name
+        assert [word for word in words if word not in str(report)] == [], name
+        found = target.state_dict()
+        assert all(torch.equal(found[n], tensor) for n, tensor in trunk.items()), name
+
+
+def test_hugging_faces_vit_computes_as_timms(tmp_path: Path) -> None:
+    timm = foreign_vit(scrambled(build_classifier("vit_b16", 2, image_size=32).state_dict()))
+    names = (
+        ("norm1", "layernorm_before"),
+        ("norm2", "layernorm_after"),
+        ("attn.proj", "attention.output.dense"),
+        ("mlp.fc1", "intermediate.dense"),
+        ("mlp.fc2", "output.dense"),
+        ("blocks.", "encoder.layer."),
+        ("patch_embed.proj", "embeddings.patch_embeddings.projection"),
+        ("cls_token", "embeddings.cls_token"),
+        ("pos_embed", "embeddings.position_embeddings"),
+    )
+    theirs = {}
+    for name, tensor in timm.items():
+        for old, new in names:
+            name = name.replace(old, new)
+        name = f"layernorm.{name.partition('.')[2]}" if name.startswith("norm.") else name
+        if ".attn.qkv." in name:
+            for part, third in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
+                theirs[f"vit.{name.replace('.attn.qkv.', f'.attention.attention.{part}.')}"] = third.clone()
+        elif not name.startswith("head."):
+            theirs[f"vit.{name}"] = tensor
+    loaded = []
+    for file, state in (("timm.pt", timm), ("hf.pt", theirs | {"classifier.weight": torch.zeros(2, 768)})):
+        torch.save(state, tmp_path / file)
+        network = build_classifier("vit_b16", 2, image_size=32)
+        assert load_pretrained(network, tmp_path / file, "vit_b16").used == 1.0
+        loaded.append({n: t for n, t in network.state_dict().items() if n[:4] != "clas" and "cross" not in n})
+    assert all(torch.equal(tensor, loaded[1][name]) for name, tensor in loaded[0].items())
+
+
+def test_files_that_are_no_weights_say_what_they_are(tmp_path: Path) -> None:
+    network = build_classifier("resnet18", 2)
+    state = network.state_dict()
+    save_file(state, tmp_path / "renamed.safetensors")
+    (tmp_path / "renamed.safetensors").rename(tmp_path / "renamed.pt")
+    assert load_pretrained(network, tmp_path / "renamed.pt", "resnet18").coverage == 1.0
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pt")
+    torch.save({"epoch": 1, "my_net": state}, tmp_path / "unknown.pt")
+    torch.save({"conv1.weight": torch.zeros(1).expand(10**10)}, tmp_path / "huge.pt")
+    (tmp_path / "keras.h5.pt").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    (tmp_path / "page.pth").write_text("<!DOCTYPE html><html>")
+    (tmp_path / "lfs.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:abc\n")
+    torch.save({"conv1.weight": torch.zeros(10**6)}, tmp_path / "stored.pt")
+    with zipfile.ZipFile(tmp_path / "stored.pt") as old, zipfile.ZipFile(tmp_path / "bomb.pt", "w", 8) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    for file, words in (
+        ("module.pt", "whole pickled network .torch.nn.modules.linear.Linear"),
+        ("unknown.pt", "its keys: epoch, my_net"),
+        ("huge.pt", r"claims 40,000,000,000 bytes where the file holds 4 "),
+        ("keras.h5.pt", "HDF5"),
+        ("page.pth", "a web page"),
+        ("lfs.safetensors", "Git LFS"),
+        ("bomb.pt", "compressed parts"),
+    ):
+        with pytest.raises(MedtlError, match=words) as caught:
+            load_pretrained(network, tmp_path / file, "resnet18")
+        assert "\n" not in str(caught.value)

@@ -7,17 +7,16 @@ from pathlib import Path
 import ignite.distributed as idist
 from torch import nn
 
-from medtl.cards import IMAGENET_MEAN, IMAGENET_STD, WEIGHTS_SOURCES
 from medtl.catalogue import WEIGHT_SUFFIXES, bundle_roots, cache_folder
-from medtl.downloads import NAMED, did_you_mean, how_to_get, official_name
 from medtl.errors import UsageError, tell
 from medtl.files import file_hash
-from medtl.networks.classifier import backbone_of
-from medtl.networks.contracts import Normalization, contract_of
-from medtl.networks.pretrained import LoadReport, load_pretrained
-from medtl.networks.state_dicts import WEIGHTS_IN_BUNDLE
+from medtl.networks.registry import backbone_of
+from medtl.registry import did_you_mean
+from medtl.weights.contract import Normalization, contract_of
+from medtl.weights.load import LoadReport, load_pretrained
+from medtl.weights.read import WEIGHTS_IN_BUNDLE
+from medtl.weights.sources import SOURCES, file_stem, how_to_get
 
-RANDOM = "random"
 TOLERANCE = 1e-4  # cards round
 
 
@@ -26,7 +25,7 @@ class Start:
     """What a network starts from.
 
     Attributes:
-        init: random, imagenet, cpmid, mini, or the path as given.
+        init: a name of ``weights.sources``, or the path as given.
         backbone: whose weights they are.
         path: a weight file, a bundle's folder or its zip; None for random.
         mean, std: of the input's three channels, for values 0..1, as the weights expect them; for a random start
@@ -52,9 +51,9 @@ def resolve(init: str, backbone: str, option: str = "--init") -> Start:
     """Find the weights that ``init`` means for a backbone; nothing is loaded into a network and nothing downloaded.
 
     Args:
-        init: ``random``; ``imagenet``, ``cpmid`` or ``mini``, looked up by backbone in $MEDTL_WEIGHTS, then
-            ``bundles/``, then the cache; anything else is the path of a weight file, a bundle, its zip, or a run.
-        backbone: one of ``BACKBONES``.
+        init: a name of ``weights.sources``, looked up by backbone in $MEDTL_WEIGHTS, then ``bundles/``, then the cache;
+            anything else is the path of a weight file, a bundle, its zip, or a run.
+        backbone: a network's name, as of ``build_classifier``.
         option: the argument that errors name.
 
     Raises:
@@ -63,12 +62,13 @@ def resolve(init: str, backbone: str, option: str = "--init") -> Start:
     """
     backbone_of(backbone)
     word = str(init)
-    if word == RANDOM:
-        return Start(RANDOM, backbone, None, IMAGENET_MEAN, IMAGENET_STD, "", "")
-    path = _named(word, backbone, option) if word in NAMED else _given(word, option)
-    contract = contract_of(path, word if word in NAMED else "", backbone, option)
+    is_named = word in SOURCES.names()
+    if is_named and not (source := SOURCES.find(word)).loads:
+        return Start(word, backbone, None, source.mean, source.std, "", "")
+    path = _named(word, backbone, option) if is_named else _given(word, option)
+    contract = contract_of(path, word if is_named else "", backbone, option)
     return Start(
-        word if word in NAMED else str(path),
+        word if is_named else str(path),
         backbone,
         path,
         contract.mean,
@@ -86,9 +86,12 @@ def _named(init: str, backbone: str, option: str) -> Path:
     if variable and not Path(variable).is_dir():
         raise UsageError(f"{option} {init}: $MEDTL_WEIGHTS is {variable}, which is no folder")
     folders = [*([Path(variable)] if variable else []), *bundle_roots(), cache_folder() / "weights"]
-    files = [f"{backbone}_{init}{suffix}" for suffix in WEIGHT_SUFFIXES]
-    files += [official_name(s) for s in WEIGHTS_SOURCES if (s.init, s.backbone) == (init, backbone)]
-    bundles = [f"{init}_{backbone}", f"medtl_{init}_{backbone}"]
+    stem = file_stem(backbone)
+    files = [f"{stem}_{init}{suffix}" for suffix in WEIGHT_SUFFIXES]
+    official = SOURCES.find(init).published(backbone)
+    # a name such as model.safetensors is that of many
+    files += [official.file] if official is not None and official.sha256 else []
+    bundles = [f"{init}_{stem}", f"medtl_{init}_{stem}"]
     for folder in folders:
         for name in (*files, *(f"{bundle}.zip" for bundle in bundles)):
             if (folder / name).is_file():
@@ -113,7 +116,7 @@ def _given(word: str, option: str) -> Path:
             return path / "model.pt"
         raise UsageError(f"{option} {word} holds neither model.pt nor models/{' or models/'.join(WEIGHTS_IN_BUNDLE)}")
     if not path.is_file():
-        known = (RANDOM, *NAMED)
+        known = SOURCES.names()
         raise UsageError(
             f"{option} {word}: no such file or folder, and none of {', '.join(known)}{did_you_mean(word, known)}"
         )

@@ -31,9 +31,9 @@ class SegmentationArchitecture(Architecture):
     classes count the background.
 
     Attributes:
-        network: "DeepLabV3".
+        network: its name in prose, such as "DeepLabV3".
         output_stride: pixels of the image to one of the trunk's last map.
-        decoder: "deeplabv3" or "deeplabv3plus".
+        decoder: a name of ``registry.DECODERS``.
         auxiliary: the weights hold an auxiliary head, which only training uses.
     """
 

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from medtl.bundle.unpack import CARD, opened
-from medtl.cards import CPMID, IMAGENET_MEAN, IMAGENET_STD, WEIGHTS_SOURCES
+from medtl.cards import IMAGENET_MEAN, IMAGENET_STD
 from medtl.errors import MedtlError
-from medtl.networks.state_dicts import read_state_dict
+from medtl.networks.registry import backbone_of
+from medtl.weights.read import read_state_dict
+from medtl.weights.sources import SOURCES
 
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 IMAGENET = (IMAGENET_MEAN, IMAGENET_STD)
@@ -42,7 +44,7 @@ def contract_of(path: Path, init: str, backbone: str, option: str) -> Contract:
 
     Args:
         path: a file, a bundle's folder or its zip; it exists.
-        init: imagenet, cpmid or mini where ``path`` was found by such a name.
+        init: the name of ``weights.sources`` by which ``path`` was found; empty for a path.
         backbone: whose weights they are.
         option: the argument that errors name.
 
@@ -56,15 +58,22 @@ def contract_of(path: Path, init: str, backbone: str, option: str) -> Contract:
 def _normalised(path: Path, init: str, backbone: str, option: str, neighbours: Neighbours) -> Contract:
     """All but what they were trained on."""
     stated, licence = _stated(neighbours)
-    if stated is None and init in ("cpmid", "mini"):
-        return Contract(*IMAGENET, licence or CPMID.licence)  # as medtl's own pretraining bundles normalise
-    for source in WEIGHTS_SOURCES:
-        if (source.init, source.backbone) == (init, backbone):
-            licence = licence or source.licence
-            stated = stated or (None if backbone == "vit_b16" else (source.mean, source.std))
+    if init:
+        source = SOURCES.find(init)
+        licence = licence or source.licence
+        official = source.published(backbone)
+        if stated is None and official is not None and official.mean:
+            stated = (official.mean, official.std)
+        elif stated is None and backbone not in source.expects_own:
+            stated = (source.mean, source.std)
     if stated is not None:
         return Contract(*stated, licence or NOT_STATED)
-    if backbone == "vit_b16":
+    card = backbone_of(backbone)
+    usual = card.weights.get("imagenet")
+    if usual is not None and usual.mean:
+        assumed = f"mean and SD of {card.family}'s own weights of this network are assumed: no {CARD} says which"
+        return Contract(usual.mean, usual.std, licence or NOT_STATED, assumed)
+    if card.family == "vit":
         names = " ".join(read_state_dict(path, option))
         if "conv_proj." in names:
             return Contract(*IMAGENET, licence or NOT_STATED)
@@ -89,7 +98,7 @@ def _trained_on(neighbours: Neighbours, init: str) -> tuple[str, ...]:
             start = content.get("start")
             before = start.get("trained_on") if isinstance(start, dict) else None
             return tuple(sorted({data["name"], *parts, *map(str, data.get("sources") or ()), *map(str, before or ())}))
-    return (init,) if init in ("imagenet", "cpmid") else ()
+    return SOURCES.find(init).trained_on if init else ()
 
 
 def _stated(neighbours: Neighbours) -> tuple[Normalization | None, str]:

@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from medtl import downloads
-from medtl.cards import WEIGHTS_SOURCES, WeightsSource
 from medtl.cli import app
-from medtl.downloads import install, source_of
 from medtl.errors import MedtlError, UsageError
+from medtl.weights.fetch import install
+from medtl.weights.sources import Official, official
 
 CONTENT = bytes(range(256)) * 4000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -66,12 +65,12 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def source(server: Server) -> WeightsSource:
+def source(server: Server) -> Official:
     url = f"http://127.0.0.1:{server.server_address[1]}/resnet18-{DIGEST[:8]}.pth"
-    return replace(WEIGHTS_SOURCES[0], url=url, sha256=DIGEST[:8])
+    return replace(official("imagenet", "resnet18"), url=url, sha256=DIGEST[:8])
 
 
-def test_a_download_is_whole_and_is_not_done_twice(server: Server, source: WeightsSource, tmp_path: Path) -> None:
+def test_a_download_is_whole_and_is_not_done_twice(server: Server, source: Official, tmp_path: Path) -> None:
     path, digest = install(source, tmp_path / "weights")
     assert (path.name, path.read_bytes() == CONTENT, digest) == ("resnet18_imagenet.pth", True, DIGEST)
     assert install(source, tmp_path / "weights") == (path, DIGEST)
@@ -79,7 +78,7 @@ def test_a_download_is_whole_and_is_not_done_twice(server: Server, source: Weigh
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-def test_a_download_that_broke_off_goes_on(server: Server, source: WeightsSource, tmp_path: Path) -> None:
+def test_a_download_that_broke_off_goes_on(server: Server, source: Official, tmp_path: Path) -> None:
     server.breaks_after = 300_000
     with pytest.raises(MedtlError, match=r"broke off after 300,000 of 1,024,000 bytes .*--from resnet18"):
         install(source, tmp_path)
@@ -93,14 +92,14 @@ def test_a_download_that_broke_off_goes_on(server: Server, source: WeightsSource
 @pytest.mark.parametrize("have", [300_000, len(CONTENT)])
 @pytest.mark.parametrize("continues", [True, False])
 def test_what_is_there_is_used_as_far_as_the_server_allows(
-    server: Server, source: WeightsSource, tmp_path: Path, have: int, continues: bool
+    server: Server, source: Official, tmp_path: Path, have: int, continues: bool
 ) -> None:
     server.continues = continues
     (tmp_path / ".resnet18_imagenet.pth.download").write_bytes(CONTENT[:have])
     assert install(source, tmp_path)[0].read_bytes() == CONTENT
 
 
-def test_a_wrong_file_is_never_installed(source: WeightsSource, tmp_path: Path) -> None:
+def test_a_wrong_file_is_never_installed(source: Official, tmp_path: Path) -> None:
     with pytest.raises(MedtlError, match=f"its SHA-256 is {DIGEST[:16]}…, expected 00000000…"):
         install(replace(source, sha256="00000000"), tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -113,16 +112,14 @@ def test_a_wrong_file_is_never_installed(source: WeightsSource, tmp_path: Path) 
     assert not (tmp_path / "weights").exists()
 
 
-def test_a_damaged_installed_file_is_replaced(source: WeightsSource, tmp_path: Path) -> None:
+def test_a_damaged_installed_file_is_replaced(source: Official, tmp_path: Path) -> None:
     path, _ = install(source, tmp_path)
     path.write_bytes(CONTENT[:-1])
     assert install(source, tmp_path)[0].read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("place", ["http://127.0.0.1:9/x.pth", "/none"])
-def test_a_network_that_fails_ends_in_one_line_with_the_way_round(
-    source: WeightsSource, tmp_path: Path, place: str
-) -> None:
+def test_a_network_that_fails_ends_in_one_line_with_the_way_round(source: Official, tmp_path: Path, place: str) -> None:
     url = source.url.rsplit("/", 1)[0] + place if place.startswith("/") else place
     with pytest.raises(MedtlError) as caught:
         install(replace(source, url=url), tmp_path)
@@ -132,10 +129,8 @@ def test_a_network_that_fails_ends_in_one_line_with_the_way_round(
     assert "medtl weights imagenet --backbone resnet18 --from resnet18-f37072fd.pth" in line
 
 
-def test_the_command_takes_a_file_at_hand(
-    source: WeightsSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(downloads, "WEIGHTS_SOURCES", (source,))
+def test_the_command_takes_a_file_at_hand(source: Official, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medtl.weights.sources.official", lambda init, backbone: source)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     given = tmp_path / "resnet18.pth"
     given.write_bytes(CONTENT)
@@ -156,5 +151,5 @@ def test_unknown_words_are_told_with_a_suggestion() -> None:
         (("mini", "resnet18"), "put the bundle medtl_mini_resnet18"),
     ):
         with pytest.raises(UsageError) as caught:
-            source_of(*words)
+            official(*words)
         assert told in str(caught.value)

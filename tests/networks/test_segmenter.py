@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medtl.errors import MedtlError, UsageError
-from medtl.networks.deeplabv3 import TRUNKS, build_deeplabv3, parameter_groups
 from medtl.networks.freezing import freeze
-from medtl.networks.pretrained import load_pretrained
+from medtl.networks.segmenter import build_segmenter, parameter_groups, trunks
+from medtl.weights.load import load_pretrained
 
 # torchvision's published counts of deeplabv3_resnet50 and _resnet101 with 21 classes and the auxiliary head
 PUBLISHED = {"resnet50": 42_004_074, "resnet101": 60_996_202}
@@ -66,9 +66,9 @@ def torchvision_shapes(backbone: str, classes: int) -> dict[str, tuple[int, ...]
     return found
 
 
-@pytest.mark.parametrize("backbone", TRUNKS)
+@pytest.mark.parametrize("backbone", trunks())
 def test_state_dict_is_torchvisions_name_by_name(backbone: str) -> None:
-    network = build_deeplabv3(backbone, 21, auxiliary=True)
+    network = build_segmenter(backbone, 21, auxiliary=True)
     own = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     assert own == torchvision_shapes(backbone, 21)
     if backbone in PUBLISHED:
@@ -164,20 +164,20 @@ def randomised(network: torch.nn.Module) -> torch.nn.Module:
 @pytest.mark.parametrize(("backbone", "stride"), [("resnet18", 8), ("resnet18", 16), ("resnet50", 8), ("resnet50", 16)])
 def test_forward_equals_one_written_by_hand(backbone: str, stride: int) -> None:
     torch.manual_seed(0)
-    network = randomised(build_deeplabv3(backbone, 5, output_stride=stride, auxiliary=True))
+    network = randomised(build_segmenter(backbone, 5, output_stride=stride, auxiliary=True))
     images = torch.randn(2, 3, 72, 104, dtype=torch.float64)
     written = Written(network.state_dict(), backbone, stride)
     with torch.no_grad():
         assert torch.allclose(network(images), written.logits(images))
-        third = network.backbone(images)[1]
+        third = network.backbone(images)[2]
         own = F.interpolate(network.aux_classifier(third), (72, 104), mode="bilinear", align_corners=False)
         assert torch.allclose(own, written.auxiliary(images))
-        assert network.backbone(images)[2].shape[2:] == (-(-72 // stride), -(-104 // stride))
+        assert network.backbone(images)[3].shape[2:] == (-(-72 // stride), -(-104 // stride))
 
 
 def test_decoder_equals_one_written_by_hand() -> None:
     torch.manual_seed(0)
-    network = randomised(build_deeplabv3("resnet18", 5, output_stride=16, decoder="deeplabv3plus"))
+    network = randomised(build_segmenter("resnet18", 5, output_stride=16, decoder="deeplabv3plus"))
     images = torch.randn(1, 3, 64, 96, dtype=torch.float64)
     with torch.no_grad():
         expected = Written(network.state_dict(), "resnet18", 16).plus(images)
@@ -185,16 +185,16 @@ def test_decoder_equals_one_written_by_hand() -> None:
 
 
 def test_both_heads_answer_in_training_only() -> None:
-    network = build_deeplabv3("resnet18", 5, auxiliary=True)
+    network = build_segmenter("resnet18", 5, auxiliary=True)
     images = torch.randn(2, 3, 32, 32)
     assert network(images).shape == (2, 2, 5, 32, 32)
     assert network.eval()(images).shape == (2, 5, 32, 32)
-    assert build_deeplabv3("resnet18", 5)(images).shape == (2, 5, 32, 32)
+    assert build_segmenter("resnet18", 5)(images).shape == (2, 5, 32, 32)
 
 
 @pytest.mark.parametrize("decoder", ["deeplabv3", "deeplabv3plus"])
 def test_torchscript_takes_any_size(decoder: str) -> None:
-    network = build_deeplabv3("resnet18", 5, decoder=decoder).eval()
+    network = build_segmenter("resnet18", 5, decoder=decoder).eval()
     scripted = torch.jit.script(network)
     for size in (64, 80):
         images = torch.randn(1, 3, size, size)
@@ -210,7 +210,7 @@ def classifier(seed: int = 0) -> torch.nn.Module:
 def test_trunk_takes_a_classifiers_weights_whole(tmp_path: Path) -> None:
     trained = classifier()
     torch.save(trained.state_dict(), tmp_path / "classifier.pt")
-    network = build_deeplabv3("resnet18", 5)
+    network = build_segmenter("resnet18", 5)
     before = network.classifier.state_dict()["4.weight"].clone()
     report = load_pretrained(network.backbone, tmp_path / "classifier.pt", "resnet18")
     assert report.coverage == 1.0
@@ -224,7 +224,7 @@ def test_trunk_takes_a_classifiers_weights_whole(tmp_path: Path) -> None:
 def test_the_undilated_part_computes_what_the_classifier_computes(tmp_path: Path) -> None:
     trained = classifier().eval()
     torch.save(trained.state_dict(), tmp_path / "classifier.pt")
-    network = build_deeplabv3("resnet18", 5).eval()
+    network = build_segmenter("resnet18", 5).eval()
     load_pretrained(network.backbone, tmp_path / "classifier.pt", "resnet18")
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
@@ -238,17 +238,17 @@ def test_torchvisions_segmentation_weights_load_strictly_and_as_a_start(tmp_path
     state = {
         name: torch.randn(shape, generator=generator) if shape else torch.tensor(0) for name, shape in shapes.items()
     }
-    network = build_deeplabv3("resnet50", 21, auxiliary=True)
+    network = build_segmenter("resnet50", 21, auxiliary=True)
     network.load_state_dict(state, strict=True)
     torch.save(state, tmp_path / "deeplabv3_resnet50_coco.pt")
-    other = build_deeplabv3("resnet50", 5)
+    other = build_segmenter("resnet50", 5)
     assert load_pretrained(other.backbone, tmp_path / "deeplabv3_resnet50_coco.pt", "resnet50").coverage == 1.0
     assert torch.equal(other.backbone.conv1.weight, state["backbone.conv1.weight"])
 
 
 def test_weights_of_another_trunk_are_refused(tmp_path: Path) -> None:
     torch.save(classifier().state_dict(), tmp_path / "classifier.pt")
-    network = build_deeplabv3("resnet34", 5)
+    network = build_segmenter("resnet34", 5)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     with pytest.raises(MedtlError, match="does not fit resnet34"):
         load_pretrained(network.backbone, tmp_path / "classifier.pt", "resnet34")
@@ -256,7 +256,7 @@ def test_weights_of_another_trunk_are_refused(tmp_path: Path) -> None:
 
 
 def test_groups_cover_every_training_parameter_once() -> None:
-    network = build_deeplabv3("resnet18", 5)
+    network = build_segmenter("resnet18", 5)
     heads, trunk = parameter_groups(network, 0.01, 0.1)
     assert (heads["lr"], trunk["lr"]) == (0.01, pytest.approx(0.001))
     assert len(heads["params"]) + len(trunk["params"]) == len(list(network.parameters()))
@@ -268,11 +268,11 @@ def test_groups_cover_every_training_parameter_once() -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ({"backbone": "vit_b16"}, "--backbone vit_b16: DeepLabV3 is built on one of resnet18"),
+        ({"backbone": "vit_b16"}, "--backbone vit_b16: a segmentation is built on one of resnet18"),
         ({"output_stride": 32}, "--output_stride 32: expected 8 or 16"),
-        ({"decoder": "unet"}, "--decoder unet: expected deeplabv3 or deeplabv3plus"),
+        ({"decoder": "unet"}, "--decoder unet: decoder 'unet' is not one of deeplabv3, deeplabv3plus"),
     ],
 )
 def test_what_cannot_be_built_is_refused(words: dict[str, object], expected: str) -> None:
     with pytest.raises(UsageError, match=expected):
-        build_deeplabv3(**{"backbone": "resnet18", "num_classes": 5, **words})  # type: ignore[arg-type]
+        build_segmenter(**{"backbone": "resnet18", "num_classes": 5, **words})  # type: ignore[arg-type]

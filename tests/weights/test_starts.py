@@ -13,18 +13,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from medtl.cards import (
-    BACKBONE_CARDS,
-    CPMID,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    WEIGHTS_SOURCES,
-    InputContract,
-    WeightsCard,
-)
+from medtl.cards import CPMID, IMAGENET_MEAN, IMAGENET_STD
 from medtl.errors import MedtlError
-from medtl.networks.classifier import BACKBONES, build_classifier
-from medtl.networks.starts import Start, apply, resolve
+from medtl.networks.classifier import build_classifier
+from medtl.networks.registry import names
+from medtl.weights.card import InputContract, WeightsCard
+from medtl.weights.sources import official
+from medtl.weights.starts import Start, apply, resolve
 
 HALF = (0.5, 0.5, 0.5)
 
@@ -312,12 +307,11 @@ def test_the_real_imagenet_file_is_found_by_name(
     assert (start.mean, start.std) == (IMAGENET_MEAN, IMAGENET_STD)
     report = apply(build_classifier("resnet18", 3), start, "resnet18")
     assert report is not None
-    assert (report.coverage, report.missing, report.unexpected) == (1.0, (), ())
+    assert (report.coverage, report.used, report.missing, report.unused) == (1.0, 1.0, (), ())
 
 
-def test_cards_and_sources_are_of_every_backbone() -> None:
-    assert set(BACKBONE_CARDS) == set(BACKBONES)
-    assert {source.backbone for source in WEIGHTS_SOURCES if source.init == "imagenet"} == set(BACKBONES)
-    for source in WEIGHTS_SOURCES:
-        assert source.url.endswith(f"-{source.sha256}.pth")
-        assert len(source.sha256) == 8
+def test_every_network_has_official_imagenet_weights() -> None:
+    for name in names():
+        file = official("imagenet", name)
+        assert file.url.endswith(f"-{file.sha256}.pth")
+        assert len(file.sha256) == 8

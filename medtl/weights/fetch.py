@@ -1,79 +1,29 @@
 """Official weights into the cache: downloaded or copied, whole or not at all, only with the right hash. No torch."""
 
-import difflib
 import http.client
 import os
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from medtl.cards import BACKBONE_CARDS, WEIGHTS_SOURCES, WeightsSource
 from medtl.errors import MedtlError, UsageError
 from medtl.files import file_hash, replacing
+from medtl.weights.sources import Official, file_stem, how_to_get
 
-NAMED = ("imagenet", "cpmid", "mini")
 CHUNK = 1 << 20
 SECONDS = 30  # without a byte
 NETWORK_FAULTS = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
 
 
-def source_of(init: str, backbone: str) -> WeightsSource:
-    """Where named weights of a backbone are published.
-
-    Raises:
-        UsageError: there is no such name or backbone, or nobody publishes them.
-    """
-    for word, value, known in (("weights", init, NAMED), ("--backbone", backbone, tuple(BACKBONE_CARDS))):
-        if value not in known:
-            raise UsageError(f"{word} {value}: expected one of {', '.join(known)}{did_you_mean(value, known)}")
-    found = [source for source in WEIGHTS_SOURCES if (source.init, source.backbone) == (init, backbone)]
-    if not found:
-        raise UsageError(f"weights {init} of {backbone} have no download; {how_to_get(init, backbone)}")
-    return found[0]
-
-
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """A suggestion to put behind an error; empty where nothing is alike."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def official_name(source: WeightsSource) -> str:
-    """The file's name at its maker's."""
-    return PurePosixPath(source.url).name
-
-
-def how_to_get(init: str, backbone: str) -> str:
-    """What to do where named weights are not at hand, in words."""
-    sources = [source for source in WEIGHTS_SOURCES if (source.init, source.backbone) == (init, backbone)]
-    if sources:
-        command = f"medtl weights {init} --backbone {backbone}"
-        name = official_name(sources[0])
-        return (
-            f"get them with: {command}; offline: download {sources[0].url} elsewhere, then: {command} --from {name},"
-            f" or put {name} into the folder that $MEDTL_WEIGHTS names"
-        )
-    if init == "cpmid":
-        return (
-            f"train bundles/cpmid_{backbone} on CPMID (its images may not be redistributed, so no weights are), then"
-            f" put its model.pt as {backbone}_cpmid.pt into the folder that $MEDTL_WEIGHTS names"
-        )
-    return (
-        f"medtl brings those of resnet18 alone; put the bundle medtl_{init}_{backbone}, or its zip, into the folder"
-        " that $MEDTL_WEIGHTS names, or pretrain by bundles/medtl_mini_resnet18 with --backbone and start from that run"
-    )
-
-
-def install(source: WeightsSource, folder: Path, given: Path | None = None) -> tuple[Path, str]:
-    """Put a source's file into ``folder`` as ``<backbone>_<init>.<suffix>``.
+def install(source: Official, folder: Path, given: Path | None = None) -> tuple[Path, str]:
+    """Put an official file into ``folder`` as ``<backbone>_<init>.<suffix>``.
 
     Args:
-        source: what to get.
+        source: what to get, from ``sources.official``.
         folder: made where it is missing.
         given: a copy at hand, used instead of the network.
 
@@ -84,12 +34,12 @@ def install(source: WeightsSource, folder: Path, given: Path | None = None) -> t
     Raises:
         UsageError: no file ``given``. MedtlError: the network fails, or the file is another one.
     """
-    target = folder / f"{source.backbone}_{source.init}{PurePosixPath(source.url).suffix}"
+    target = folder / f"{file_stem(source.backbone)}_{source.init}{PurePosixPath(source.url).suffix}"
     if target.is_file() and (digest := file_hash(target)).startswith(source.sha256):
         return target, digest
     if given is not None:
         if not given.is_file():
-            raise UsageError(f"--from {given}: no such file; expected {official_name(source)} from {source.url}")
+            raise UsageError(f"--from {given}: no such file; expected {source.file} from {source.url}")
         digest = _checked(given, source, f"--from {given}")
         with replacing(target, durable=True) as part, open(given, "rb") as old, open(part, "wb") as new:
             while chunk := old.read(CHUNK):
@@ -114,11 +64,11 @@ def install(source: WeightsSource, folder: Path, given: Path | None = None) -> t
     return target, digest
 
 
-def _checked(path: Path, source: WeightsSource, what: str) -> str:
+def _checked(path: Path, source: Official, what: str) -> str:
     digest = file_hash(path)
     if not digest.startswith(source.sha256):
         raise MedtlError(
-            f"{what} is not {official_name(source)}: its SHA-256 is {digest[:16]}…, expected {source.sha256}…"
+            f"{what} is not {source.file}: its SHA-256 is {digest[:16]}…, expected {source.sha256}…"
             " (other weights are used by their path: --init PATH)"
         )
     return digest

@@ -1,0 +1,214 @@
+"""The parts of a network that nobody described: found by watching one forward pass.
+
+A *unit* is a module (or bare parameter) that is not taken apart further: a block, a convolution, a norm. Units are what
+freezing groups into stem and stages.
+"""
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from medtl.errors import UsageError
+
+STAGES = 4
+CONTAINERS = (nn.Sequential, nn.ModuleList)
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Stages, last norm and parts, as ``Backbone`` says them.
+
+    Attributes:
+        stages: names of the modules whose outputs are its stages, shallow to deep.
+        last_norm: where Grad-CAM looks; empty where no layer shows a map or a class token with its patches.
+        parts: names of units: the stem, then one group a stage.
+    """
+
+    stages: tuple[str, ...]
+    last_norm: str
+    parts: tuple[tuple[str, ...], ...]
+
+
+@dataclass
+class _Watched:
+    """What a forward pass did: units in the order of their first call, modules with their first output and how many
+    units had been called by then."""
+
+    units: list[str] = field(default_factory=list)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    ends: dict[str, int] = field(default_factory=dict)
+
+
+def head_of(network: nn.Module, num_classes: int) -> str:
+    """Return the name of the layer that gives the logits: linear, or a 1 × 1 convolution.
+
+    Args:
+        network: made for ``num_classes``, a number that no other layer of it has.
+        num_classes: of its logits.
+
+    Raises:
+        UsageError: there is none, or there are several; says so.
+    """
+    found = []
+    for name, module in network.named_modules():
+        is_linear = isinstance(module, nn.Linear) and module.out_features == num_classes
+        is_pointwise = (
+            isinstance(module, nn.Conv2d) and module.out_channels == num_classes and module.kernel_size == (1, 1)
+        )
+        if is_linear or is_pointwise:
+            found.append(name)
+    if len(found) != 1:
+        many = f"{len(found)} layers that give logits ({', '.join(found)})"
+        raise UsageError(f"it has {many if found else 'no linear layer or 1 × 1 convolution that gives logits'}")
+    return found[0]
+
+
+def dissect(network: nn.Module, head: str, images: torch.Tensor, ends: Sequence[str] = ()) -> Anatomy:
+    """Return a network's anatomy.
+
+    Args:
+        network: in evaluation mode.
+        head: name of its last layer.
+        images: (n, channels, size, size) that it takes.
+        ends: names of the modules that end its stages, where its library says so; at least four, else they are found
+            by the sizes of their outputs, or by counting blocks.
+    """
+    kinds = dict(_units(network, head))
+    watched = _watch(network, kinds, images)
+    order = watched.units
+    blocks = _blocks(order, kinds)
+    stated = [(name, watched.ends[name]) for name in ends if name in watched.ends]
+    by_size = _by_size(order, watched.shapes, images.shape[-1])
+    by_block = [(name, order.index(name) + 1) for name in blocks]
+    stem, chosen = 1, [(name, count) for count, name in enumerate(order, 1)]
+    for candidates in map(_increasing, (stated, by_size, by_block)):
+        if len(candidates) >= STAGES:
+            first = candidates[0][1] if len(candidates) == STAGES + 1 else max(1, order.index(blocks[0]))
+            later = [(name, end) for name, end in candidates if end > first]
+            if len(later) >= STAGES:
+                stem, chosen = first, later
+                break
+    chosen = _spread(chosen, STAGES)
+    borders = [stem, *(end for _, end in chosen[:-1]), len(order)]
+    bare = [name for name, kind in kinds.items() if not kind]
+    groups = [tuple(order[start:end]) for start, end in itertools.pairwise(borders)]
+    last_norm = _shown(network, watched, groups[-1])
+    return Anatomy(tuple(name for name, _ in chosen), last_norm, ((*bare, *order[:stem]), *groups))
+
+
+def _units(network: nn.Module, head: str) -> Iterator[tuple[str, str]]:
+    """Yield the units' names and what they are: the class of a module, empty for a bare parameter.
+
+    Containers are taken apart, and so is what holds the head or most of the network.
+    """
+    total = sum(parameter.numel() for parameter in network.parameters())
+
+    def walk(module: nn.Module, before: str) -> Iterator[tuple[str, str]]:
+        for name, _ in module.named_parameters(recurse=False):
+            yield before + name, ""
+        for name, child in module.named_children():
+            full = before + name
+            count = sum(parameter.numel() for parameter in child.parameters())
+            if full == head or not count:
+                continue
+            is_most = 2 * count > total and any(True for _ in child.children())
+            if isinstance(child, CONTAINERS) or head.startswith(f"{full}.") or is_most:
+                yield from walk(child, f"{full}.")
+            else:
+                yield full, type(child).__name__
+
+    yield from walk(network, "")
+
+
+def _watch(network: nn.Module, kinds: dict[str, str], images: torch.Tensor) -> _Watched:
+    """Run the network once."""
+    watched = _Watched()
+    handles = []
+    for name, module in network.named_modules():
+
+        def before(module: nn.Module, inputs: Any, name: str = name) -> None:
+            if kinds.get(name) and name not in watched.units:
+                watched.units.append(name)
+
+        def after(module: nn.Module, inputs: Any, output: Any, name: str = name) -> None:
+            if name not in watched.ends:
+                watched.ends[name] = len(watched.units)
+                watched.shapes[name] = tuple(output.shape) if isinstance(output, torch.Tensor) else ()
+
+        handles += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
+    try:
+        with torch.no_grad():
+            network(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    # what was never called as a module (its parameters are used directly) goes with the last stage
+    watched.units += [name for name, kind in kinds.items() if kind and name not in watched.units]
+    return watched
+
+
+def _blocks(order: list[str], kinds: dict[str, str]) -> list[str]:
+    """Return the units of the commonest kind that is repeated, norms and activations aside."""
+    counted = Counter(kinds[name] for name in order if "Norm" not in kinds[name])
+    kind = counted.most_common(1)[0][0]
+    return [name for name in order if kinds[name] == kind]
+
+
+def _by_size(order: list[str], shapes: dict[str, tuple[int, ...]], size: int) -> list[tuple[str, int]]:
+    """Return the last unit at each size of a map, with how many units were called by then."""
+    last: dict[int, tuple[str, int]] = {}
+    for count, name in enumerate(order, 1):
+        side = _side(shapes.get(name, ()))
+        if 1 < side < size:
+            last[side] = (name, count)
+    return list(last.values())
+
+
+def _side(shape: tuple[int, ...]) -> int:
+    """Return the side of a square map, whichever place its channels have; 0 where it is none."""
+    if len(shape) != 4:
+        return 0
+    return shape[2] if shape[2] == shape[3] else shape[1] if shape[1] == shape[2] else 0
+
+
+def _increasing(named: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Return those that end after all before them."""
+    found: list[tuple[str, int]] = []
+    for name, end in named:
+        if end > (found[-1][1] if found else 0):
+            found.append((name, end))
+    return found
+
+
+def _spread(named: list[tuple[str, int]], count: int) -> list[tuple[str, int]]:
+    """Return ``count`` of them (or all), evenly spread, the last one among them."""
+    count = min(count, len(named))
+    return [named[round((number + 1) * len(named) / count) - 1] for number in range(count)]
+
+
+def _shown(network: nn.Module, watched: _Watched, last: Sequence[str]) -> str:
+    """Return the last unit of the last stage that gives a map with channels first; of tokens the first norm of the last
+    block, behind which the patches have no say; empty where there is neither."""
+    shapes = watched.shapes
+    maps = [name for name in last if _is_map(shapes.get(name, ()))]
+    if maps:
+        return maps[-1]
+    norms = [name for name, module in network.named_modules() if "Norm" in type(module).__name__]
+    tokens = [name for name in norms if _is_tokens(shapes.get(name, ()))]
+    blocks = [unit for unit in last if any(name.startswith(f"{unit}.") for name in tokens)]
+    return next((name for name in tokens if blocks and name.startswith(f"{blocks[-1]}.")), "")
+
+
+def _is_map(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 4 and shape[2] == shape[3] > 1 and shape[1] != shape[2]
+
+
+def _is_tokens(shape: tuple[int, ...]) -> bool:
+    """Return whether an output is a class token and the patches of a square."""
+    return len(shape) == 3 and math.isqrt(shape[1] - 1) ** 2 == shape[1] - 1

@@ -1,0 +1,1 @@
+"""One file a decoder; each registers its record when it is imported."""

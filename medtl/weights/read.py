@@ -1,0 +1,239 @@
+"""Weight files of other people's making, read without running anything in them."""
+
+import hashlib
+import io
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load, load_file
+
+from medtl.bundle.unpack import CARD, SUMS, check_sum, opened, sums_of, sums_on_card
+from medtl.errors import MedtlError, UsageError
+from medtl.files import file_hash
+
+StateDict = dict[str, torch.Tensor]
+# where training programs keep the network; of a student and its teacher the teacher is the one to use
+NESTED = (
+    "state_dict", "model_state_dict", "model_state", "model", "network", "net", "module", "teacher", "student",
+    "backbone", "encoder", "model_ema", "state_dict_ema", "ema_state_dict", "ema", "params", "weights",
+)  # fmt: skip
+WEIGHTS_IN_BUNDLE = ("model.safetensors", "model.pt")
+# what files that are no weights begin with
+STRANGERS = (
+    (b"\x89HDF", "is an HDF5 file, as Keras writes them; expected PyTorch's or a safetensors file"),
+    (b"<!DOCTYPE", "is a web page, not weights: the download failed"),
+    (b"<html", "is a web page, not weights: the download failed"),
+    (b"version https://git-lfs", "is a pointer of Git LFS, not weights: get the file itself (git lfs pull)"),
+)
+MOST_HEADER = 100 * 2**20  # bytes of a safetensors header
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """What a weight file holds.
+
+    Attributes:
+        state: names and tensors.
+        told: sentences on what was chosen among several state dicts in the file; mostly empty.
+    """
+
+    state: StateDict
+    told: tuple[str, ...] = ()
+
+
+def read_state_dict(path: Path, option: str = "--weights") -> StateDict:
+    """Return the names and tensors that ``read_checkpoint`` finds."""
+    return read_checkpoint(path, option).state
+
+
+def read_checkpoint(path: Path, option: str = "--weights") -> Checkpoint:
+    """Return the tensors of a ``.pt``, ``.pth`` or ``.safetensors`` file, or of ``models/`` of a bundle or its zip.
+
+    Where the bundle has SHA256SUMS, the weights must match it. Of a zip only they are read, into memory.
+
+    Args:
+        path: the file or bundle.
+        option: the argument that errors name.
+
+    Raises:
+        UsageError: no such file. MedtlError: damaged, or something else than names and tensors.
+    """
+    if path.suffix == ".zip" and path.is_file():
+        return _of_zip(path, option)
+    if path.is_dir():
+        found = [path / "models" / name for name in WEIGHTS_IN_BUNDLE if (path / "models" / name).is_file()]
+        if not found:
+            raise UsageError(f"{option} {path} holds no models/{' or models/'.join(WEIGHTS_IN_BUNDLE)}")
+        path = found[0]
+    if path.parent.name == "models" and path.is_file():
+        bundle = path.absolute().parents[1]
+        where, sums = (SUMS, sums) if (sums := sums_of(bundle)) else (CARD, sums_on_card(bundle))
+        if sums:
+            check_sum(f"models/{path.name}", file_hash(path), sums, f"{option} {path.parent.parent}", where)
+    if not path.is_file():
+        raise UsageError(
+            f"{option} {path}: no such file; expected .pt or .safetensors weights, or a bundle with models/"
+        )
+    return _tensors(path, path.name, f"{option} {path}")
+
+
+def _of_zip(path: Path, option: str) -> Checkpoint:
+    """The weights of a bundle's zip, matched with its SHA256SUMS where it has them."""
+    with opened(path, option=option) as archive:
+        found = [name for name in (f"models/{name}" for name in WEIGHTS_IN_BUNDLE) if name in archive.files]
+        if not found:
+            raise UsageError(f"{option} {path} holds no models/{' or models/'.join(WEIGHTS_IN_BUNDLE)}")
+        content = archive.read(found[0])
+        if sums := archive.sums():
+            check_sum(found[0], hashlib.sha256(content).hexdigest(), sums, archive.name)
+    return _tensors(io.BytesIO(content), found[0], f"{option} {path}: {found[0]}")
+
+
+def _tensors(source: Path | io.BytesIO, name: str, where: str) -> Checkpoint:
+    """Return names and tensors of one file's content; nothing in it is run.
+
+    Args:
+        source: the file, or its bytes.
+        name: its name, which says the format.
+        where: what errors name.
+    """
+    start = _start(source)
+    for mark, what in STRANGERS:
+        if start.lower().startswith(mark.lower()):
+            raise MedtlError(f"{where} {what}")
+    if name.endswith(".safetensors") or _is_safetensors(start):
+        try:
+            state = load_file(source) if isinstance(source, Path) else load(source.getvalue())
+        except (safetensors.SafetensorError, OSError, ValueError) as error:
+            raise MedtlError(f"{where} is not a readable safetensors file: {_first_line(error)}") from None
+        return Checkpoint(_check_numbers(state, where))
+    _refuse_compressed(source, where)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of old pickle protocols
+            content: Any = torch.load(source, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for damaged and for unsafe files
+        raise MedtlError(f"{where} {_why_unreadable(error)}") from None
+    state, told = _innermost(content, where)
+    return Checkpoint(_check_numbers(state, where), told)
+
+
+def _start(source: Path | io.BytesIO) -> bytes:
+    """Return the first bytes of a file."""
+    if isinstance(source, io.BytesIO):
+        return source.getvalue()[:64]
+    with open(source, "rb") as file:
+        return file.read(64)
+
+
+def _is_safetensors(start: bytes) -> bool:
+    """Return whether a file begins as safetensors do, whatever its name says: the header's length, then JSON."""
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") < MOST_HEADER
+
+
+def _refuse_compressed(source: Path | io.BytesIO, where: str) -> None:
+    """Raise MedtlError for a file that would grow in memory: torch.save stores, it never compresses."""
+    try:
+        with zipfile.ZipFile(source) as archive:
+            packed = [info.filename for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED]
+    except (zipfile.BadZipFile, OSError, ValueError):
+        packed = []  # the format before the zip, or damaged: torch says so
+    if packed:
+        raise MedtlError(f"{where} holds compressed parts (first {packed[0]}), which torch.save never writes")
+    if isinstance(source, io.BytesIO):
+        source.seek(0)
+
+
+def _innermost(content: Any, where: str) -> tuple[StateDict, tuple[str, ...]]:
+    """Return the state dict in a checkpoint, and a sentence where there are several."""
+    told: list[str] = []
+    while isinstance(content, Mapping) and not _are_tensors(content):
+        held = [key for key, value in content.items() if isinstance(value, Mapping) and _has_tensors(value)]
+        chosen = next((key for key in NESTED if isinstance(content.get(key), Mapping) and content[key]), None)
+        if chosen is None:
+            keys = ", ".join(map(str, list(content)[:8]))
+            raise MedtlError(
+                f"{where} holds no plain state dict (names and tensors) under a name that is known; its keys: {keys}."
+                f" Known are {', '.join(NESTED)}"
+            )
+        others = [str(key) for key in held if key != chosen]
+        if others:
+            told.append(f"taken from {chosen!r}; the file also holds {', '.join(map(repr, others))}, left out")
+        content = content[chosen]
+    if not isinstance(content, Mapping) or not content:
+        raise MedtlError(f"{where} holds no plain state dict (names and tensors)")
+    return {str(name): tensor for name, tensor in content.items()}, tuple(told)
+
+
+def _are_tensors(content: Mapping[Any, Any]) -> bool:
+    return all(isinstance(value, torch.Tensor) for value in content.values())
+
+
+def _has_tensors(content: Mapping[Any, Any]) -> bool:
+    return any(isinstance(value, torch.Tensor) for value in content.values())
+
+
+def _check_numbers(state: StateDict, where: str) -> StateDict:
+    """Return the same tensors.
+
+    Raises:
+        MedtlError: one is no plain array, claims more numbers than the file holds, or holds NaN or infinity.
+    """
+    for name, tensor in state.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+            raise MedtlError(f"{where} holds {name}, which is no plain array of numbers")
+        claimed, held = tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes()
+        if claimed > held:
+            raise MedtlError(
+                f"{where} holds {name} of shape {tuple(tensor.shape)}, which claims {claimed:,} bytes where the file"
+                f" holds {held:,} (a repeated tensor): not loaded"
+            )
+    broken = [n for n, tensor in state.items() if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
+    if broken:
+        raise MedtlError(f"{where} holds NaN or infinite weights in {len(broken)} tensors (first {broken[0]})")
+    return state
+
+
+def _why_unreadable(error: Exception) -> str:
+    """Return what is wrong with a file that torch refuses, without torch's advice to let it run."""
+    named = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if named and named[1].startswith("torch.nn.modules."):
+        return (
+            f"holds a whole pickled network ({named[1]}), which is code and was not run; expected its tensors: whoever"
+            " trusts its maker saves torch.load(FILE, weights_only=False).state_dict()"
+        )
+    if named and not named[1].startswith("torch."):
+        return (
+            f"holds code ({named[1]}), which was not run; expected a file of plain tensors: whoever trusts its maker"
+            " saves those alone, such as torch.load(FILE, weights_only=False)['state_dict']"
+        )
+    return "is not a readable file of tensors: it is damaged, cut short or of another kind"
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def disagreements(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> str:
+    """What keeps a state dict from being one network's, name by name and shape by shape: the first of each kind and how
+    many there are; empty where nothing does."""
+    missing = [name for name in wanted if name not in state]
+    unexpected = [name for name in state if name not in wanted]
+    shapes = [
+        f"{name} is {tuple(state[name].shape)}, expected {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in state and state[name].shape != wanted[name].shape
+    ]
+    if not (missing or unexpected or shapes):
+        return ""
+    told = [f"{len(missing)} missing (first {missing[0]})"] if missing else []
+    told += [f"{len(unexpected)} unexpected (first {unexpected[0]})"] if unexpected else []
+    told += [f"{len(shapes)} of another shape (first {shapes[0]})"] if shapes else []
+    return f"of {len(wanted)} tensors {'; '.join(told)}"
