@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from medtl.cards import DATASETS, WeightsCard
+from medtl.cards import WeightsCard, dataset_cards
 from medtl.errors import MedtlError
 
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
@@ -74,6 +74,6 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
     weights = [{"name": _name(path), "path": str(path), "bytes": path.stat().st_size} for path in weight_files()]
     datasets = [
         {field.name: getattr(card, field.name) for field in fields(card)} | {"published": dict(card.published)}
-        for card in DATASETS.values()
+        for card in dataset_cards().values()
     ]
     return {"datasets": datasets, "bundles": bundles, "weights": weights}

@@ -12,8 +12,8 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
+from data_prep.cpmid import CARD as CPMID
 from medtl import datalist
-from medtl.cards import CPMID
 
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLE = ROOT / "bundles" / "cpmid_resnet18"

@@ -17,7 +17,7 @@ from medtl.bundle import release_configs, release_docs, release_segmentation, se
 from medtl.bundle.finished import FinishedRun, architecture, input_contract, is_multilabel, is_segmentation, read_run
 from medtl.bundle.stock_parts import Config, networks
 from medtl.bundle.unpack import SUMS
-from medtl.cards import DATASETS, SegmentationArchitecture, WeightsCard
+from medtl.cards import SegmentationArchitecture, WeightsCard, dataset_cards
 from medtl.datalist import file_hash
 from medtl.errors import MedtlError, UsageError
 from medtl.networks.state_dicts import StateDict, disagreements, read_state_dict
@@ -115,7 +115,7 @@ def card_of(run: FinishedRun, name: str, licence: str = "") -> WeightsCard:
     start = {key: value for key, value in (record.get("start") or {}).items() if key not in ("mean", "std")}
     if not start and "init" not in run.config:  # a recipe that loads nothing
         start = {"init": "random"}
-    known = DATASETS.get(str(data["name"]))
+    known = dataset_cards().get(str(data["name"]))
     metadata = json.loads((run.source / "configs" / "metadata.json").read_text(encoding="utf-8"))
     classes, intended_use = tuple(record["data"]["classes"]), INTENDED_USE
     if is_segmentation(run):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from medtl.bundle.stock_parts import Config
-from medtl.cards import DATASETS, WeightsCard
+from medtl.cards import WeightsCard, dataset_cards
 from medtl.networks.stock import GIVES_TUPLE
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
@@ -208,7 +208,7 @@ def data_license(card: WeightsCard, recipe: str) -> str:
     else:
         lines += [f"The weights in models/ were trained on: {card.data['name']}."]
     lines += [f"Licence: {card.licence}"]
-    if (known := DATASETS.get(card.data["name"])) and not card.data["sample"]:
+    if (known := dataset_cards().get(card.data["name"])) and not card.data["sample"]:
         lines += [f"{known.title}: {known.licence}", f"  {known.citation}", f"  {known.url}"]
     lines += ["", f"What the recipe that trained them ({card.source['name']}, without weights) says of its data:", ""]
     return "\n".join(lines) + "\n" + recipe

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medtl.bundle.unpack import CARD, opened
-from medtl.cards import CPMID, IMAGENET_MEAN, IMAGENET_STD, WEIGHTS_SOURCES
+from medtl.cards import IMAGENET_MEAN, IMAGENET_STD, WEIGHTS_SOURCES, dataset_cards
 from medtl.errors import MedtlError
 from medtl.networks.state_dicts import read_state_dict
 
@@ -57,7 +57,8 @@ def _normalised(path: Path, init: str, backbone: str, option: str, neighbours: N
     """All but what they were trained on."""
     stated, licence = _stated(neighbours)
     if stated is None and init in ("cpmid", "mini"):
-        return Contract(*IMAGENET, licence or CPMID.licence)  # as medtl's own pretraining bundles normalise
+        # as medtl's own pretraining bundles normalise
+        return Contract(*IMAGENET, licence or dataset_cards()["cpmid"].licence)
     for source in WEIGHTS_SOURCES:
         if (source.init, source.backbone) == (init, backbone):
             licence = licence or source.licence
