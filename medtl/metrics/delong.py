@@ -83,10 +83,7 @@ def auc_covariance(
     ups, downs = int(positive.sum()), int((~positive).sum())
     if not ups or not downs:
         return np.full(k, np.nan), np.full((k, k), np.nan)
-    # Sun and Xu: how many of the other class an image outranks is its rank among all less its rank among its own
-    ranks = rankdata(table, axis=1)
-    outranked = (ranks[:, positive] - rankdata(table[:, positive], axis=1)) / downs
-    outranking = 1 - (ranks[:, ~positive] - rankdata(table[:, ~positive], axis=1)) / ups
+    outranked, outranking = _placements(positive, table)
     areas = outranked.mean(axis=1)
 
     patient, count = (np.arange(len(positive)), len(positive)) if patients is None else by_patient(patients)
@@ -133,14 +130,47 @@ def auc_interval(
         not defined.
     """
     area, variance = auc_variance(labels, scores, patients)
-    se = math.sqrt(max(variance, 0.0)) if not math.isnan(variance) else math.nan
-    if not se > 1e-12 or not 0 < area < 1:
-        return Area(area, se, math.nan, math.nan)
-    z = float(norm.ppf((1 + level) / 2))
-    if method == "wald":
-        return Area(area, se, max(area - z * se, 0.0), min(area + z * se, 1.0))
-    centre, half = float(logit(area)), z * se / (area * (1 - area))
-    return Area(area, se, float(expit(centre - half)), float(expit(centre + half)))
+    found = _logit_interval(area, variance, level)
+    if method == "logit" or math.isnan(found.low):
+        return found
+    half = float(norm.ppf((1 + level) / 2)) * found.se
+    return Area(area, found.se, max(area - half, 0.0), min(area + half, 1.0))
+
+
+def mean_area_interval(
+    positive: NDArray[np.bool_],
+    scores: NDArray[np.floating],
+    patients: Patients | None = None,
+    level: float = 0.95,
+) -> Area:
+    """Mean of the areas of several classes, each against the rest, with its logit interval; of one class that of
+    ``auc_interval``.
+
+    Args:
+        positive: (n, k) which image is of each class; classes that no image or every image has are left out.
+        scores: (n, k), of each class, higher is more positive.
+        patients: (n,) whose image each is; None where no patient has two.
+        level: of confidence.
+
+    Returns:
+        The variance of each area is Obuchowski's; two areas vary together as what each patient adds to both does. The
+        interval is NaN where ``auc_interval`` gives none, of any of the classes.
+    """
+    wanted = np.flatnonzero(positive.any(axis=0) & ~positive.all(axis=0))
+    if not len(wanted):
+        return Area(*[math.nan] * 4)
+    patient, count = by_patient(np.arange(len(positive)) if patients is None else patients)
+    areas = np.empty(len(wanted))
+    variances, added = np.empty(len(wanted)), np.empty((len(wanted), count))
+    for k, c in enumerate(wanted):
+        truth = positive[:, c]
+        areas[k], variances[k] = auc_variance(truth, scores[:, c], patient)
+        outranked, outranking = _placements(truth, np.asarray(scores[:, c], dtype=np.float64)[np.newaxis])
+        added[k] = _by_cluster(outranked - areas[k], patient[truth], count)[0] / truth.sum()
+        added[k] += _by_cluster(outranking - areas[k], patient[~truth], count)[0] / (~truth).sum()
+    covariance = count / max(count - 1, 1) * (added @ added.T)
+    np.fill_diagonal(covariance, variances)
+    return _logit_interval(float(areas.mean()), float(covariance.mean()), level)
 
 
 def paired_test(
@@ -175,6 +205,28 @@ def paired_test(
     elif not math.isnan(se) and abs(value) < 1e-12:
         se, z, p = 0.0, 0.0, 1.0
     return AreaDifference(float(areas[0]), float(areas[1]), value, se, low, high, z, p)
+
+
+def _logit_interval(area: float, variance: float, level: float) -> Area:
+    """NaN where the variance is 0, or not defined: an area of exactly 1 says nothing about its uncertainty."""
+    se = math.sqrt(max(variance, 0.0)) if not math.isnan(variance) else math.nan
+    if not se > 1e-12 or not 0 < area < 1:
+        return Area(area, se, math.nan, math.nan)
+    centre, half = float(logit(area)), float(norm.ppf((1 + level) / 2)) * se / (area * (1 - area))
+    return Area(area, se, float(expit(centre - half)), float(expit(centre + half)))
+
+
+def _placements(
+    positive: NDArray[np.bool_], table: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of (k, n) scores: (k, m) share of negative images that each positive one outranks, and (k, n - m) share of
+    positive images that outrank each negative one.
+
+    Sun and Xu: how many of the other class an image outranks is its rank among all less its rank among its own.
+    """
+    ranks, ups = rankdata(table, axis=1), int(positive.sum())
+    outranked = (ranks[:, positive] - rankdata(table[:, positive], axis=1)) / (len(positive) - ups)
+    return outranked, 1 - (ranks[:, ~positive] - rankdata(table[:, ~positive], axis=1)) / ups
 
 
 def _by_cluster(values: NDArray[np.float64], patient: NDArray[np.int64], count: int) -> NDArray[np.float64]:

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from medtl.metrics import registry
+from medtl.metrics.registry import Kind
 from medtl.report.arms import Study
 from medtl.report.compare import Comparison
 from medtl.report.layout import Field, Group, Table
-from medtl.report.scores import AT_THRESHOLD, TOLD_FROM_ONE_SIDE, ScoredArm, threshold_of
-from medtl.report.words import NONE, count, interval, listed, metric_name, number, p_value, signed, span
+from medtl.report.scores import ScoredArm, one_sided, threshold_of
+from medtl.report.words import AT_THRESHOLD, NONE, count, interval, listed, metric_name, number, p_value, signed, span
 
 Scores = Mapping[tuple[str, str], ScoredArm]
 METHODS = {
@@ -29,13 +31,23 @@ def shown_metrics(study: Study) -> tuple[str, ...]:
         prefixes = dict.fromkeys(name.split("_")[0] for name in organs)
         return tuple(name for p in prefixes for name in [*(o for o in organs if o.startswith(p)), f"{p}_mean"])
     if study.kind == "multilabel":
-        return ("auc", "accuracy")
-    common = ("auc", "accuracy", "class_weighted_accuracy")
+        return _in_table("multi_label", ("multi_label",))
     if study.positive is None:
-        return (*common, "f1_weighted", "f1_macro")
+        return _in_table("single_label", ("single_label",))
+    names = _in_table("positive", ("single_label", "positive"))
     members = [member for arm in study.arms.values() for member in arm.members]
-    chosen = all(threshold_of(member) is not None for member in members)
-    return (*common, *TOLD_FROM_ONE_SIDE, *(f"{name}_at_threshold" for name in AT_THRESHOLD if chosen))
+    if any(threshold_of(member) is None for member in members):
+        return names
+    return (*names, *(metric.name + AT_THRESHOLD for metric in one_sided() if metric.name in names))
+
+
+def _in_table(table: Kind, defined: Sequence[Kind]) -> tuple[str, ...]:
+    """Names of the metrics that are defined and belong into the main table of a kind of study."""
+    return tuple(
+        metric.name
+        for metric in registry.metrics().values()
+        if set(metric.kinds) & set(defined) and (metric.tables is None or table in metric.tables)
+    )
 
 
 def set_name(study: Study) -> str:
