@@ -135,5 +135,14 @@ METRICS = (
     Metric(
         "ece", "expected calibration error", calibrated, ("single_label",), higher_is_better=False, tables=(), order=200
     ),
-    Metric("brier", "Brier score", calibrated, ("single_label",), higher_is_better=False, tables=(), order=201),
+    Metric(
+        "brier",
+        "Brier score",
+        calibrated,
+        ("single_label",),
+        higher_is_better=False,
+        tables=(),
+        bounds=(0.0, 2.0),
+        order=201,
+    ),
 )

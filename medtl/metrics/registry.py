@@ -107,6 +107,7 @@ class Metric:
         ranks: one class is ranked against the rest, so it is not defined where only one occurs.
         higher_is_better: of others no epoch is chosen by it, and it is scored when a run ends.
         tables: kinds of study in whose main table a report shows it; None for all.
+        bounds: smallest and largest value that there can be.
         order: place in tables, small first.
         trials: where it is a share of images: which images count, and which of these are right, (n,) bool each. Of a
             share of 0 or 1 resampling knows nothing; it gets an exact bound.
@@ -122,6 +123,7 @@ class Metric:
     ranks: bool = False
     higher_is_better: bool = True
     tables: tuple[Kind, ...] | None = None
+    bounds: tuple[float, float] = (0.0, 1.0)
     order: int = 100
     trials: Callable[[Split], tuple[NDArray[np.bool_], NDArray[np.bool_]]] | None = None
     interval: Callable[[Split, float], Mapping[str, tuple[float, float]]] | None = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from medtl import __version__
 from medtl.errors import UsageError
-from medtl.report import figures, tables
+from medtl.report import figures, main_table, tables
 from medtl.report.arms import Study
 from medtl.report.collect import describe_data
 from medtl.report.compare import Comparison, compare
@@ -14,6 +14,7 @@ from medtl.report.layout import Field, Group, Page, Section, Table
 from medtl.report.leaks import found_leaks, leaks
 from medtl.report.panels import MOST, heat_maps, segmented_slices
 from medtl.report.provenance import provenance, reproduction
+from medtl.report.reference import class_counts
 from medtl.report.scores import ScoredArm, score
 from medtl.report.summary import summary
 from medtl.report.words import listed, metric_name, number, span
@@ -114,12 +115,12 @@ def page(results: Results, title: str | None) -> Page:
 def _main(results: Results) -> Section:
     study, scored = results.study, results.scored
     drawn = figures.overview(study, scored, results.metric)
+    shown = main_table.results(study, scored, results.found)
+    counts = [table] if (table := class_counts(study)) else []
     caption = (
         f"{_upper(metric_name(results.metric))} by start: mean with its 95 % interval; small dots are single trainings."
     )
-    return Section(
-        "results", "Results", [caption], tables=tables.results(study, scored), figures=drawn, figures_first=True
-    )
+    return Section("results", "Results", [caption], tables=[*shown, *counts], figures=drawn, figures_first=True)
 
 
 def _upper(text: str) -> str:

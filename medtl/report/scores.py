@@ -82,7 +82,9 @@ class ScoredArm:
         if not math.isfinite(value + se):
             return Estimate(value)
         found = across_seeds(self.each(metric), np.zeros(len(self.members)), se, self.patients)
-        return Estimate(value, max(found.both_low, 0.0), min(found.both_high, 1.0))  # every metric is a share
+        known = registry.metrics().get(metric.removesuffix(AT_THRESHOLD))
+        least, most = known.bounds if known else (0.0, 1.0)  # of a single class or organ: a share
+        return Estimate(value, max(found.both_low, least), min(found.both_high, most))
 
     @property
     def patients(self) -> int:
