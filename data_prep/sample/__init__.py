@@ -136,7 +136,7 @@ def _cache() -> Path:
     root = Path(__file__).resolve().parents[2]
     code = sorted([*(root / "data_prep").rglob("*.py"), *(root / "medtl" / "readers").glob("*.py")])
     code += sorted((root / "medtl" / "transforms").glob("*.py"))
-    code += [root / "medtl" / name for name in ("cards/datasets.py", "datalist.py", "writers/images.py")]
+    code += [root / "medtl" / name for name in ("datalist.py", "writers/images.py")]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in code)).hexdigest()[:12]
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return home / "medtl" / f"sample-{digest}"

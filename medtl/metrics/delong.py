@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
+from scipy.stats import t as student
 
 from medtl.metrics.weighted import by_patient
 
@@ -122,19 +123,19 @@ def auc_interval(
         patients: (n,) whose image each is; None where no patient has two.
         level: of confidence.
         method: ``logit`` builds the interval on log(A / (1 - A)) with standard error se / (A (1 - A)) and maps it back
-            (Pepe 2003, section 5.2): it stays inside 0..1 and covers better near 1. ``wald`` is A ± z se, cut off at 0
-            and 1, as most software prints it.
+            (Pepe 2003, section 5.2): it stays inside 0..1 and covers better near 1; see ``mean_area_interval`` for
+            patients with several images. ``wald`` is A ± z se, cut off at 0 and 1, as most software prints it.
 
     Returns:
         The interval is NaN where the standard error is 0 (an area of exactly 1 says nothing about its uncertainty) or
         not defined.
     """
-    area, variance = auc_variance(labels, scores, patients)
-    found = _logit_interval(area, variance, level)
+    positive, table = np.asarray(labels, dtype=bool)[:, np.newaxis], np.asarray(scores)[:, np.newaxis]
+    found = mean_area_interval(positive, table, patients, level)
     if method == "logit" or math.isnan(found.low):
         return found
     half = float(norm.ppf((1 + level) / 2)) * found.se
-    return Area(area, found.se, max(area - half, 0.0), min(area + half, 1.0))
+    return Area(found.value, found.se, max(found.value - half, 0.0), min(found.value + half, 1.0))
 
 
 def mean_area_interval(
@@ -153,24 +154,22 @@ def mean_area_interval(
         level: of confidence.
 
     Returns:
-        The variance of each area is Obuchowski's; two areas vary together as what each patient adds to both does. The
-        interval is NaN where ``auc_interval`` gives none, of any of the classes.
+        The variance of each area is Obuchowski's; two areas vary together as what each patient adds to both does. With
+        several images a patient the normal's quantile gives way to that of t, whose degrees of freedom are Welch and
+        Satterthwaite's from the patients with positive and with negative images (of several classes the fewest): the
+        normal's covers too little there. The interval is NaN where ``auc_interval`` gives none, of any of the classes.
     """
     wanted = np.flatnonzero(positive.any(axis=0) & ~positive.all(axis=0))
     if not len(wanted):
         return Area(*[math.nan] * 4)
     patient, count = by_patient(np.arange(len(positive)) if patients is None else patients)
-    areas = np.empty(len(wanted))
-    variances, added = np.empty(len(wanted)), np.empty((len(wanted), count))
-    for k, c in enumerate(wanted):
-        truth = positive[:, c]
-        areas[k], variances[k] = auc_variance(truth, scores[:, c], patient)
-        outranked, outranking = _placements(truth, np.asarray(scores[:, c], dtype=np.float64)[np.newaxis])
-        added[k] = _by_cluster(outranked - areas[k], patient[truth], count)[0] / truth.sum()
-        added[k] += _by_cluster(outranking - areas[k], patient[~truth], count)[0] / (~truth).sum()
+    each = [_spread(positive[:, c], np.asarray(scores[:, c], dtype=np.float64), patient, count) for c in wanted]
+    added = np.stack([spread.added for spread in each])
     covariance = count / max(count - 1, 1) * (added @ added.T)
-    np.fill_diagonal(covariance, variances)
-    return _logit_interval(float(areas.mean()), float(covariance.mean()), level)
+    np.fill_diagonal(covariance, [spread.variance for spread in each])
+    area = float(np.mean([spread.area for spread in each]))
+    freedom = min(spread.freedom for spread in each) if count < len(positive) else math.inf
+    return _logit_interval(area, float(covariance.mean()), level, freedom)
 
 
 def paired_test(
@@ -207,12 +206,35 @@ def paired_test(
     return AreaDifference(float(areas[0]), float(areas[1]), value, se, low, high, z, p)
 
 
-def _logit_interval(area: float, variance: float, level: float) -> Area:
+@dataclass(frozen=True, eq=False)
+class _Spread:
+    """Of one class: its area and variance, what each patient (count,) adds to the area, and degrees of freedom."""
+
+    area: float
+    variance: float
+    added: NDArray[np.float64]
+    freedom: float
+
+
+def _spread(
+    positive: NDArray[np.bool_], scores: NDArray[np.float64], patient: NDArray[np.int64], count: int
+) -> _Spread:
+    area, variance = auc_variance(positive, scores, patient)
+    outranked, outranking = _placements(positive, scores[np.newaxis])
+    up = _by_cluster(outranked - area, patient[positive], count)[0] / positive.sum()
+    down = _by_cluster(outranking - area, patient[~positive], count)[0] / (~positive).sum()
+    sides = [(up, len(np.unique(patient[positive]))), (down, len(np.unique(patient[~positive])))]
+    parts = [(n / (n - 1) * float(side @ side), n - 1) for side, n in sides if n > 1]
+    spent = sum(part**2 / freedom for part, freedom in parts)
+    return _Spread(area, variance, up + down, sum(part for part, _ in parts) ** 2 / spent if spent else math.inf)
+
+
+def _logit_interval(area: float, variance: float, level: float, freedom: float = math.inf) -> Area:
     """NaN where the variance is 0, or not defined: an area of exactly 1 says nothing about its uncertainty."""
     se = math.sqrt(max(variance, 0.0)) if not math.isnan(variance) else math.nan
     if not se > 1e-12 or not 0 < area < 1:
         return Area(area, se, math.nan, math.nan)
-    centre, half = float(logit(area)), float(norm.ppf((1 + level) / 2)) * se / (area * (1 - area))
+    centre, half = float(logit(area)), float(student.ppf((1 + level) / 2, freedom)) * se / (area * (1 - area))
     return Area(area, se, float(expit(centre - half)), float(expit(centre + half)))
 
 
