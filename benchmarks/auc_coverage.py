@@ -37,7 +37,7 @@ class Design:
 
 
 USUAL = (Design(40, 20), Design(100, 50), Design(156, 42), Design(40, 20, 3), Design(100, 50, 3), Design(156, 42, 3))
-FEW = (Design(40, 5), Design(40, 10), Design(156, 15), Design(156, 15, 3))
+FEW = (Design(40, 4), Design(40, 10), Design(156, 15), Design(156, 15, 3))
 
 
 @dataclass(frozen=True)

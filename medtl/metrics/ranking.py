@@ -10,7 +10,7 @@ from medtl.metrics import delong
 from medtl.metrics.registry import Metric, Split
 from medtl.metrics.weighted import Scorer, divide, mean_over
 
-FEWEST = 5  # patients of a class; of fewer the interval covers too little (benchmarks/coverage.py)
+FEWEST = 4  # patients of a class; of fewer the interval covers too little (benchmarks/auc_coverage.py)
 
 
 def ranked(split: Split) -> Scorer:

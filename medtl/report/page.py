@@ -60,7 +60,7 @@ def evaluate(study: Study, baseline: str | None, metric: str | None) -> Results:
         raise UsageError(f"--metric {metric} is not one of {', '.join(known)}")
     scored = {key: score(arm, study.patients, study.positive) for key, arm in study.arms.items()}
     if metric is None:
-        preferred = [m for m in ("auc", "accuracy", "iou_mean", *known) if m in known]
+        preferred = [m for m in ("iou_mean", *known) if m in known]
         defined = (m for m in preferred if any(math.isfinite(arm.value(m)) for arm in scored.values()))
         metric = next(defined, preferred[0])
     chosen = baseline or ("random" if "random" in study.inits else "")

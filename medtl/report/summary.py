@@ -57,8 +57,8 @@ def _row(study: Study, scored: Scores, found: Sequence[Comparison], row: str, me
     own = [each for each in found if each.row == row and each.metric == metric]
     if not own:
         return (
-            f"{row}: {first} has the highest {reached}{_alone(study, scored[row, first])}; nothing was tested, for "
-            f"{baseline or 'a baseline'} is absent, so its lead may be chance."
+            f"{row}: {first} has the highest {reached}{_alone(study, scored[row, first])}; nothing could be compared "
+            f"with {baseline or 'a baseline'}, so its lead may be chance."
         )
     verdict = _verdict(own, study, scored, baseline)
     return f"{row}: {verdict} Highest: {first}, {reached}{_alone(study, scored[row, first])}."

@@ -94,9 +94,9 @@ def test_one_patient_has_no_interval() -> None:
 
 def test_a_class_of_two_patients_has_no_interval() -> None:
     """exp(-2) of the replicates miss it, more than lie outside a 95 % interval; of four, exp(-4). DeLong's interval
-    covers too little with fewer than five."""
+    covers too little with fewer than four."""
     random = np.random.default_rng(7)
-    for few, resampled, ranked in ((2, False, False), (4, True, False), (5, True, True)):
+    for few, resampled, ranked in ((2, False, False), (3, True, False), (4, True, True)):
         labels = np.array([1] * few + [0] * (60 - few))
         found = bootstrap.binary(labels, random.random(60), np.arange(60), 1)
         assert ("average_precision" in found) is resampled

@@ -38,5 +38,5 @@ def test_it_covers_where_the_percentile_bootstrap_does_not(script: ModuleType) -
 
 
 def test_where_nothing_can_be_said_there_is_no_interval(script: ModuleType) -> None:
-    assert script.coverage(script.Design(40, 4), 0.8, 5)[0].none == 1
+    assert script.coverage(script.Design(40, 3), 0.8, 5)[0].none == 1
     assert script.coverage(script.Design(40, 20), 0.99999, 5)[0].none == 1
