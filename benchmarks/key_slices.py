@@ -42,7 +42,8 @@ from rich.table import Table
 from skimage.draw import polygon
 
 from data_prep import lidc, msd, sample
-from medtl.cards import LUNG_WINDOW, MSD_TASKS, SOFT_TISSUE
+from data_prep.msd_tasks import MSD_TASKS
+from data_prep.windows import LUNG, SOFT_TISSUE
 from medtl.readers.dicom import read_slices, scan
 from medtl.readers.lidc import join_marks, read_xml
 from medtl.readers.nifti import gzip_reader, read_image_and_mask
@@ -185,7 +186,7 @@ def _monai_lidc(case: Case) -> Slices:
     turned = turn(loaded)
     image, label = turned["image"][0].numpy(), turned["label"][0].numpy()
     chosen = int((label > 0).sum(axis=(0, 1)).argmax())
-    return {chosen: intensity.ct_window(image[:, :, chosen], *LUNG_WINDOW)}
+    return {chosen: intensity.ct_window(image[:, :, chosen], *LUNG)}
 
 
 def _outlines(xml: Path) -> Iterator[tuple[float, NDArray[np.int64]]]:

@@ -1,22 +1,47 @@
-"""``python -m data_prep NAME --raw DIR --out DIR``: one command a data set."""
+"""``python -m data_prep NAME --raw DIR --out DIR``: one command a data set, found by its file (``sets``)."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from data_prep import breastmnist, chaos, chestxray2017, chexpert, cpmid, folder, lidc, mix, msd, tb
-from medtl.cards import DATASETS
+from medtl.cards import DatasetCard, dataset_cards
 from medtl.errors import guarded
+
+
+class DataSets(TyperGroup):
+    """A command a data set: all are known by their cards, and only the one that is called is imported."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._cards = dataset_cards()
+        for card in self._cards.values():
+            self.add_command(_command(card, lambda: None))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Return the called command, with its options."""
+        from data_prep import sets  # what one set imports takes seconds
+
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, _command(self._cards[name], sets.module_of(name).command) if name else found, rest
+
+
+def _command(card: DatasetCard, run: Callable[..., None]) -> Any:
+    """``run`` as the command of a data set."""
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    alone.command(card.name, help=f"{card.title} ({card.layout})")(run)
+    return typer.main.get_command(alone)
+
 
 app = typer.Typer(
     name="data_prep",
+    cls=DataSets,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Raw public downloads in, images and datalist.json out. Not for clinical use.",
 )
-for module in (chexpert, msd, lidc, cpmid, chaos, chestxray2017, tb, breastmnist, folder, mix):
-    app.command(module.CARD.name, help=f"{module.CARD.title} ({module.CARD.layout})")(module.command)
 
 
 @app.callback(invoke_without_command=True)
@@ -25,7 +50,7 @@ def data_prep(
     list_: Annotated[bool, typer.Option("--list", help="List the data sets and what each needs.")] = False,
 ) -> None:
     if list_:
-        for card in DATASETS.values():
+        for card in dataset_cards().values():
             typer.echo(f"{card.name:<15}{card.title}: {card.layout}")
     elif context.invoked_subcommand is None:
         typer.echo(context.get_help())

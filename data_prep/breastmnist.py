@@ -17,12 +17,32 @@ from PIL import Image
 from data_prep import options, sample
 from data_prep.pictures import read_checked
 from data_prep.work import Done, Rejected, Source, Work
-from medtl.cards import BREASTMNIST as CARD
+from medtl.cards import DatasetCard
 from medtl.datalist import Entry
 from medtl.errors import BadFileError, UsageError, tell
 from medtl.files import file_hash
 from medtl.readers.npz import open_npz, read_array, read_array_header
 from medtl.writers.images import write_png
+
+CARD = DatasetCard(
+    name="breastmnist",
+    title="BreastMNIST, breast ultrasound",
+    task="classification",
+    classes=("malignant", "normal_or_benign"),
+    published={"malignant": 210, "normal_or_benign": 570},
+    parts={
+        "train": {"malignant": 147, "normal_or_benign": 399},
+        "val": {"malignant": 21, "normal_or_benign": 57},
+        "test": {"malignant": 42, "normal_or_benign": 114},
+    },
+    licence="CC BY 4.0",
+    citation="Yang et al., MedMNIST v2, Scientific Data 2023; images: Al-Dhabyani et al., Dataset of breast ultrasound"
+    " images, Data in Brief 2020",
+    url="https://medmnist.com/",
+    how_to_get="Download breastmnist_224.npz (or _128, _64, or breastmnist.npz, 28 pixels) from MedMNIST on Zenodo.",
+    disk_gb=None,
+    layout="breastmnist.npz or breastmnist_{64,128,224}.npz, or the folder of PNGs that medmnist exports",
+)
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 SIZES = (28, 64, 128, 224)

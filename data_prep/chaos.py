@@ -8,10 +8,9 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import typer
 
-from data_prep import options, sample
+from data_prep import options, sample, windows
 from data_prep.work import Done, Rejected, Source, Work
-from medtl.cards import CHAOS as CARD
-from medtl.cards import CHAOS_GREYS, SOFT_TISSUE
+from medtl.cards import DatasetCard
 from medtl.errors import BadFileError, UsageError, tell
 from medtl.files import file_hash
 from medtl.readers.chaos import check_liver, natural, pair, read_mask
@@ -20,6 +19,33 @@ from medtl.readers.volume import Volume, display
 from medtl.transforms import intensity, key_slice
 from medtl.writers.images import write_png
 
+CARD = DatasetCard(
+    name="chaos",
+    title="CHAOS, combined healthy abdominal organ segmentation",
+    task="segmentation",
+    classes=(
+        "liver",
+        "right_kidney",
+        "left_kidney",
+        "spleen",
+    ),
+    published={
+        "CT": 20,
+        "T1DUAL-in": 20,
+        "T1DUAL-out": 20,
+        "T2SPIR": 20,
+    },
+    licence="CC BY-NC-SA 4.0 (non-commercial)",
+    citation="Kavur et al., CHAOS Challenge: combined (CT-MR) healthy abdominal organ segmentation, Medical Image"
+    " Analysis 2021",
+    url="https://chaos.grand-challenge.org/",
+    how_to_get="Follow the data link of the challenge's page; unzip Train_Sets (the test sets have no ground truth).",
+    disk_gb=None,
+    layout="CT/NN/{DICOM_anon,Ground}/ and MR/NN/{T1DUAL,T2SPIR}/{DICOM_anon,Ground}/, as in Train_Sets",
+)
+
+# organs in the order of their index in our masks, with the grey values of the MR masks
+MR_GREYS = {"liver": (55, 70), "right_kidney": (110, 135), "left_kidney": (175, 200), "spleen": (240, 255)}
 FOLDS = 3
 # modality → folder of ground truth → sequence → folder of its images
 LAYOUT: dict[str, dict[str, dict[str, str]]] = {
@@ -195,7 +221,7 @@ def process(work: Work, raw: Path, out: Path) -> Done:
     planes = []
     for path in pair(series, _files(raw / part.ground, ".png")):
         try:
-            planes.append(read_mask(path, CHAOS_GREYS if part.modality == "MR" else None))
+            planes.append(read_mask(path, MR_GREYS if part.modality == "MR" else None))
         except BadFileError as error:
             reason = f"{error}; the case's {part.sequence} is left out"
             done.rejected.append(Rejected(path.relative_to(raw).as_posix(), reason))
@@ -220,7 +246,7 @@ def process(work: Work, raw: Path, out: Path) -> Done:
 def _slices(part: Part, rule: str, volume: Volume, mask: Volume, out: Path) -> list[dict[str, Any]]:
     """Picture, mask and entry of each chosen slice; ``volume`` and ``mask`` (organ indices) are canonical."""
     if part.modality == "CT":
-        centre, width = SOFT_TISSUE
+        centre, width = windows.SOFT_TISSUE
         low, high = centre - width / 2, centre + width / 2
     else:
         low, high = intensity.mr_range(volume.array)

@@ -19,10 +19,28 @@ from data_prep import options, sample
 from data_prep.pictures import read_checked
 from data_prep.run import VALIDATION_FRACTION
 from data_prep.work import Done, Rejected, Source, Work
-from medtl.cards import CHESTXRAY2017 as CARD
 from medtl.cards import DatasetCard
 from medtl.errors import BadFileError, UsageError
 from medtl.files import write_bytes
+
+CARD = DatasetCard(
+    name="chestxray2017",
+    title="ChestXRay2017, paediatric pneumonia",
+    task="classification",
+    classes=("normal", "bacterial", "viral"),
+    published={"normal": 1349, "bacterial": 2538, "viral": 1345},
+    parts={
+        "train and val": {"normal": 1349, "bacterial": 2538, "viral": 1345},
+        "test": {"normal": 234, "bacterial": 242, "viral": 148},
+    },
+    licence="CC BY 4.0",
+    citation="Kermany et al., Identifying Medical Diagnoses and Treatable Diseases by Image-Based Deep Learning,"
+    " Cell 2018",
+    url="https://data.mendeley.com/datasets/rscbjbr9sj",
+    how_to_get="Download the chest X-rays from Mendeley Data, or Kaggle's chest-xray-pneumonia, and unzip them.",
+    disk_gb=1.2,
+    layout="chest_xray/{train,val,test}/{NORMAL,PNEUMONIA}/*.jpeg",
+)
 
 FOLDERS = {"train": None, "val": None, "test": "test"}
 TRAIN_AND_VAL, TEST = CARD.parts

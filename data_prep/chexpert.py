@@ -14,12 +14,55 @@ from data_prep import options, sample
 from data_prep.pictures import read_checked
 from data_prep.run import VALIDATION_FRACTION
 from data_prep.work import Done, Rejected, Source, Work
-from medtl.cards import CHEXPERT as CARD
-from medtl.cards import CHEXPERT_FINDINGS
+from medtl.cards import DatasetCard
 from medtl.errors import BadFileError, UsageError
 from medtl.files import write_bytes
 
-FINDINGS = list(CHEXPERT_FINDINGS)
+CARD = DatasetCard(
+    name="chexpert",
+    title="CheXpert-v1.0-small",
+    task="classification",
+    classes=(
+        "No Finding",
+        "Enlarged Cardiomediastinum",
+        "Cardiomegaly",
+        "Lung Opacity",
+        "Lung Lesion",
+        "Edema",
+        "Consolidation",
+        "Pneumonia",
+        "Atelectasis",
+        "Pneumothorax",
+        "Pleural Effusion",
+        "Pleural Other",
+        "Fracture",
+        "Support Devices",
+    ),
+    published={
+        "No Finding": 22381,
+        "Enlarged Cardiomediastinum": 10798,
+        "Cardiomegaly": 27000,
+        "Lung Opacity": 105581,
+        "Lung Lesion": 9186,
+        "Edema": 52246,
+        "Consolidation": 14783,
+        "Pneumonia": 6039,
+        "Atelectasis": 33376,
+        "Pneumothorax": 19448,
+        "Pleural Effusion": 86187,
+        "Pleural Other": 3523,
+        "Fracture": 9040,
+        "Support Devices": 116001,
+    },
+    licence="Stanford University Dataset Research Use Agreement (no redistribution)",
+    citation="Irvin et al., CheXpert: a large chest radiograph dataset with uncertainty labels, AAAI 2019",
+    url="https://stanfordmlgroup.github.io/competitions/chexpert/",
+    how_to_get="Register and accept the agreement; download CheXpert-v1.0-small.zip and unzip it.",
+    disk_gb=11.0,
+    layout="CheXpert-v1.0-small/train.csv, valid.csv, train/, valid/",
+)
+
+FINDINGS = list(CARD.classes)
 ROWS_A_PIECE = 256
 TABLES = {"train.csv": None, "valid.csv": "test"}
 

@@ -12,11 +12,67 @@ from data_prep.lidc import MinReaders, NoduleSlices, Slices
 from data_prep.lidc import find as find_lidc
 from data_prep.msd import KeySlices
 from data_prep.msd import find as find_msd
+from data_prep.msd_tasks import MSD_TASKS
 from data_prep.run import VALIDATION_FRACTION
 from data_prep.work import Source
-from medtl.cards import CPMID as CARD
-from medtl.cards import CPMID_ORGANS
+from medtl.cards import DatasetCard
 from medtl.errors import UsageError
+
+CARD = DatasetCard(
+    name="cpmid",
+    title="CPMID, a general medical image collection for pretraining",
+    task="classification",
+    classes=(
+        "No Finding",
+        "Enlarged Cardiomediastinum",
+        "Cardiomegaly",
+        "Lung Opacity",
+        "Lung Lesion",
+        "Edema",
+        "Consolidation",
+        "Pneumonia",
+        "Atelectasis",
+        "Pneumothorax",
+        "Pleural Effusion",
+        "Pleural Other",
+        "Fracture",
+        "Support Devices",
+        "Brain",
+        "Heart",
+        "Liver",
+        "Lung",
+        "Prostate",
+        "Nodule",
+    ),
+    published={
+        "No Finding": 22381,
+        "Enlarged Cardiomediastinum": 10798,
+        "Cardiomegaly": 27000,
+        "Lung Opacity": 105581,
+        "Lung Lesion": 9186,
+        "Edema": 52246,
+        "Consolidation": 14783,
+        "Pneumonia": 6039,
+        "Atelectasis": 33376,
+        "Pneumothorax": 19448,
+        "Pleural Effusion": 86187,
+        "Pleural Other": 3523,
+        "Fracture": 9040,
+        "Support Devices": 116001,
+        "Brain": 4788,
+        "Heart": 372,
+        "Liver": 2143,
+        "Prostate": 216,
+        "Lung": 465,
+        "Nodule": 4708,
+    },
+    licence="those of CheXpert, MSD (CC BY-SA 4.0) and LIDC-IDRI (CC BY 3.0)",
+    citation="Zhang et al., Construction and Validation of a General Medical Image Dataset for Pretraining, 2024",
+    url="those of chexpert, msd and lidc",
+    how_to_get="Get CheXpert-v1.0-small, MSD tasks 01, 02, 03, 05, 06 and LIDC-IDRI; medtl builds it from them.",
+    disk_gb=160.0,
+    layout="the three downloads, named by --chexpert, --msd and --lidc",
+)
 
 Download = Annotated[str | None, typer.Option(help="Its download, or a folder above it; 'sample' for the phantoms.")]
 
@@ -88,7 +144,7 @@ def find(
     if "chexpert" in folders:
         sources.append(find_chexpert(folders["chexpert"], rule, tables_only=dry_run))
     if "msd" in folders:
-        tasks = tuple(CPMID_ORGANS)
+        tasks = tuple(number for number, task in MSD_TASKS.items() if task.organ in CARD.classes)
         sources.append(find_msd(folders["msd"], key_slices, tasks=tasks, read_headers=dry_run))
     if "lidc" in folders:
         sources.append(find_lidc(folders["lidc"], nodule_slices, min_readers, read_annotations=dry_run))

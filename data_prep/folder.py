@@ -17,13 +17,25 @@ from data_prep import options, private, run, sample
 from data_prep.folder_deal import Shares, dealer
 from data_prep.folder_rows import Found, Row, from_folders, from_table, with_classes, with_patients
 from data_prep.work import Done, Rejected, Source, Work
-from medtl.cards import FOLDER as CARD
 from medtl.cards import DatasetCard
 from medtl.datalist import DataList, Entry
 from medtl.errors import BadFileError, UsageError, tell
 from medtl.files import file_hash
 from medtl.readers.picture import kind, read_picture
 from medtl.writers.images import write_png
+
+CARD = DatasetCard(
+    name="folder",
+    title="Own images",
+    task="classification",
+    classes=(),
+    licence="that of the images",
+    citation="that of the images",
+    url="",
+    how_to_get="Put them into one folder a class, or list them in a CSV with columns path, label, patient and split.",
+    disk_gb=None,
+    layout="DIR/<class>/… or DIR/{train,val,test}/<class>/… of PNG, JPEG, TIFF, DICOM; or --table FILE.csv",
+)
 
 TEST_FRACTION = 0.2
 ROWS_A_PIECE = 64

@@ -12,11 +12,10 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from data_prep import options, sample
+from data_prep import options, sample, windows
 from data_prep.run import VALIDATION_FRACTION
 from data_prep.work import Done, Rejected, Source, Work
-from medtl.cards import LIDC as CARD
-from medtl.cards import LUNG_WINDOW, NODULE
+from medtl.cards import DatasetCard
 from medtl.datalist import Entry
 from medtl.errors import BadFileError, UsageError
 from medtl.files import file_hash
@@ -25,6 +24,23 @@ from medtl.readers.lidc import Annotation, Box, Nodule, crop, join_marks, missin
 from medtl.transforms import intensity
 from medtl.writers.images import write_png
 
+CARD = DatasetCard(
+    name="lidc",
+    title="LIDC-IDRI, nodule crops",
+    task="classification",
+    classes=("Nodule",),
+    published={
+        "Nodule": 4708,
+    },
+    licence="CC BY 3.0",
+    citation="Armato et al., The Lung Image Database Consortium (LIDC) and IDRI, Medical Physics 2011",
+    url="https://www.cancerimagingarchive.net/collection/lidc-idri/",
+    how_to_get="Download the CT images with the NBIA Data Retriever and the readers' XML; keep both under one folder.",
+    disk_gb=125.0,
+    layout="LIDC-IDRI-NNNN/ patient folders of DICOM series, LidcReadMessage XML anywhere below the same folder",
+)
+
+(NODULE,) = CARD.classes
 CROP = 224
 AIR = -1000  # HU, beyond the border of the slice
 PATIENT = re.compile(r"LIDC-IDRI-\d{4}")
@@ -246,7 +262,7 @@ def crops(nodule: Nodule, series: Series, rule: str) -> list[tuple[int, Box, NDA
     for uid, picture in zip(uids, pictures, strict=True):
         box = nodule.box(uid)
         cut = crop(picture.astype(np.float32), box, CROP, AIR)
-        found.append((place[uid], box, intensity.ct_window(cut, *LUNG_WINDOW)))
+        found.append((place[uid], box, intensity.ct_window(cut, *windows.LUNG)))
     return found
 
 

@@ -17,12 +17,24 @@ from data_prep.folder import COLOURED, check_name
 from data_prep.run import VALIDATION_FRACTION
 from data_prep.work import Done, Rejected, Source, Work
 from medtl import datalist, leaks
-from medtl.cards import MIX as CARD
 from medtl.cards import DatasetCard
 from medtl.datalist import DataList, Entry
 from medtl.errors import UsageError, tell
 from medtl.files import file_hash
 from medtl.signatures import sign_list
+
+CARD = DatasetCard(
+    name="mix",
+    title="medtl-mini, prepared data lists in one",
+    task="classification",
+    classes=(),
+    licence="those of its parts, joined",
+    citation="those of its parts",
+    url="",
+    how_to_get="Prepare each part, then name them all; what fine-tuning will test on can be left out.",
+    disk_gb=None,
+    layout="--lists NAME=DIR,NAME=DIR of prepared folders",
+)
 
 NAME = "medtl-mini"
 ENTRIES_A_PIECE = 256

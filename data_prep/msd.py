@@ -12,16 +12,47 @@ import typer
 from numpy.typing import NDArray
 
 from data_prep import options, sample
+from data_prep.msd_tasks import MSD_TASKS, MsdTask
 from data_prep.run import VALIDATION_FRACTION
 from data_prep.work import Done, Rejected, Source, Work
-from medtl.cards import MSD as CARD
-from medtl.cards import MSD_TASKS, MsdTask
+from medtl.cards import DatasetCard
 from medtl.errors import BadFileError, UsageError
 from medtl.files import file_hash
 from medtl.readers.nifti import read_header, read_image_and_mask
 from medtl.readers.volume import Volume, display
 from medtl.transforms import intensity, key_slice
 from medtl.writers.images import write_png
+
+CARD = DatasetCard(
+    name="msd",
+    title="Medical Segmentation Decathlon, key slices",
+    task="classification",
+    classes=(
+        "Brain",
+        "Heart",
+        "Liver",
+        "Hippocampus",
+        "Prostate",
+        "Lung",
+        "Pancreas",
+        "Hepatic Vessel",
+        "Spleen",
+        "Colon",
+    ),
+    published={
+        "Brain": 4788,
+        "Heart": 372,
+        "Liver": 2143,
+        "Prostate": 216,
+        "Lung": 465,
+    },
+    licence="CC BY-SA 4.0",
+    citation="Antonelli et al., The Medical Segmentation Decathlon, Nature Communications 2022",
+    url="http://medicaldecathlon.com/",
+    how_to_get="Download the task archives (CPMID needs 01, 02, 03, 05 and 06) and untar them side by side.",
+    disk_gb=45.0,
+    layout="TaskNN_*/dataset.json, imagesTr/, labelsTr/",
+)
 
 
 class Channels(StrEnum):

@@ -15,11 +15,30 @@ from PIL import Image
 from data_prep import options, sample
 from data_prep.pictures import UNREADABLE
 from data_prep.work import Done, Rejected, Source, Work
-from medtl.cards import TB as CARD
+from medtl.cards import DatasetCard
 from medtl.errors import BadFileError, UsageError
 from medtl.files import file_hash
 from medtl.readers.picture import deep_grey
 from medtl.writers.images import write_png
+
+CARD = DatasetCard(
+    name="tb",
+    title="Tuberculosis chest X-rays of Montgomery County and Shenzhen",
+    task="classification",
+    classes=("normal", "tuberculosis"),
+    published={"normal": 406, "tuberculosis": 394},
+    parts={
+        "Montgomery": {"normal": 80, "tuberculosis": 58},
+        "Shenzhen": {"normal": 326, "tuberculosis": 336},
+    },
+    licence="public for research; the National Library of Medicine asks to be named and the paper to be cited",
+    citation="Jaeger et al., Two public chest X-ray datasets for computer-aided screening of pulmonary diseases,"
+    " Quantitative Imaging in Medicine and Surgery 2014",
+    url="https://data.lhncbc.nlm.nih.gov/public/Tuberculosis-Chest-X-ray-Datasets/",
+    how_to_get="Download the CXR_png folders of both sites and put them under one folder.",
+    disk_gb=None,
+    layout="MCUCXR_NNNN_{0,1}.png (Montgomery) and CHNCXR_NNNN_{0,1}.png (Shenzhen), anywhere below",
+)
 
 SITES = {"MCU": "Montgomery", "CHN": "Shenzhen"}
 FILE = re.compile(r"((MCU|CHN)CXR_\d{4})(?:_(\d+))?\.png", re.IGNORECASE)

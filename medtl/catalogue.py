@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from medtl.cards import DATASETS
+from medtl.cards import dataset_cards
 from medtl.errors import MedtlError
 from medtl.networks.registry import BACKBONES, LIBRARIES
 from medtl.weights.card import WeightsCard
@@ -84,7 +84,7 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
     weights = [{"name": _name(path), "path": str(path), "bytes": path.stat().st_size} for path in weight_files()]
     datasets = [
         {field.name: getattr(card, field.name) for field in fields(card)} | {"published": dict(card.published)}
-        for card in DATASETS.values()
+        for card in dataset_cards().values()
     ]
     networks = [
         {"name": card.name, "title": card.title, "reference": card.reference, "sizes": card.sizes}

@@ -12,8 +12,8 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
+from data_prep.cpmid import CARD as CPMID
 from medtl.bundles import facade
-from medtl.cards import CPMID
 from medtl.files import file_hash
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,9 +10,9 @@ import pytest
 import torch
 from bundle_runs import BUNDLE, ROOT, SMALL, bundle, bundle_here, config, draw, last_line
 
+from data_prep.cpmid import CARD as CPMID
 from medtl import datalist
 from medtl.bundle.inspect import problems_of_bundle
-from medtl.cards import CPMID
 from medtl.datalist import DataList
 from medtl.errors import MedtlError
 from medtl.files import file_hash

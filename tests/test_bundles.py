@@ -16,8 +16,8 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittle
 from resume_runs import together
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
+from data_prep.cpmid import CARD as CPMID
 from medtl import datalist
-from medtl.cards import CPMID
 from medtl.datalist import DataList
 from medtl.files import file_hash
 

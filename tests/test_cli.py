@@ -9,7 +9,8 @@ import pytest
 from bundle_runs import BUNDLE
 from typer.testing import CliRunner
 
-from medtl.cards import CPMID, DATASETS, MSD_TASKS
+from data_prep.msd_tasks import MSD_TASKS
+from medtl.cards import dataset_cards
 from medtl.cli import app
 
 
@@ -21,7 +22,7 @@ def medtl(*words: str) -> tuple[int, str]:
 def test_list_as_json_names_data_sets_bundles_and_weights() -> None:
     found = json.loads(CliRunner().invoke(app, ["list", "--json"]).stdout)
     assert set(found) == {"datasets", "bundles", "networks", "starts", "weights"}
-    assert {row["name"] for row in found["datasets"]} == set(DATASETS)
+    assert {row["name"] for row in found["datasets"]} == set(dataset_cards())
     assert "cpmid_resnet18" in {row["name"] for row in found["bundles"]}
     (cpmid,) = (row for row in found["datasets"] if row["name"] == "cpmid")
     assert len(cpmid["classes"]) == 20
@@ -76,10 +77,15 @@ def test_unknown_command_suggests() -> None:
 
 def test_published_counts_are_those_of_the_paper() -> None:
     """Table 1 of the CPMID paper: 20 classes whose rows add up to 528,281."""
-    assert len(CPMID.classes) == len(set(CPMID.classes)) == 20
-    assert set(CPMID.published) == set(CPMID.classes)
-    assert sum(CPMID.published.values()) == 528_281
-    assert sum(task.published_slices for task in MSD_TASKS.values()) == 4788 + 372 + 2143 + 465 + 216
+    cards = dataset_cards()
+    cpmid, chexpert, msd, lidc = (cards[name] for name in ("cpmid", "chexpert", "msd", "lidc"))
+    assert len(cpmid.classes) == len(set(cpmid.classes)) == 20
+    assert set(cpmid.published) == set(cpmid.classes)
+    assert sum(cpmid.published.values()) == 528_281
+    assert sum(msd.published.values()) == 4788 + 372 + 2143 + 465 + 216
+    assert cpmid.published == {**chexpert.published, **msd.published, **lidc.published}
+    assert msd.classes == tuple(task.organ for task in MSD_TASKS.values())
+    assert cards["chexpert"].classes == tuple(chexpert.published)
 
 
 @pytest.mark.parametrize("content", ["[]", "{", "3"])

@@ -15,7 +15,8 @@ from bundle_runs import ROOT, config
 from rank_work import SIZES, evaluate_sizes
 from resume_runs import Run, differences, iteration, record, run_bundle, small_list, undisturbed_runs
 
-from medtl.cards import CHESTXRAY2017, CPMID
+from data_prep.chestxray2017 import CARD as CHESTXRAY2017
+from data_prep.cpmid import CARD as CPMID
 from medtl.writers import checkpoint
 
 SMALL = ["--epochs", "3", "--image_size", "32", "--batch_size", "10", "--num_workers", "0", "--device", "cpu"]

@@ -11,8 +11,8 @@ from fine_tune_lists import CLASSES, POSITIVE
 from monai.bundle import ckpt_export, verify_metadata, verify_net_in_out
 from resume_runs import together
 
+from data_prep.cpmid import CARD as CPMID
 from medtl import datalist
-from medtl.cards import CPMID
 from medtl.datalist import DataList
 from medtl.networks.classifier import build_classifier
 

@@ -9,23 +9,23 @@ import contextlib
 import functools
 import hashlib
 import importlib
+import importlib.util
 import os
 import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import FileLock
 
-from data_prep import run
+from data_prep import run, sets
+from medtl import plugins
 from medtl.errors import UsageError, tell
 
 WORD = "sample"
 CPMID_PARTS = ("chexpert", "msd", "lidc")
-DOWNLOADS = (*CPMID_PARTS, "chaos", "chestxray2017", "tb", "breastmnist", "folder")
-PREPARED = (*DOWNLOADS, "cpmid")
 SAMPLE_VALIDATION_FRACTION = 0.25  # a tenth of so few patients would leave some classes with a handful of images
 
 
@@ -35,12 +35,22 @@ def download(name: str) -> Path:
     Raises:
         UsageError: there is no such phantom, or the cache cannot be written.
     """
-    if name not in DOWNLOADS:
-        raise UsageError(f"there is no phantom download of {name!r}; there are {', '.join(DOWNLOADS)}")
-    with _made_once(_cache() / "downloads" / name) as folder:
+    place = _place("downloads", name)
+    with _made_once(place) as folder:
         if folder:
-            importlib.import_module(f"data_prep.sample.{name}").make(folder)
-    return _cache() / "downloads" / name
+            _phantom(name)(folder)
+    return place
+
+
+def _phantom(name: str) -> Callable[[Path], None]:
+    """What draws a data set's download: ``data_prep.sample.NAME.make``, or the set's own ``make_sample``."""
+    if importlib.util.find_spec(f"data_prep.sample.{name}"):
+        make: Callable[[Path], None] = importlib.import_module(f"data_prep.sample.{name}").make
+        return make
+    own: Callable[[Path], None] | None = getattr(sets.module_of(name), "make_sample", None)
+    if own is None:
+        raise UsageError(f"there is no phantom download of {name!r}: its file has no function make_sample(folder)")
+    return own
 
 
 def prepared(name: str) -> Path:
@@ -49,19 +59,18 @@ def prepared(name: str) -> Path:
     Raises:
         UsageError: there is no such sample, or the cache cannot be written.
     """
-    if name not in PREPARED:
-        raise UsageError(f"there is no built-in sample of {name!r}; there are {', '.join(PREPARED)}")
-    with _made_once(_cache() / "prepared" / name) as folder:
+    place = _place("prepared", name)
+    with _made_once(place) as folder:
         if folder:
             tell(f"making the built-in sample of {name} (once, kept in the cache)")
             _make_downloads(CPMID_PARTS if name == "cpmid" else (name,))
             _prepare(name, folder)
-    return _cache() / "prepared" / name
+    return place
 
 
 def _prepare(name: str, out: Path) -> None:
     """What the command does with its defaults, without its table."""
-    module = importlib.import_module(f"data_prep.{name}")
+    module = sets.module_of(name)
     if name == "folder":
         module.prepare_sample(download(name), out)
         return
@@ -80,7 +89,7 @@ def _prepare(name: str, out: Path) -> None:
 
 def _make_downloads(names: tuple[str, ...]) -> None:
     """Make the absent downloads side by side, each in a process of its own: drawing is all Python and numpy."""
-    absent = [name for name in names if not (_cache() / "downloads" / name).exists()]
+    absent = [name for name in names if not _place("downloads", name).exists()]
     script = "import sys; from data_prep import sample; sample.download(sys.argv[1])"
     running = [subprocess.Popen([sys.executable, "-c", script, name]) for name in absent[1:]]
     if absent:
@@ -114,13 +123,19 @@ def _made_once(final: Path) -> Iterator[Path | None]:
         raise UsageError(f"cannot write the cache {final.parent}; set XDG_CACHE_HOME to a folder of yours") from None
 
 
+def _place(kind: str, name: str) -> Path:
+    """Folder of one data set in the cache; of a set of $MEDTL_PLUGINS named by a hash of its file, too."""
+    own = [path for path in plugins.files("data_prep") if path.stem == name]
+    return _cache() / kind / "-".join([name, *(hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in own)])
+
+
 @functools.cache
 def _cache() -> Path:
     """The sample's folder in the cache, named by a hash of all code that decides its content."""
     root = Path(__file__).resolve().parents[2]
     code = sorted([*(root / "data_prep").rglob("*.py"), *(root / "medtl" / "readers").glob("*.py")])
     code += sorted((root / "medtl" / "transforms").glob("*.py"))
-    code += [root / "medtl" / name for name in ("cards/datasets.py", "datalist.py", "writers/images.py")]
+    code += [root / "medtl" / name for name in ("datalist.py", "writers/images.py")]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in code)).hexdigest()[:12]
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return home / "medtl" / f"sample-{digest}"

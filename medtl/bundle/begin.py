@@ -15,11 +15,10 @@ from medtl.data.blank import blank_images
 from medtl.data.packed import Packed
 from medtl.datalist import DataList
 from medtl.errors import UsageError, tell
-from medtl.metrics import classification, operating_point
+from medtl.metrics import operating_point, registry
 from medtl.weights.read import WEIGHTS_IN_BUNDLE
 
 BALANCES = ("none", "loss", "sampling")
-RANKING = ("auc", "average_precision")
 BATCH_NORM_NEEDS = 2  # values a channel
 ONE_PLACE = 32  # pixels, of which the networks' last map has a single place
 NAMED = 3  # of the blank images, in the warning
@@ -206,10 +205,10 @@ def check_metric(key_metric: str, multilabel: bool, listed: DataList | None = No
         multilabel: whether images have several labels.
         listed: whose validation split must let the metric be computed, where epochs are chosen by it.
     """
-    known = classification.MULTI_LABEL if multilabel else classification.SINGLE_LABEL
+    known = registry.names("multi_label" if multilabel else "single_label")
     if key_metric not in known:
         raise UsageError(f"--key_metric {key_metric} is not one of {', '.join(known)}")
-    if listed is not None and key_metric in RANKING:
+    if listed is not None and registry.metrics()[key_metric].ranks:
         counts = datalist.class_counts(listed, "val")
         if not any(0 < count < len(listed.validation) for count in counts.values()):
             there = [name for name, count in counts.items() if count] or ["of no class"]

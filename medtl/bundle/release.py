@@ -17,7 +17,7 @@ from medtl.bundle import release_configs, release_docs, release_segmentation, se
 from medtl.bundle.finished import FinishedRun, architecture, input_contract, is_segmentation, read_run
 from medtl.bundle.stock_parts import Config, networks
 from medtl.bundle.unpack import SUMS
-from medtl.cards import DATASETS
+from medtl.cards import dataset_cards
 from medtl.errors import MedtlError, UsageError
 from medtl.files import file_hash, read_object, replacing, replacing_folder, write_text
 from medtl.runs.record import Start
@@ -112,7 +112,7 @@ def card_of(run: FinishedRun, name: str, licence: str = "") -> WeightsCard:
     told = ("name", "sample", "entries", "sources", "training_images", "licence", "sha256")
     data = {key: getattr(run.data, key) for key in told}
     start = {key: value for key, value in asdict(record.start or Start()).items() if key not in ("mean", "std")}
-    known = DATASETS.get(str(data["name"]))
+    known = dataset_cards().get(str(data["name"]))
     metadata = read_object(run.source / "configs" / "metadata.json")
     classes, intended_use = run.data.classes, INTENDED_USE
     if is_segmentation(run):

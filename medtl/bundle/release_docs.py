@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from medtl.bundle.stock_parts import Config
-from medtl.cards import DATASETS
+from medtl.cards import dataset_cards
 from medtl.networks.registry import backbone_of
 from medtl.weights.card import WeightsCard
 
@@ -210,7 +210,7 @@ def data_license(card: WeightsCard, recipe: str) -> str:
     else:
         lines += [f"The weights in models/ were trained on: {card.data['name']}."]
     lines += [f"Licence: {card.licence}"]
-    if (known := DATASETS.get(card.data["name"])) and not card.data["sample"]:
+    if (known := dataset_cards().get(card.data["name"])) and not card.data["sample"]:
         lines += [f"{known.title}: {known.licence}", f"  {known.citation}", f"  {known.url}"]
     lines += ["", f"What the recipe that trained them ({card.source['name']}, without weights) says of its data:", ""]
     return "\n".join(lines) + "\n" + recipe

@@ -1,50 +1,6 @@
 """What is known of data sets: pure data, no torch, so that listing is instant."""
 
-from medtl.cards.datasets import (
-    BREASTMNIST,
-    CHAOS,
-    CHAOS_GREYS,
-    CHESTXRAY2017,
-    CHEXPERT,
-    CHEXPERT_FINDINGS,
-    CPMID,
-    CPMID_ORGANS,
-    DATASETS,
-    FOLDER,
-    LIDC,
-    LUNG_WINDOW,
-    MIX,
-    MSD,
-    MSD_TASKS,
-    NODULE,
-    SOFT_TISSUE,
-    TB,
-    DatasetCard,
-    MsdTask,
-)
+from medtl.cards.datasets import DatasetCard, dataset_cards
 from medtl.cards.normalization import IMAGENET_MEAN, IMAGENET_STD
 
-__all__ = [
-    "BREASTMNIST",
-    "CHAOS",
-    "CHAOS_GREYS",
-    "CHESTXRAY2017",
-    "CHEXPERT",
-    "CHEXPERT_FINDINGS",
-    "CPMID",
-    "CPMID_ORGANS",
-    "DATASETS",
-    "FOLDER",
-    "IMAGENET_MEAN",
-    "IMAGENET_STD",
-    "LIDC",
-    "LUNG_WINDOW",
-    "MIX",
-    "MSD",
-    "MSD_TASKS",
-    "NODULE",
-    "SOFT_TISSUE",
-    "TB",
-    "DatasetCard",
-    "MsdTask",
-]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "DatasetCard", "dataset_cards"]

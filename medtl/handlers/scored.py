@@ -10,9 +10,11 @@ import torch
 from ignite.engine import Engine
 
 from medtl.datalist import DataList, Entry
-from medtl.metrics import bootstrap, calibration, classification
+from medtl.metrics import registry
+from medtl.metrics.bootstrap import intervals as intervals_of
 from medtl.metrics.ignite import Predictions
 from medtl.metrics.operating_point import choose_threshold
+from medtl.metrics.registry import split_of
 from medtl.writers.tables import Table, write_metrics, write_predictions
 
 
@@ -124,26 +126,25 @@ def write_scored(
 
 
 def with_intervals(each: Scored, threshold: Threshold | None = None) -> dict[str, float]:
-    """A split's metrics with calibration, those at the operating point, and ``_lo`` and ``_hi`` (95 %, by patient)
-    beside every one that has an interval."""
+    """A split's metrics with those by which no epoch is chosen, those at the operating point, and ``_lo`` and ``_hi``
+    (95 %, by patient) beside every one that has an interval."""
     predictions = each.predictions
-    labels, probabilities = predictions.labels, predictions.probabilities
-    patients = [entry["patient"] for entry in each.entries]
+    patients = np.array([entry["patient"] for entry in each.entries])
+    whole = split_of(predictions.labels, predictions.probabilities, patients)
     values = {name.removeprefix(f"{each.split}_"): value for name, value in each.metrics.items()}
-    if labels.ndim > 1:  # multi-hot
-        return _named(each.split, values, bootstrap.multi_label(labels, probabilities, patients))
-    values |= calibration.scores(labels, probabilities)
-    found = bootstrap.single_label(labels, probabilities, patients)
+    values |= {name: value for name, value in registry.values(whole).items() if name not in values}
+    found = intervals_of(whole)
     if threshold is not None:
-        scores = probabilities[:, threshold.positive]
-        found |= bootstrap.binary(labels, scores, patients, threshold.positive)
+        told = replace(whole, positive=threshold.positive)
+        found |= intervals_of(told)
         if threshold.value is not None:
-            there = classification.binary(labels, scores, threshold.positive, threshold.value)
-            around = bootstrap.binary(labels, scores, patients, threshold.positive, threshold.value)
-            for name in classification.AT_THRESHOLD:
-                values[f"{name}_at_threshold"] = there[name]
-                if name in around:
-                    found[f"{name}_at_threshold"] = around[name]
+            told = replace(told, threshold=threshold.value)
+            there, around = registry.values(told), intervals_of(told)
+            for metric in registry.of_kind("positive"):
+                if metric.needs == "answers":
+                    values[f"{metric.name}_at_threshold"] = there[metric.name]
+                    if metric.name in around:
+                        found[f"{metric.name}_at_threshold"] = around[metric.name]
     return _named(each.split, values, found)
 
 

@@ -7,8 +7,8 @@ they were drawn (``medtl.metrics.weighted``).
 
 Two rules for what resampling cannot say. A replicate without a class that a metric needs defines no value and is left
 out; if more replicates are left out than may lie outside the interval, there is no interval. And where all replicates
-give one value, as after a perfect score, resampling knows nothing of its uncertainty: a share of images (``accuracy``,
-``sensitivity``, ``specificity``) then gets the exact binomial bound with patients as the units, anything else no
+give one value, as after a perfect score, resampling knows nothing of its uncertainty: a share of images (such as
+``accuracy`` and ``sensitivity``) then gets the exact binomial bound with patients as the units, anything else no
 interval.
 """
 
@@ -19,7 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medtl.metrics import weighted
+from medtl.metrics import registry, weighted
+from medtl.metrics.classification import one_side
+from medtl.metrics.registry import Split, split_of
 from medtl.metrics.weighted import Scorer, by_patient
 
 REPLICATES = 2000
@@ -45,32 +47,37 @@ class Difference:
     p: float
 
 
-def intervals(
-    labels: NDArray[np.int64],
-    predicted: NDArray[np.int64],
-    patients: Sequence[str] | NDArray,
-    n_classes: int,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Intervals:
-    """Intervals of ``accuracy``, ``class_weighted_accuracy``, ``f1_macro`` and ``f1_weighted`` as
-    ``medtl.metrics.classification`` defines them.
+def intervals(split: Split, level: float = 0.95, seed: int = 0, replicates: int = REPLICATES) -> Intervals:
+    """Intervals of all metrics that the split's kind defines, of one training: each by its own method where it has one
+    (``Metric.interval``: DeLong's for the AUC), the others by resampling.
 
     Args:
-        labels: (n,) class indices.
-        predicted: (n,) class indices.
-        patients: (n,) whose image each is.
-        n_classes: number of classes.
+        split: what the network said.
         level: of confidence.
         seed: of the draws.
+        replicates: number of draws.
 
     Returns:
         Metric to (low, high), without metrics whose interval is not defined: none is with fewer than two patients.
     """
-    patient, count = by_patient(patients)
-    found = _of(weighted.of_predicted(labels, predicted, patient, count, n_classes), count, level, seed, REPLICATES)
-    found |= _exact("accuracy", labels == predicted, patient, found, level)
-    return {name: each for name, each in found.items() if not name.startswith("recall_")}
+    if split.count < 2:
+        return {}
+    drawn = distribution(registry.scorer(split), split.count, replicates, seed)
+    found = {name: percentile(values, level) for name, values in drawn.items()} | closed_intervals(split, level)
+    return {name: ends for name, ends in found.items() if not math.isnan(ends[0])}
+
+
+def closed_intervals(split: Split, level: float = 0.95) -> Intervals:
+    """Intervals of one training that need no resampling: DeLong's of the AUC, and the exact bound of a share of images
+    of which all, or none, are right. NaN where a method says that it knows none."""
+    found: Intervals = {}
+    for metric in registry.of_kind(split.kind):
+        if metric.trials is not None:
+            counted, right = metric.trials(split)
+            found |= _exact(metric.name, right[counted], split.patient[counted], level)
+        if metric.interval is not None and split.count > 1:
+            found |= metric.interval(split, level)
+    return found
 
 
 def single_label(
@@ -81,22 +88,9 @@ def single_label(
     seed: int = 0,
     replicates: int = REPLICATES,
 ) -> Intervals:
-    """Intervals where each image has one class.
-
-    Args:
-        labels: (n,) class indices.
-        probabilities: (n, n_classes), rows adding up to 1.
-        patients: (n,) whose image each is.
-        level: of confidence.
-        seed: of the draws.
-        replicates: number of draws.
-
-    Returns:
-        Metric to (low, high), without metrics whose interval is not defined; metrics as of ``weighted.single_label``.
-    """
-    patient, count = by_patient(patients)
-    found = _of(weighted.single_label(labels, probabilities, patient, count), count, level, seed, replicates)
-    return found | _exact("accuracy", probabilities.argmax(axis=1) == labels, patient, found, level)
+    """``intervals`` where each image has one class, from arrays as of ``registry.Split``; ``patients`` (n,) are names
+    of whose image each is."""
+    return intervals(split_of(labels, probabilities, patients), level, seed, replicates)
 
 
 def multi_label(
@@ -107,10 +101,9 @@ def multi_label(
     seed: int = 0,
     replicates: int = REPLICATES,
 ) -> Intervals:
-    """Intervals where each image has any number of classes; arguments as of ``single_label``, but labels (n,
-    n_classes) of 0 and 1; metrics as of ``weighted.multi_label``."""
-    patient, count = by_patient(patients)
-    return _of(weighted.multi_label(labels, probabilities, patient, count), count, level, seed, replicates)
+    """``intervals`` where each image has any number of classes; arguments as of ``single_label``, but labels (n,
+    n_classes) of 0 and 1."""
+    return intervals(split_of(labels, probabilities, patients), level, seed, replicates)
 
 
 def binary(
@@ -123,7 +116,7 @@ def binary(
     seed: int = 0,
     replicates: int = REPLICATES,
 ) -> Intervals:
-    """Intervals of a two-class problem, told from the side of one class.
+    """``intervals`` of a two-class problem, told from the side of one class.
 
     Args:
         labels: (n,) class indices; whatever is not ``positive`` is negative.
@@ -135,17 +128,9 @@ def binary(
         level: of confidence.
         seed: of the draws.
         replicates: number of draws.
-
-    Returns:
-        Metric to (low, high), without metrics whose interval is not defined; metrics as of ``classification.binary``.
     """
-    patient, count = by_patient(patients)
-    truth = labels == positive
-    found = _of(weighted.binary(truth, scores, patient, count, threshold), count, level, seed, replicates)
-    right = weighted.called_positive(scores, threshold) == truth
-    found |= _exact("accuracy", right, patient, found, level)
-    found |= _exact("sensitivity", right[truth], patient[truth], found, level)
-    return found | _exact("specificity", right[~truth], patient[~truth], found, level)
+    split = one_side(labels, scores, positive, threshold, np.asarray(patients))
+    return intervals(split, level, seed, replicates)
 
 
 def paired_difference(
@@ -167,8 +152,7 @@ def paired_difference(
         first, second: probabilities (n, n_classes); or (n_trainings, n, n_classes) of several trainings, whose scores
             are averaged.
         patients: (n,) whose image each is.
-        positive: index of the positive class of two, to compare ``classification.AT_THRESHOLD`` and the ranking of
-            that class instead.
+        positive: index of the positive class of two, to compare the metrics told from its side instead.
         thresholds: of the first and the second model, used with ``positive`` only.
         level: of confidence.
         seed: of the draws.
@@ -183,11 +167,7 @@ def paired_difference(
     def scorer(probabilities: NDArray[np.floating], threshold: float) -> Scorer:
         if probabilities.ndim == 3:
             return weighted.mean_of([scorer(each, threshold) for each in probabilities])
-        if positive is not None:
-            return weighted.binary(labels == positive, probabilities[:, positive], patient, count, threshold)
-        if labels.ndim == 2:
-            return weighted.multi_label(labels, probabilities, patient, count)
-        return weighted.single_label(labels, probabilities, patient, count)
+        return registry.scorer(Split(labels, probabilities, patient, count, None, positive, threshold))
 
     return paired(scorer(first, thresholds[0]), scorer(second, thresholds[1]), count, level, seed, replicates)
 
@@ -242,20 +222,11 @@ def _draws(count: int, replicates: int, seed: int) -> Iterator[NDArray[np.float6
         yield np.bincount(who.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)
 
 
-def _of(scorer: Scorer, count: int, level: float, seed: int, replicates: int) -> Intervals:
-    if count < 2:
-        return {}
-    each = {name: percentile(drawn, level) for name, drawn in distribution(scorer, count, replicates, seed).items()}
-    return {name: ends for name, ends in each.items() if not math.isnan(ends[0])}
-
-
-def _exact(
-    name: str, right: NDArray[np.bool_], patient: NDArray[np.int64], found: Intervals, level: float
-) -> Intervals:
+def _exact(name: str, right: NDArray[np.bool_], patient: NDArray[np.int64], level: float) -> Intervals:
     """The exact bound of Clopper and Pearson 1934 where all images, or none, are right: if less than this share of
     patients were all right, so many in a row would be rarer than the interval allows."""
     count = len(np.unique(patient))
-    if name in found or count < 2 or right.any() != right.all():
+    if count < 2 or right.any() != right.all():
         return {}
     bound = ((1 - level) / 2) ** (1 / count)
     return {name: (bound, 1.0) if right.all() else (0.0, 1 - bound)}

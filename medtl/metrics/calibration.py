@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-CALIBRATION = ("ece", "brier")
+from medtl.metrics.registry import Metric, Split, split_of
+from medtl.metrics.weighted import Scorer, total
+
 BINS = 15
 
 
@@ -33,7 +35,7 @@ class Bin:
 
 
 def scores(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> dict[str, float]:
-    """The metrics ``CALIBRATION``: small is good.
+    """Return the metrics of this file: small is good.
 
     Args:
         labels: (n,) class indices.
@@ -45,8 +47,24 @@ def scores(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> di
         ``brier``: squared error of the probabilities, 0..1 for two classes (of either), 0..2 (summed over the classes,
         as Brier did) for more.
     """
-    error = sum(each.count * abs(each.accuracy - each.confidence) for each in reliability(labels, probabilities))
-    return {"ece": error / len(labels), "brier": float(image_brier(labels, probabilities).mean())}
+    found = calibrated(split_of(labels, probabilities))(np.ones((1, len(labels))))
+    return {name: float(each[0]) for name, each in found.items()}
+
+
+def calibrated(split: Split) -> Scorer:
+    """Return the scorer of ``ece`` and ``brier``."""
+    confidence = split.probabilities.max(axis=1).astype(np.float64)
+    surplus = confidence - (split.answers == split.labels)
+    gaps = np.zeros((split.count, BINS))
+    np.add.at(gaps, (split.patient, bin_of(confidence)), surplus)
+    images = np.bincount(split.patient, minlength=split.count).astype(np.float64)
+    brier = total(split.patient, image_brier(split.labels, split.probabilities), split.count)
+
+    def score(times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        drawn = times @ images
+        return {"ece": np.abs(times @ gaps).sum(axis=1) / drawn, "brier": times @ brier / drawn}
+
+    return score
 
 
 def reliability(labels: NDArray[np.int64], probabilities: NDArray[np.floating], bins: int = BINS) -> list[Bin]:
@@ -111,3 +129,20 @@ def image_brier(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) 
     n_classes = probabilities.shape[1]
     errors = probabilities.astype(np.float64) - (labels[:, np.newaxis] == np.arange(n_classes))
     return (errors**2).sum(axis=1) / (2 if n_classes == 2 else 1)
+
+
+METRICS = (
+    Metric(
+        "ece", "expected calibration error", calibrated, ("single_label",), higher_is_better=False, tables=(), order=200
+    ),
+    Metric(
+        "brier",
+        "Brier score",
+        calibrated,
+        ("single_label",),
+        higher_is_better=False,
+        tables=(),
+        bounds=(0.0, 2.0),
+        order=201,
+    ),
+)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
+from scipy.stats import t as student
 
 from medtl.metrics.weighted import by_patient
 
@@ -83,10 +84,7 @@ def auc_covariance(
     ups, downs = int(positive.sum()), int((~positive).sum())
     if not ups or not downs:
         return np.full(k, np.nan), np.full((k, k), np.nan)
-    # Sun and Xu: how many of the other class an image outranks is its rank among all less its rank among its own
-    ranks = rankdata(table, axis=1)
-    outranked = (ranks[:, positive] - rankdata(table[:, positive], axis=1)) / downs
-    outranking = 1 - (ranks[:, ~positive] - rankdata(table[:, ~positive], axis=1)) / ups
+    outranked, outranking = _placements(positive, table)
     areas = outranked.mean(axis=1)
 
     patient, count = (np.arange(len(positive)), len(positive)) if patients is None else by_patient(patients)
@@ -125,22 +123,53 @@ def auc_interval(
         patients: (n,) whose image each is; None where no patient has two.
         level: of confidence.
         method: ``logit`` builds the interval on log(A / (1 - A)) with standard error se / (A (1 - A)) and maps it back
-            (Pepe 2003, section 5.2): it stays inside 0..1 and covers better near 1. ``wald`` is A ± z se, cut off at 0
-            and 1, as most software prints it.
+            (Pepe 2003, section 5.2): it stays inside 0..1 and covers better near 1; see ``mean_area_interval`` for
+            patients with several images. ``wald`` is A ± z se, cut off at 0 and 1, as most software prints it.
 
     Returns:
         The interval is NaN where the standard error is 0 (an area of exactly 1 says nothing about its uncertainty) or
         not defined.
     """
-    area, variance = auc_variance(labels, scores, patients)
-    se = math.sqrt(max(variance, 0.0)) if not math.isnan(variance) else math.nan
-    if not se > 1e-12 or not 0 < area < 1:
-        return Area(area, se, math.nan, math.nan)
-    z = float(norm.ppf((1 + level) / 2))
-    if method == "wald":
-        return Area(area, se, max(area - z * se, 0.0), min(area + z * se, 1.0))
-    centre, half = float(logit(area)), z * se / (area * (1 - area))
-    return Area(area, se, float(expit(centre - half)), float(expit(centre + half)))
+    positive, table = np.asarray(labels, dtype=bool)[:, np.newaxis], np.asarray(scores)[:, np.newaxis]
+    found = mean_area_interval(positive, table, patients, level)
+    if method == "logit" or math.isnan(found.low):
+        return found
+    half = float(norm.ppf((1 + level) / 2)) * found.se
+    return Area(found.value, found.se, max(found.value - half, 0.0), min(found.value + half, 1.0))
+
+
+def mean_area_interval(
+    positive: NDArray[np.bool_],
+    scores: NDArray[np.floating],
+    patients: Patients | None = None,
+    level: float = 0.95,
+) -> Area:
+    """Mean of the areas of several classes, each against the rest, with its logit interval; of one class that of
+    ``auc_interval``.
+
+    Args:
+        positive: (n, k) which image is of each class; classes that no image or every image has are left out.
+        scores: (n, k), of each class, higher is more positive.
+        patients: (n,) whose image each is; None where no patient has two.
+        level: of confidence.
+
+    Returns:
+        The variance of each area is Obuchowski's; two areas vary together as what each patient adds to both does. With
+        several images a patient the normal's quantile gives way to that of t, whose degrees of freedom are Welch and
+        Satterthwaite's from the patients with positive and with negative images (of several classes the fewest): the
+        normal's covers too little there. The interval is NaN where ``auc_interval`` gives none, of any of the classes.
+    """
+    wanted = np.flatnonzero(positive.any(axis=0) & ~positive.all(axis=0))
+    if not len(wanted):
+        return Area(*[math.nan] * 4)
+    patient, count = by_patient(np.arange(len(positive)) if patients is None else patients)
+    each = [_spread(positive[:, c], np.asarray(scores[:, c], dtype=np.float64), patient, count) for c in wanted]
+    added = np.stack([spread.added for spread in each])
+    covariance = count / max(count - 1, 1) * (added @ added.T)
+    np.fill_diagonal(covariance, [spread.variance for spread in each])
+    area = float(np.mean([spread.area for spread in each]))
+    freedom = min(spread.freedom for spread in each) if count < len(positive) else math.inf
+    return _logit_interval(area, float(covariance.mean()), level, freedom)
 
 
 def paired_test(
@@ -175,6 +204,51 @@ def paired_test(
     elif not math.isnan(se) and abs(value) < 1e-12:
         se, z, p = 0.0, 0.0, 1.0
     return AreaDifference(float(areas[0]), float(areas[1]), value, se, low, high, z, p)
+
+
+@dataclass(frozen=True, eq=False)
+class _Spread:
+    """Of one class: its area and variance, what each patient (count,) adds to the area, and degrees of freedom."""
+
+    area: float
+    variance: float
+    added: NDArray[np.float64]
+    freedom: float
+
+
+def _spread(
+    positive: NDArray[np.bool_], scores: NDArray[np.float64], patient: NDArray[np.int64], count: int
+) -> _Spread:
+    area, variance = auc_variance(positive, scores, patient)
+    outranked, outranking = _placements(positive, scores[np.newaxis])
+    up = _by_cluster(outranked - area, patient[positive], count)[0] / positive.sum()
+    down = _by_cluster(outranking - area, patient[~positive], count)[0] / (~positive).sum()
+    sides = [(up, len(np.unique(patient[positive]))), (down, len(np.unique(patient[~positive])))]
+    parts = [(n / (n - 1) * float(side @ side), n - 1) for side, n in sides if n > 1]
+    spent = sum(part**2 / freedom for part, freedom in parts)
+    return _Spread(area, variance, up + down, sum(part for part, _ in parts) ** 2 / spent if spent else math.inf)
+
+
+def _logit_interval(area: float, variance: float, level: float, freedom: float = math.inf) -> Area:
+    """NaN where the variance is 0, or not defined: an area of exactly 1 says nothing about its uncertainty."""
+    se = math.sqrt(max(variance, 0.0)) if not math.isnan(variance) else math.nan
+    if not se > 1e-12 or not 0 < area < 1:
+        return Area(area, se, math.nan, math.nan)
+    centre, half = float(logit(area)), float(student.ppf((1 + level) / 2, freedom)) * se / (area * (1 - area))
+    return Area(area, se, float(expit(centre - half)), float(expit(centre + half)))
+
+
+def _placements(
+    positive: NDArray[np.bool_], table: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of (k, n) scores: (k, m) share of negative images that each positive one outranks, and (k, n - m) share of
+    positive images that outrank each negative one.
+
+    Sun and Xu: how many of the other class an image outranks is its rank among all less its rank among its own.
+    """
+    ranks, ups = rankdata(table, axis=1), int(positive.sum())
+    outranked = (ranks[:, positive] - rankdata(table[:, positive], axis=1)) / (len(positive) - ups)
+    return outranked, 1 - (ranks[:, ~positive] - rankdata(table[:, ~positive], axis=1)) / ups
 
 
 def _by_cluster(values: NDArray[np.float64], patient: NDArray[np.int64], count: int) -> NDArray[np.float64]:

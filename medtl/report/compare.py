@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from medtl.metrics import bootstrap, delong, paired, weighted
+from medtl.metrics import bootstrap, delong, paired, registry, weighted
 from medtl.metrics.compare import across_seeds
 from medtl.report.arms import Arm, Member, Study
 from medtl.report.predictions import Sample
@@ -44,6 +44,12 @@ class Comparison:
     pairs: int
     partial: bool
     adjusted: float = math.nan
+
+    @property
+    def gain(self) -> float:
+        """By how much the start is better than the baseline; below 0 where it is worse."""
+        known = registry.metrics().get(self.metric)
+        return self.difference.value if known is None or known.higher_is_better else -self.difference.value
 
     @property
     def real(self) -> bool:

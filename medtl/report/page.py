@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from medtl import __version__
 from medtl.errors import UsageError
-from medtl.report import figures, tables
+from medtl.report import figures, main_table, tables
 from medtl.report.arms import Study
 from medtl.report.collect import describe_data
 from medtl.report.compare import Comparison, compare
@@ -14,6 +14,7 @@ from medtl.report.layout import Field, Group, Page, Section, Table
 from medtl.report.leaks import found_leaks, leaks
 from medtl.report.panels import MOST, heat_maps, segmented_slices
 from medtl.report.provenance import provenance, reproduction
+from medtl.report.reference import class_counts
 from medtl.report.scores import ScoredArm, score
 from medtl.report.summary import summary
 from medtl.report.words import listed, metric_name, number, span
@@ -59,7 +60,7 @@ def evaluate(study: Study, baseline: str | None, metric: str | None) -> Results:
         raise UsageError(f"--metric {metric} is not one of {', '.join(known)}")
     scored = {key: score(arm, study.patients, study.positive) for key, arm in study.arms.items()}
     if metric is None:
-        preferred = [m for m in ("auc", "accuracy", "iou_mean", *known) if m in known]
+        preferred = [m for m in ("iou_mean", *known) if m in known]
         defined = (m for m in preferred if any(math.isfinite(arm.value(m)) for arm in scored.values()))
         metric = next(defined, preferred[0])
     chosen = baseline or ("random" if "random" in study.inits else "")
@@ -114,12 +115,12 @@ def page(results: Results, title: str | None) -> Page:
 def _main(results: Results) -> Section:
     study, scored = results.study, results.scored
     drawn = figures.overview(study, scored, results.metric)
+    shown = main_table.results(study, scored, results.found)
+    counts = [table] if (table := class_counts(study)) else []
     caption = (
         f"{_upper(metric_name(results.metric))} by start: mean with its 95 % interval; small dots are single trainings."
     )
-    return Section(
-        "results", "Results", [caption], tables=tables.results(study, scored), figures=drawn, figures_first=True
-    )
+    return Section("results", "Results", [caption], tables=[*shown, *counts], figures=drawn, figures_first=True)
 
 
 def _upper(text: str) -> str:

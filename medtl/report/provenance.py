@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from medtl import __version__
-from medtl.cards import DATASETS
+from medtl.cards import dataset_cards
 from medtl.datalist import SHORT_NAMES
 from medtl.report.arms import Study, bundle_of, setting
 from medtl.report.collect import Run
@@ -122,7 +122,7 @@ def reproduction(study: Study, baseline: str, metric: str) -> Section:
         lines = list(dict.fromkeys(shown))
     options = (f" --baseline {baseline}" if baseline and baseline != "random" else "") + f" --metric {metric}"
     lines.append(f"medtl report {place}{options}")
-    card = DATASETS.get(runs[0].data.name)
+    card = dataset_cards().get(runs[0].data.name)
     cite = [f"Software: medtl {__version__} (CITATION.cff of its repository), MONAI, PyTorch."]
     if card is not None:
         cite.append(f"Data: {card.title}: {card.citation}. Licence: {card.licence}.")

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medtl.metrics import bootstrap, weighted
-from medtl.metrics.bootstrap import Intervals, distribution, percentile
+from medtl.metrics import registry, weighted
+from medtl.metrics.bootstrap import Intervals, closed_intervals, distribution, percentile
 from medtl.metrics.compare import across_seeds
+from medtl.metrics.registry import Metric, Split
 from medtl.metrics.weighted import Scorer
 from medtl.report.arms import Arm, Member
 from medtl.report.predictions import Sample
-
-AT_THRESHOLD = ("sensitivity", "specificity")
-TOLD_FROM_ONE_SIDE = (*AT_THRESHOLD, "f1")
+from medtl.report.words import AT_THRESHOLD
 
 
 @dataclass(frozen=True)
@@ -38,19 +37,19 @@ class Scored:
         values: metric to value.
         replicates: metric to (replicates,) values on drawn patients, the same ones for all members of a study; none
             with fewer than two patients.
-        exact: intervals of shares that are 0 or 1, of which resampling knows nothing.
+        closed: intervals that need no resampling, NaN where a method says that it knows none.
     """
 
     member: Member
     scorer: Scorer
     values: Mapping[str, float]
     replicates: Mapping[str, NDArray[np.float64]]
-    exact: Intervals
+    closed: Intervals
 
     def estimate(self, metric: str) -> Estimate:
         """With the interval from patients alone."""
-        if metric in self.exact:
-            return Estimate(self.values[metric], *self.exact[metric])
+        if metric in self.closed:
+            return Estimate(self.values[metric], *self.closed[metric])
         return Estimate(self.values[metric], *percentile(self.replicates.get(metric, np.empty(0))))
 
 
@@ -83,7 +82,9 @@ class ScoredArm:
         if not math.isfinite(value + se):
             return Estimate(value)
         found = across_seeds(self.each(metric), np.zeros(len(self.members)), se, self.patients)
-        return Estimate(value, max(found.both_low, 0.0), min(found.both_high, 1.0))  # every metric is a share
+        known = registry.metrics().get(metric.removesuffix(AT_THRESHOLD))
+        least, most = known.bounds if known else (0.0, 1.0)  # of a single class or organ: a share
+        return Estimate(value, max(found.both_low, least), min(found.both_high, most))
 
     @property
     def patients(self) -> int:
@@ -114,26 +115,44 @@ def score(arm: Arm, patients: Sequence[str], positive: int | None) -> ScoredArm:
         scorer = scorer_of(member, place, positive)
         values = {name: float(each[0]) for name, each in scorer(np.ones((1, len(place)))).items()}
         drawn = distribution(scorer, len(place)) if len(place) > 1 else {}
-        members.append(Scored(member, scorer, values, drawn, _exact(member, values, positive)))
+        members.append(Scored(member, scorer, values, drawn, _closed(member, positive)))
     return ScoredArm(arm, tuple(members))
 
 
-def _exact(member: Member, values: Mapping[str, float], positive: int | None) -> Intervals:
-    """The binomial bounds that ``bootstrap`` gives where all images, or none, are right."""
+def _closed(member: Member, positive: int | None) -> Intervals:
+    """What ``bootstrap`` knows without resampling, of the member's own patients."""
     sample = member.sample
-    if sample.kind != "classification":
+    if sample.kind == "segmentation":
         return {}
-    found: Intervals = {}
-    if values["accuracy"] in (0, 1):
-        found |= bootstrap.single_label(sample.labels, sample.values, sample.patients)
-    if positive is not None:
-        for threshold, suffix in ((0.5, ""), (threshold_of(member), "_at_threshold")):
-            if threshold is not None and any(values[name + suffix] in (0, 1) for name in AT_THRESHOLD):
-                sided = bootstrap.binary(
-                    sample.labels, sample.values[:, positive], sample.patients, positive, threshold
-                )
-                found |= {name + suffix: sided[name] for name in AT_THRESHOLD if name in sided}
-    return {name: ends for name, ends in found.items() if values[name] in (0, 1)}
+    patient, count = weighted.by_patient(sample.patients)
+    found = closed_intervals(_split(sample, patient, count))
+    for threshold, suffix in _sides(member, positive):
+        told = closed_intervals(_split(sample, patient, count, positive, threshold))
+        found |= {metric.name + suffix: told[metric.name] for metric in one_sided() if metric.name in told}
+    return found
+
+
+def one_sided() -> list[Metric]:
+    """Return the metrics that only a positive class gives a meaning."""
+    return [metric for metric in registry.of_kind("positive") if metric.kinds == ("positive",)]
+
+
+def _sides(member: Member, positive: int | None) -> list[tuple[float, str]]:
+    """Thresholds at which the positive class is told, and what is put behind the names of the metrics there."""
+    if positive is None:
+        return []
+    chosen = threshold_of(member)
+    return [(0.5, ""), *([] if chosen is None else [(chosen, AT_THRESHOLD)])]
+
+
+def _split(
+    sample: Sample,
+    patient: NDArray[np.int64],
+    count: int,
+    positive: int | None = None,
+    threshold: float = 0.5,
+) -> Split:
+    return Split(sample.labels, sample.values, patient, count, sample.networks, positive, threshold)
 
 
 def scorer_of(member: Member, place: Mapping[str, int], positive: int | None) -> Scorer:
@@ -142,25 +161,18 @@ def scorer_of(member: Member, place: Mapping[str, int], positive: int | None) ->
     patient = np.array([place[str(name)] for name in sample.patients], dtype=np.int64)
     if sample.kind == "segmentation":
         return _organs(sample, patient, len(place))
-    if sample.kind == "multilabel":
-        return weighted.multi_label(
-            sample.labels.astype(np.float64), sample.values, patient, len(place), sample.networks
-        )
-    plain = weighted.single_label(sample.labels, sample.values, patient, len(place), sample.networks)
-    if positive is None:
-        return plain
-    truth, chances = sample.labels == positive, sample.values[:, positive]
-    half = weighted.binary(truth, chances, patient, len(place))
-    chosen = threshold_of(member)
-    picked = None if chosen is None else weighted.binary(truth, chances, patient, len(place), chosen)
+    plain = registry.scorer(_split(sample, patient, len(place)))
+    wanted = one_sided()
+    told = [
+        (registry.scorer(_split(sample, patient, len(place), positive, threshold), wanted), suffix)
+        for threshold, suffix in _sides(member, positive)
+    ]
 
     def both(times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         found = plain(times)
-        sided = half(times)
-        found |= {name: sided[name] for name in TOLD_FROM_ONE_SIDE}
-        if picked is not None:
-            sided = picked(times)
-            found |= {f"{name}_at_threshold": sided[name] for name in AT_THRESHOLD}
+        for side, suffix in told:
+            values = side(times)
+            found |= {metric.name + suffix: values[metric.name] for metric in wanted}
         return found
 
     return both

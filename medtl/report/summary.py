@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from medtl.report.arms import Study
 from medtl.report.compare import Comparison
 from medtl.report.layout import Section
+from medtl.report.reference import ONE_CLASS, one_class_only
 from medtl.report.scores import ScoredArm
 from medtl.report.tables import set_name, sizes
 from medtl.report.words import count, interval, listed, metric_name, number, p_phrase, signed
@@ -16,7 +17,7 @@ Scores = Mapping[tuple[str, str], ScoredArm]
 def summary(
     study: Study, scored: Scores, found: Sequence[Comparison], baseline: str, metric: str, leaks: Sequence[str]
 ) -> Section:
-    """Which start is best, whether its lead is real, and on how much that rests."""
+    """Which starts are better than the baseline by more than chance explains, and on how much that rests."""
     items = [("plain", _row(study, scored, found, row, metric, baseline)) for row in study.rows]
     seeds = f"{count(len(study.seeds), 'seed')} ({', '.join(map(str, study.seeds))})"
     folds = len({run.fold for run in study.found.runs if run.fold is not None})
@@ -38,36 +39,60 @@ def summary(
 
 
 def _row(study: Study, scored: Scores, found: Sequence[Comparison], row: str, metric: str, baseline: str) -> str:
+    """No start is called best or better unless the test says that chance does not explain its lead."""
     name = metric_name(metric)
+    if study.positive is not None:
+        name = f"{name} (positive class: {study.classes[study.positive]})"
     values = {init: scored[row, init].value(metric) for init in study.inits if (row, init) in scored}
     defined = {init: value for init, value in values.items() if math.isfinite(value)}
     if not defined:
         return f"{row}: {name} is not defined on this split."
-    best = max(defined, key=lambda init: defined[init])
-    estimate = scored[row, best].estimate(metric)
+    first = max(defined, key=lambda init: defined[init])
+    estimate = scored[row, first].estimate(metric)
     ends = interval(estimate.low, estimate.high)
     reached = f"{name} {number(estimate.value)}" + (f" (95 % interval {ends})" if ends else "")
     if len(defined) == 1:
-        return f"{row}: {best} reaches {reached}; there is no other start to compare it with."
-    own = {each.init: each for each in found if each.row == row and each.metric == metric}
-    if best == baseline:
-        real = [each for each in own.values() if each.real]
-        tail = f"ahead of {listed([each.init for each in real])} by more than chance explains"
-        if not real:
-            tail = "its lead may be chance"
+        alone = _alone(study, scored[row, first])
+        return f"{row}: {first} reaches {reached}{alone}; there is no other start to compare it with."
+    own = [each for each in found if each.row == row and each.metric == metric]
+    if not own:
         return (
-            f"{row}: the baseline {best} is best, {reached}; {tail} (p adjusted for {count(len(found), 'comparison')})."
+            f"{row}: {first} has the highest {reached}{_alone(study, scored[row, first])}; nothing could be compared "
+            f"with {baseline or 'a baseline'}, so its lead may be chance."
         )
-    sentence = f"{row}: {best} is best, {reached}"
-    if best not in own:
-        return f"{sentence}; nothing to compare it with, for {baseline or 'a baseline'} is absent."
-    return f"{sentence}; {_against(own[best], baseline)}"
+    verdict = _verdict(own, study, scored, baseline)
+    return f"{row}: {verdict} Highest: {first}, {reached}{_alone(study, scored[row, first])}."
 
 
-def _against(each: Comparison, baseline: str) -> str:
+def _verdict(own: Sequence[Comparison], study: Study, scored: Scores, baseline: str) -> str:
+    """Who is better or worse than the baseline by more than chance explains; a start that names one class only is
+    neither."""
+    alone = [each for each in own if one_class_only(study, scored[each.row, each.init]) == ONE_CLASS]
+    told = [each for each in own if each.real and each not in alone]
+    sides = {
+        "better": sorted((each for each in told if each.gain > 0), key=lambda each: -each.gain),
+        "worse": sorted((each for each in told if each.gain < 0), key=lambda each: each.gain),
+    }
+    sentences = [
+        f"{side} than {baseline} by more than chance explains: {'; '.join(map(_lead, members))}."
+        for side, members in sides.items()
+        if members
+    ]
+    if len(sides["better"]) > 1:
+        sentences.append("These were not tested against each other.")
+    if alone:
+        sentences.append(f"{listed([each.init for each in alone])}: {ONE_CLASS}, whatever the image.")
+    if not told:
+        sentences.append(f"no start is shown to differ from {baseline}; chance may explain every difference.")
+    return " ".join(sentences)
+
+
+def _lead(each: Comparison) -> str:
     ends = interval(each.difference.low, each.difference.high, sign=True)
-    lead = f"{signed(each.difference.value)} against {baseline}" + (f" ({ends})" if ends else "")
-    if not math.isfinite(each.adjusted):
-        return f"{lead}, without a test."
-    verdict = "more than chance explains" if each.real else "which chance may explain"
-    return f"{lead}, adjusted {p_phrase(each.adjusted)}: {verdict}."
+    lead = f"{each.init} {signed(each.difference.value)}" + (f" ({ends})" if ends else "")
+    return f"{lead}, adjusted {p_phrase(each.adjusted)}"
+
+
+def _alone(study: Study, arm: ScoredArm) -> str:
+    said = one_class_only(study, arm)
+    return f" ({said})" if said else ""

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from medtl.metrics import registry
+from medtl.metrics.registry import Kind
 from medtl.report.arms import Study
 from medtl.report.compare import Comparison
 from medtl.report.layout import Field, Group, Table
-from medtl.report.scores import AT_THRESHOLD, TOLD_FROM_ONE_SIDE, ScoredArm, threshold_of
-from medtl.report.words import NONE, count, interval, listed, metric_name, number, p_value, signed, span
+from medtl.report.scores import ScoredArm, one_sided, threshold_of
+from medtl.report.words import AT_THRESHOLD, NONE, count, interval, listed, metric_name, number, p_value, signed, span
 
 Scores = Mapping[tuple[str, str], ScoredArm]
 METHODS = {
@@ -29,13 +31,23 @@ def shown_metrics(study: Study) -> tuple[str, ...]:
         prefixes = dict.fromkeys(name.split("_")[0] for name in organs)
         return tuple(name for p in prefixes for name in [*(o for o in organs if o.startswith(p)), f"{p}_mean"])
     if study.kind == "multilabel":
-        return ("auc", "accuracy")
-    common = ("auc", "accuracy", "class_weighted_accuracy")
+        return _in_table("multi_label", ("multi_label",))
     if study.positive is None:
-        return (*common, "f1_weighted", "f1_macro")
+        return _in_table("single_label", ("single_label",))
+    names = _in_table("positive", ("single_label", "positive"))
     members = [member for arm in study.arms.values() for member in arm.members]
-    chosen = all(threshold_of(member) is not None for member in members)
-    return (*common, *TOLD_FROM_ONE_SIDE, *(f"{name}_at_threshold" for name in AT_THRESHOLD if chosen))
+    if any(threshold_of(member) is None for member in members):
+        return names
+    return (*names, *(metric.name + AT_THRESHOLD for metric in one_sided() if metric.name in names))
+
+
+def _in_table(table: Kind, defined: Sequence[Kind]) -> tuple[str, ...]:
+    """Names of the metrics that are defined and belong into the main table of a kind of study."""
+    return tuple(
+        metric.name
+        for metric in registry.metrics().values()
+        if set(metric.kinds) & set(defined) and (metric.tables is None or table in metric.tables)
+    )
 
 
 def set_name(study: Study) -> str:
@@ -46,123 +58,6 @@ def set_name(study: Study) -> str:
 def sizes(study: Study) -> str:
     """On how many images of how many patients."""
     return f"{count(study.images, study.unit)} of {count(len(study.patients), 'patient')}"
-
-
-def results(study: Study, scored: Scores) -> list[Table]:
-    """The main table: starts side by side, metrics one below the other; for a segmentation organs side by side."""
-    if study.kind == "segmentation":
-        names = shown_metrics(study)
-        kinds = list(dict.fromkeys(name.split("_")[0] for name in names))
-        return [_organs(study, scored, kind, [n for n in names if n.startswith(f"{kind}_")]) for kind in kinds]
-    rows: list[Sequence[Field] | Group] = []
-    for metric in shown_metrics(study):
-        name = metric_name(metric)
-        rows.append(Group(name[0].upper() + name[1:]))
-        rows += [_row(study, scored, row, metric) for row in study.rows]
-    header = [Field("", left=True), *(Field(init, init=init) for init in study.inits)]
-    caption = f"Results on the {set_name(study)} ({sizes(study)}), by start of the network."
-    return [Table(caption, header, rows, _result_notes(study, scored))]
-
-
-def _row(study: Study, scored: Scores, row: str, metric: str) -> list[Field]:
-    values = {i: scored[row, i].value(metric) for i in study.inits if (row, i) in scored}
-    best = max((round(v, 3) for v in values.values() if math.isfinite(v)), default=math.nan)
-    fields = [Field(row, left=True)]
-    for init in study.inits:
-        if (row, init) not in scored:
-            fields.append(Field(NONE, "not counted"))
-            continue
-        arm = scored[row, init]
-        found = arm.estimate(metric)
-        strong = len(values) > 1 and round(found.value, 3) == best
-        extra = span(found.low, found.high) if math.isfinite(found.value) else ""
-        fields.append(Field(number(found.value), extra, strong))
-    return fields
-
-
-def _organs(study: Study, scored: Scores, kind: str, metrics: Sequence[str]) -> Table:
-    names = [metric.removeprefix(f"{kind}_").replace("_", " ") for metric in metrics]
-    header = [Field("", left=True), *(Field(name) for name in names)]
-    rows: list[Sequence[Field] | Group] = []
-    for row in study.rows:
-        rows.append(Group(row))
-        inits = [init for init in study.inits if (row, init) in scored]
-        best = {m: max(round(scored[row, i].value(m), 3) for i in inits) for m in metrics}
-        for init in study.inits:
-            if init not in inits:
-                rows.append([Field(init, "not counted", init=init, left=True), *(Field(NONE) for _ in metrics)])
-                continue
-            found = {metric: scored[row, init].estimate(metric) for metric in metrics}
-            fields = [
-                Field(number(e.value), span(e.low, e.high), len(inits) > 1 and round(e.value, 3) == best[m])
-                for m, e in found.items()
-            ]
-            rows.append([Field(init, init=init, left=True), *fields])
-    title = metric_name(f"{kind}_").strip()
-    caption = f"{title} on the {set_name(study)} ({sizes(study)}), by start of the network and organ."
-    return Table(caption, header, rows, _result_notes(study, scored))
-
-
-def _result_notes(study: Study, scored: Scores) -> list[str]:
-    members = sorted({len(arm.members) for arm in scored.values()})
-    seeds = f"{members[0]}" if len(members) == 1 else f"{members[0]} to {members[-1]}"
-    notes = []
-    if members[-1] > 1:
-        notes.append(
-            f"Mean over {seeds} trainings ({_trainings(study)}); with the 95 % interval, which covers the "
-            "drawing of patients (bootstrap of whole patients) and the chance of trainings (t; the squared standard "
-            "errors add up)."
-        )
-    if 2 in members:
-        notes.append(
-            "Two trainings say little about the chance of trainings: their intervals are wide; take three or more."
-        )
-    if members[0] == 1:
-        which = "One training each" if members[-1] == 1 else "Where there is one training only"
-        notes.append(
-            f"{which}: the 95 % interval covers the drawing of patients alone (bootstrap of whole patients), "
-            "not what another seed would have given."
-        )
-    if len(study.patients) < 2:
-        notes.append("With one patient no interval is defined.")
-    if study.pooled:
-        notes.append(
-            "The predictions of a seed's validation folds are put together before they are scored"
-            + ("." if study.kind == "segmentation" else "; for the AUC an image is ranked among its own fold's only.")
-        )
-    if study.positive is not None:
-        named = "as the runs name it" if study.positive_named else "the second class; the runs name none"
-        notes.append(
-            f"Positive class: {study.classes[study.positive]} ({named}). "
-            "Sensitivity, specificity and F1 at probability 0.5, where no other threshold is named."
-        )
-    elif study.kind == "classification":
-        notes.append("AUC: each class against the rest, mean over classes. Class-weighted accuracy: mean recall.")
-    if study.kind == "multilabel":
-        notes.append("AUC: mean over the findings that occur. Accuracy: share of right answers at probability 0.5.")
-    if study.kind == "segmentation":
-        notes.append("Cases in which an organ is neither there nor found do not count for it. Mean: over the organs.")
-    shown = [(arm.value(m), arm.estimate(m).low) for m in shown_metrics(study) for arm in scored.values()]
-    if len(study.patients) > 1 and any(math.isfinite(value) and math.isnan(low) for value, low in shown):
-        notes.append("No interval where resampling says nothing: a perfect score, or a class that few replicates hold.")
-    undefined = [m for m in shown_metrics(study) if not any(math.isfinite(a.value(m)) for a in scored.values())]
-    if undefined:
-        notes.append(f"{NONE}: {listed([metric_name(m) for m in undefined])} {_why_undefined(study, scored)}")
-    return notes
-
-
-def _trainings(study: Study) -> str:
-    seeds = f"seeds {', '.join(map(str, study.seeds))}" if len(study.seeds) > 1 else f"seed {study.seeds[0]}"
-    folds = sorted({run.fold for run in study.found.runs if run.fold is not None})
-    return f"{seeds}, each on folds {', '.join(map(str, folds))}" if folds and not study.pooled else seeds
-
-
-def _why_undefined(study: Study, scored: Scores) -> str:
-    sample = next(iter(scored.values())).members[0].member.sample
-    if sample.kind == "classification" and len(np.unique(sample.labels)) == 1:
-        only = study.classes[int(sample.labels[0])]
-        return f"is not defined: every image of the {set_name(study)} is of class {only}."
-    return f"is not defined on this {set_name(study)}."
 
 
 def comparisons(study: Study, found: Sequence[Comparison], baseline: str) -> Table:

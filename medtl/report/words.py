@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from medtl.metrics import registry
+
 NONE = "–"
 # parts inside a path may hold a few spaces ("/home/jane doe/x"), its last part none
 ABSOLUTE = re.compile(
@@ -12,18 +14,7 @@ ABSOLUTE = re.compile(
     r"(?:[^\s/\\:'\"]+(?: [^\s/\\:'\"]+){0,2}[/\\])*[^\s'\",;:)\]/\\]+"
 )
 PLACES = {"--dataset_dir": "DATASET_DIR", "--output_dir": "RUN", "--out": "GRID", "--weights": "WEIGHTS"}
-METRICS = {
-    "auc": "AUC",
-    "accuracy": "accuracy",
-    "class_weighted_accuracy": "class-weighted accuracy",
-    "f1": "F1 of the positive class",
-    "f1_macro": "F1, mean over classes",
-    "f1_weighted": "F1, weighted by support",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-    "sensitivity_at_threshold": "sensitivity at the threshold chosen on validation",
-    "specificity_at_threshold": "specificity at the threshold chosen on validation",
-}
+AT_THRESHOLD = "_at_threshold"
 
 
 def metric_name(metric: str) -> str:
@@ -32,7 +23,11 @@ def metric_name(metric: str) -> str:
         if metric.startswith(prefix):
             organ = metric.removeprefix(prefix).replace("_", " ")
             return f"mean {shown.strip()}" if organ == "mean" else shown + organ
-    return METRICS.get(metric, metric.replace("_", " "))
+    plain = metric.removesuffix(AT_THRESHOLD)
+    known = registry.metrics().get(plain)
+    if known is None:
+        return metric.replace("_", " ")
+    return known.title if plain == metric else f"{known.title} at the threshold chosen on validation"
 
 
 def number(value: float, digits: int = 3) -> str:

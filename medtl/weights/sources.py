@@ -6,7 +6,7 @@ $MEDTL_PLUGINS adds others by ``register``. No torch.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from medtl.cards import CPMID, IMAGENET_MEAN, IMAGENET_STD
+from medtl.cards import IMAGENET_MEAN, IMAGENET_STD, dataset_cards
 from medtl.errors import UsageError
 from medtl.networks.registry import Published, backbone_of
 from medtl.registry import Registry
@@ -86,7 +86,7 @@ register(
     Source(
         "cpmid",
         "CPMID, by the bundle of that network",
-        licence=CPMID.licence,
+        licence=dataset_cards()["cpmid"].licence,
         trained_on=("cpmid",),
         how_to_get="train bundles/cpmid_{backbone} on CPMID (its images may not be redistributed, so no weights are),"
         " then put its model.pt as {stem}_cpmid.pt into the folder that $MEDTL_WEIGHTS names",
@@ -96,7 +96,7 @@ register(
     Source(
         "mini",
         "4,916 public images at 64 pixels; medtl brings those of ResNet-18",
-        licence=CPMID.licence,
+        licence=dataset_cards()["cpmid"].licence,
         how_to_get="medtl brings those of resnet18 alone; put the bundle medtl_mini_{stem}, or its zip, into the folder"
         " that $MEDTL_WEIGHTS names, or pretrain by bundles/medtl_mini_resnet18 with --backbone and start from its run",
     )

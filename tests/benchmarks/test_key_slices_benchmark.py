@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from data_prep.sample import lidc as phantom_lidc
-from medtl.cards import LUNG_WINDOW
+from data_prep.windows import LUNG
 from medtl.readers.volume import display
 from medtl.transforms import intensity
 
@@ -78,7 +78,7 @@ def assert_same(ours: dict[int, np.ndarray], theirs: dict[int, np.ndarray]) -> N
 def holds(picture: np.ndarray, crop: np.ndarray) -> bool:
     """Whether some window of the picture, air beyond its border, equals the crop."""
     size = len(crop)
-    air = intensity.ct_window(np.array([-1000.0]), *LUNG_WINDOW)[0]
+    air = intensity.ct_window(np.array([-1000.0]), *LUNG)[0]
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(picture, size // 2, constant_values=air), (size, size))
     row, column = np.unravel_index(crop.argmax(), crop.shape)
     places = np.argwhere(windows[:, :, row, column] == crop[row, column])

@@ -10,9 +10,9 @@ import pytest
 from bundle_runs import CPU, PROBABILITIES, ROOT, SMALL, bundle_here, config, draw, rows
 from typer.testing import CliRunner
 
+from data_prep.cpmid import CARD as CPMID
 from medtl import datalist
 from medtl.bundle.derive import derive
-from medtl.cards import CPMID
 from medtl.cli import app
 from medtl.datalist import DataList
 from medtl.errors import MedtlError, UsageError

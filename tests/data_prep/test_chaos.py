@@ -13,8 +13,8 @@ import pytest
 from monai.data import load_decathlon_datalist
 from PIL import Image
 
+from data_prep.chaos import MR_GREYS
 from medtl import datalist
-from medtl.cards import CHAOS_GREYS
 from medtl.datalist import DataList
 from medtl.errors import BadFileError
 from medtl.integrity import problems_of_data
@@ -391,13 +391,13 @@ def test_a_mask_beside_the_liver_is_told(mean: float, sd: float) -> None:
 def test_grey_ranges_of_the_organs(tmp_path: Path) -> None:
     greys = {0: 0, 55: 1, 63: 1, 70: 1, 110: 2, 126: 2, 135: 2, 175: 3, 189: 3, 200: 3, 240: 4, 252: 4, 255: 4}
     Image.fromarray(np.array([list(greys)], np.uint8)).save(tmp_path / "mask.png")
-    assert read_mask(tmp_path / "mask.png", CHAOS_GREYS).tolist() == [list(greys.values())]
-    assert list(CHAOS_GREYS) == ORGANS
+    assert read_mask(tmp_path / "mask.png", MR_GREYS).tolist() == [list(greys.values())]
+    assert list(MR_GREYS) == ORGANS
     assert read_mask(tmp_path / "mask.png", None).tolist() == [[0] + [1] * 12]
     for mode in ("RGB", "LA"):
         with Image.open(tmp_path / "mask.png") as image:
             image.convert(mode).save(tmp_path / "other.png")
-        assert read_mask(tmp_path / "other.png", CHAOS_GREYS).tolist() == [list(greys.values())]
+        assert read_mask(tmp_path / "other.png", MR_GREYS).tolist() == [list(greys.values())]
 
 
 @pytest.mark.parametrize("grey", [1, 54, 71, 109, 136, 174, 201, 239])
@@ -409,7 +409,7 @@ def test_other_grey_values_are_refused(grey: int, prep: Callable[..., Any], raw:
     Image.fromarray(pixels).save(path)
     if grey > 1:  # once through the whole command is enough
         with pytest.raises(BadFileError, match=rf"stand for no organ: {grey}$"):
-            read_mask(path, CHAOS_GREYS)
+            read_mask(path, MR_GREYS)
         return
     ended = prep("chaos", "--raw", raw)
     assert ended.status == 3

@@ -21,8 +21,8 @@ from PIL import Image
 
 import medtl
 from data_prep import cluster, run
+from data_prep.msd import CARD as MSD
 from data_prep.piece import Piece, do
-from medtl.cards import MSD
 from medtl.errors import MedtlError
 
 distributed = pytest.importorskip("distributed", reason="needs Dask: pip install 'medtl[dask]'")

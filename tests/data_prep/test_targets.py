@@ -13,7 +13,7 @@ import pytest
 from monai.data import load_decathlon_datalist
 
 from data_prep import piece, sample
-from medtl.cards import DATASETS
+from medtl.cards import dataset_cards
 from medtl.integrity import problems_of_data
 
 NAMES = ("chestxray2017", "tb", "breastmnist")
@@ -50,7 +50,7 @@ def test_data_list_is_sound_and_loads_with_monai(
 ) -> None:
     ended = prep(name, "--raw", phantoms(name))
     assert (ended.status, ended.rejected, ended.err) == (0, [], "")
-    assert ended.listed["classes"] == list(DATASETS[name].classes)
+    assert ended.listed["classes"] == list(dataset_cards()[name].classes)
     assert ended.listed["channels"] == 1
     assert problems_of_data(ended.folder)[1] == []
     for split in (split for split in ("training", "validation", "test") if ended.listed[split]):
@@ -117,7 +117,7 @@ def test_dry_run_prints_the_publications_counts_and_writes_nothing(
     ended = prep(name, "--raw", phantoms(name), "--dry-run")
     assert ended.status == 0
     assert not ended.folder.exists()
-    card = DATASETS[name]
+    card = dataset_cards()[name]
     for label in card.classes:
         (row,) = [line for line in ended.out.splitlines() if re.search(rf"\s{label}\s", line)]
         numbers = [int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*", row)]
@@ -127,7 +127,7 @@ def test_dry_run_prints_the_publications_counts_and_writes_nothing(
 
 
 def test_published_counts_are_those_of_the_papers() -> None:
-    chest, tb, breast = (DATASETS[name] for name in NAMES)
+    chest, tb, breast = (dataset_cards()[name] for name in NAMES)
     assert sum(chest.parts["train and val"].values()) == 5232
     assert sum(chest.parts["test"].values()) == 624
     assert tuple(tb.published.values()) == (366 + 40, 355 + 39)

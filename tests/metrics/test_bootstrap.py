@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest, norm
 from sklearn.metrics import roc_auc_score
 
-from medtl.metrics import bootstrap, classification, weighted
+from medtl.metrics import bootstrap, classification, delong, registry, weighted
+from medtl.metrics.classification import one_side
 
 
 def pictures(random: np.random.Generator, patients: int, each: int, shift: float) -> tuple[NDArray, NDArray, NDArray]:
@@ -48,8 +49,9 @@ def test_area_interval_is_that_of_a_plain_bootstrap() -> None:
         drawn = np.concatenate([rows[p] for p in random.integers(0, 60, 60)])
         own, other = scores[drawn][labels[drawn] == 1], scores[drawn][labels[drawn] == 0]
         plain.append((own[:, None] > other).mean())
-    found = bootstrap.binary(labels, scores, patients, 1, replicates=4000)["auc"]
-    assert found == pytest.approx(np.percentile(plain, (2.5, 97.5)), abs=0.008)
+    split = one_side(labels, scores, 1, patients=patients)
+    drawn = bootstrap.distribution(registry.scorer(split), 60, 4000)["auc"]
+    assert bootstrap.percentile(drawn) == pytest.approx(np.percentile(plain, (2.5, 97.5)), abs=0.008)
 
 
 def test_intervals_of_a_split_enclose_its_scores() -> None:
@@ -68,23 +70,14 @@ def test_intervals_of_a_split_enclose_its_scores() -> None:
     assert multi["auc"] == pytest.approx(found["auc"])  # the same rankings of the same draws
 
 
-def test_counts_alone_give_the_same_intervals() -> None:
-    random = np.random.default_rng(4)
-    labels, probabilities = random.integers(0, 3, 90), random.dirichlet(np.ones(3), 90)
-    patients = random.integers(0, 40, 90).astype(str)
-    counted = bootstrap.intervals(labels, probabilities.argmax(axis=1), patients, 3)
-    assert set(counted) == {"accuracy", "class_weighted_accuracy", "f1_macro", "f1_weighted"}
-    whole = bootstrap.single_label(labels, probabilities, patients)
-    for name, ends in counted.items():
-        assert ends == whole[name]
-
-
 def test_repeatable_whatever_the_chunk_and_the_order_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(6)
     labels, scores, patients = pictures(random, 30, 2, 1.0)
     first = bootstrap.binary(labels, scores, patients, 1)
     order = random.permutation(60)
-    assert first == bootstrap.binary(labels[order], scores[order], patients[order], 1)
+    again = bootstrap.binary(labels[order], scores[order], patients[order], 1)
+    assert first.keys() == again.keys()
+    assert all(again[name] == pytest.approx(ends, rel=1e-12) for name, ends in first.items())
     monkeypatch.setattr(bootstrap, "CHUNK", 37)
     assert first == bootstrap.binary(labels, scores, patients, 1)
     assert first != bootstrap.binary(labels, scores, patients, 1, seed=1)
@@ -93,7 +86,6 @@ def test_repeatable_whatever_the_chunk_and_the_order_of_images(monkeypatch: pyte
 def test_one_patient_has_no_interval() -> None:
     labels, scores = np.array([0, 1, 1, 0]), np.array([0.1, 0.9, 0.8, 0.7])
     assert bootstrap.binary(labels, scores, ["a"] * 4, 1) == {}
-    assert bootstrap.intervals(labels, labels, ["a"] * 4, 2) == {}
     found = bootstrap.paired_difference(labels, np.eye(2)[labels], np.eye(2)[1 - labels], ["a"] * 4)
     assert found["accuracy"].value == 1
     assert math.isnan(found["accuracy"].low)
@@ -101,20 +93,23 @@ def test_one_patient_has_no_interval() -> None:
 
 
 def test_a_class_of_two_patients_has_no_interval() -> None:
-    """exp(-2) of the replicates miss it, more than lie outside a 95 % interval; of four, exp(-4)."""
+    """exp(-2) of the replicates miss it, more than lie outside a 95 % interval; of four, exp(-4). DeLong's interval
+    covers too little with fewer than four."""
     random = np.random.default_rng(7)
-    for few, there in ((2, False), (4, True)):
+    for few, resampled, ranked in ((2, False, False), (3, True, False), (4, True, True)):
         labels = np.array([1] * few + [0] * (60 - few))
         found = bootstrap.binary(labels, random.random(60), np.arange(60), 1)
-        assert ("auc" in found) is there
-        assert ("f1" in found) is there
+        assert ("average_precision" in found) is resampled
+        assert ("auc" in found) is ranked
+        assert ("f1" in found) is resampled
         assert "specificity" in found
 
 
 def test_a_mean_over_classes_has_no_interval_from_fewer_classes() -> None:
     labels = np.array([0] * 30 + [1] * 30 + [2] * 2)
-    found = bootstrap.intervals(labels, np.where(labels == 2, 0, labels), np.arange(62), 3)
-    assert set(found) == {"accuracy", "f1_weighted"}
+    found = bootstrap.single_label(labels, np.eye(3)[np.where(labels == 2, 0, labels)], np.arange(62))
+    assert {"accuracy", "f1_weighted"} <= set(found)
+    assert not {"class_weighted_accuracy", "f1_macro", "auc"} & set(found)
 
 
 def test_a_perfect_share_has_the_exact_bound() -> None:
@@ -123,10 +118,23 @@ def test_a_perfect_share_has_the_exact_bound() -> None:
     for name, patients in (("accuracy", 25), ("sensitivity", 10), ("specificity", 15)):
         exact = binomtest(patients, patients).proportion_ci(method="exact")
         assert found[name] == pytest.approx((exact.low, exact.high))
-    assert "auc" not in found  # 1 in every replicate
-    wrong = bootstrap.intervals(labels, 1 - labels, np.arange(50), 2)
+    assert not {"auc", "average_precision"} & set(found)  # 1 in every replicate
+    wrong = bootstrap.single_label(labels, np.eye(2)[1 - labels], np.arange(50))
     exact = binomtest(0, 50).proportion_ci(method="exact")
-    assert wrong == {"accuracy": pytest.approx((exact.low, exact.high))}
+    assert wrong["accuracy"] == pytest.approx((exact.low, exact.high))
+
+
+def test_the_interval_of_an_area_is_delongs_by_patient() -> None:
+    random = np.random.default_rng(8)
+    labels, scores, patients = pictures(random, 40, 2, 1.0)
+    chances = 1 / (1 + np.exp(-scores))
+    area = delong.auc_interval(labels, chances, patients)
+    assert bootstrap.binary(labels, chances, patients, 1)["auc"] == pytest.approx((area.low, area.high))
+    whole = bootstrap.single_label(labels, np.stack([1 - chances, chances], axis=1), patients)
+    assert whole["auc"] == whole["auc_1"] == pytest.approx((area.low, area.high))
+    assert whole["auc"] == pytest.approx(whole["auc_0"])
+    other = delong.auc_interval(labels, chances, patients, level=0.8)
+    assert bootstrap.binary(labels, chances, patients, 1, level=0.8)["auc"] == pytest.approx((other.low, other.high))
 
 
 def test_paired_difference_uses_the_pairing() -> None:
@@ -171,14 +179,14 @@ def test_trainings_are_averaged_and_thresholds_kept_apart() -> None:
     labels, patients = random.integers(0, 2, 60), np.arange(60)
     first, second = (random.dirichlet([1, 1], (2, 60)) for _ in range(2))
     found = bootstrap.paired_difference(labels, first, second, patients, positive=1, thresholds=(0.3, 0.6))
-    for name in classification.BINARY:
+    for name in registry.names("positive"):
         one, other = (
             np.mean([classification.binary(labels, p[:, 1], 1, t)[name] for p in trainings])
             for trainings, t in ((first, 0.3), (second, 0.6))
         )
         assert found[name].value == pytest.approx(one - other)
     multi = bootstrap.paired_difference(np.eye(2)[labels], first, second, patients)
-    assert set(classification.MULTI_LABEL) <= set(multi)
+    assert set(registry.names("multi_label")) <= set(multi)
 
 
 def test_any_mean_of_cases_can_be_resampled() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, precision_score, roc_auc_score
 
-from medtl.metrics import classification
+from medtl.metrics import classification, registry
 
 
 def one_hot(classes: list[int], n: int) -> np.ndarray:
@@ -16,7 +16,7 @@ def one_hot(classes: list[int], n: int) -> np.ndarray:
 def test_scores_of_a_hand_made_case() -> None:
     labels = np.array([0, 0, 0, 1, 1, 2])
     scores = classification.single_label(labels, one_hot([0, 0, 1, 1, 1, 0], 4))
-    assert tuple(scores) == classification.SINGLE_LABEL
+    assert tuple(scores) == registry.names("single_label")
     assert scores["accuracy"] == pytest.approx(4 / 6)
     assert scores["class_weighted_accuracy"] == pytest.approx((2 / 3 + 1 + 0) / 3)  # class 3 does not occur
     assert scores["f1_macro"] == pytest.approx((2 / 3 + 4 / 5 + 0) / 3)
@@ -24,8 +24,9 @@ def test_scores_of_a_hand_made_case() -> None:
 
 
 def test_recall_of_each_class() -> None:
-    found = classification.recalls(np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 1, 1, 1, 0]), 4)
-    np.testing.assert_allclose(found, [2 / 3, 1, 0, np.nan])
+    labels, guesses = np.array([0, 0, 0, 1, 1, 2]), one_hot([0, 0, 1, 1, 1, 0], 4)
+    found = registry.scorer(registry.split_of(labels, guesses))(np.ones((1, 6)))
+    np.testing.assert_allclose([found[f"recall_{c}"][0] for c in range(4)], [2 / 3, 1, 0, np.nan])
 
 
 def test_rankings_are_the_mean_of_one_against_the_rest() -> None:
@@ -49,7 +50,7 @@ def test_multi_label_scores() -> None:
     labels = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0]], dtype=np.float32)
     probabilities = np.array([[0.9, 0.2, 0.1], [0.4, 0.1, 0.1], [0.6, 0.8, 0.7]])
     scores = classification.multi_label(labels, probabilities)
-    assert tuple(scores) == classification.MULTI_LABEL
+    assert tuple(scores) == registry.names("multi_label")
     assert scores["accuracy"] == pytest.approx(7 / 9)
     assert scores["auc"] == pytest.approx((1.0 + 0.5) / 2)  # the third class never occurs
     assert scores["average_precision"] == pytest.approx((1.0 + (1 / 2 * 1 + 1 / 2 * 2 / 3)) / 2)
@@ -62,7 +63,7 @@ SCORES = np.array([0.1, 0.2, 0.3, 0.6, 0.5, 0.7, 0.8, 0.9, 0.4, 0.2])  # of clas
 
 def test_binary_scores_by_hand() -> None:
     scores = classification.binary(LABELS, SCORES, positive=1)
-    assert tuple(scores) == classification.BINARY
+    assert tuple(scores) == registry.names("positive")
     assert scores["sensitivity"] == pytest.approx(4 / 6)
     assert scores["specificity"] == pytest.approx(3 / 4)
     assert scores["ppv"] == pytest.approx(4 / 5)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from medtl.metrics import bootstrap, delong
+from medtl.metrics import bootstrap, delong, registry
 
 
 @pytest.fixture(scope="module")
@@ -205,3 +205,34 @@ def test_interval_stays_inside_and_widens_with_the_level(method: str) -> None:
     scores = labels * 3 + random.normal(size=24)
     usual, wide = (delong.auc_interval(labels, scores, level=level, method=method) for level in (0.95, 0.99))  # type: ignore[arg-type]
     assert 0 <= wide.low < usual.low < usual.value < usual.high <= wide.high <= 1
+
+
+@pytest.mark.parametrize("each", [1, 3])
+def test_the_mean_of_several_areas_varies_as_the_patient_bootstrap_says(each: int) -> None:
+    random = np.random.default_rng(9)
+    labels = np.repeat(np.arange(150) % 3, each)
+    own = np.repeat(random.normal(size=(150, 3)), each, axis=0)
+    scores = np.eye(3)[labels] + own * 0.8 + random.normal(size=(150 * each, 3)) * 0.6
+    patients = np.repeat(np.arange(150), each)
+    positive = labels[:, None] == np.arange(3)
+    found = delong.mean_area_interval(positive, scores, patients)
+    areas = [delong.auc_interval(positive[:, c], scores[:, c], patients) for c in range(3)]
+    assert found.value == pytest.approx(np.mean([area.value for area in areas]))
+    drawn = bootstrap.distribution(registry.scorer(registry.split_of(labels, scores, patients)), 150)["auc"]
+    assert found.se == pytest.approx(drawn.std(), rel=0.08)
+    assert found.se < np.mean([area.se for area in areas])
+    one = delong.mean_area_interval(positive[:, :1], scores[:, :1], patients)
+    assert (one.value, one.se, one.low, one.high) == pytest.approx(
+        (areas[0].value, areas[0].se, areas[0].low, areas[0].high)
+    )
+
+
+def test_a_class_that_does_not_occur_is_left_out_of_the_mean() -> None:
+    random = np.random.default_rng(10)
+    scores, labels = random.normal(size=(60, 3)), np.arange(60) % 2
+    positive = labels[:, None] == np.arange(3)
+    found = delong.mean_area_interval(positive, scores)
+    assert found.value == pytest.approx(np.mean([delong.auc_variance(positive[:, c], scores[:, c])[0] for c in (0, 1)]))
+    assert math.isfinite(found.low)
+    assert math.isnan(delong.mean_area_interval(np.ones((60, 1), bool), scores[:, :1]).value)
+    assert math.isnan(delong.mean_area_interval(positive[:, :1], -labels[:, None].astype(float)).low)

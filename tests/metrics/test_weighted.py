@@ -3,19 +3,22 @@
 import math
 
 import numpy as np
+import oracle_scores as oracle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from medtl.metrics import calibration, classification, weighted
+from medtl.metrics import weighted
+from medtl.metrics.classification import one_side
+from medtl.metrics.registry import Split, scorer
 
-Split = tuple[NDArray, NDArray, NDArray, NDArray]
+Drawn = tuple[NDArray, NDArray, NDArray, NDArray]
 
 
 @st.composite
-def splits(draw: st.DrawFn, n_classes: int = 3) -> Split:
+def splits(draw: st.DrawFn, n_classes: int = 3) -> Drawn:
     """Labels, probabilities full of ties, patients 0..count-1 of each image, and how often each patient is drawn."""
     images = draw(st.integers(1, 25))
     count = draw(st.integers(1, images))
@@ -47,33 +50,34 @@ def same(found: dict[str, NDArray], expected: dict[str, float]) -> None:
 
 
 @given(splits())
-def test_single_label_weights_are_repetitions(split: Split) -> None:
-    labels, probabilities, patient, times = split
+def test_single_label_weights_are_repetitions(drawn: Drawn) -> None:
+    labels, probabilities, patient, times = drawn
     rows = np.repeat(np.arange(len(labels)), times[patient])
-    found = weighted.single_label(labels, probabilities, patient, len(times))(times[None].astype(float))
+    found = scorer(Split(labels, probabilities, patient, len(times)))(times[None].astype(float))
     whole = labels[:, np.newaxis] == np.arange(3)
-    same(found, lost(classification.single_label(labels[rows], probabilities[rows]), whole, rows))
-    same(found, calibration.scores(labels[rows], probabilities[rows]))
-    recalls = classification.recalls(labels[rows], probabilities[rows].argmax(axis=1), 3)
+    same(found, lost(oracle.single_label(labels[rows], probabilities[rows]), whole, rows))
+    same(found, oracle.calibration(labels[rows], probabilities[rows]))
+    recalls = oracle.recalls(labels[rows], probabilities[rows].argmax(axis=1), 3)
     same(found, {f"recall_{c}": value for c, value in enumerate(recalls)})
 
 
 @given(splits())
-def test_multi_label_weights_are_repetitions(split: Split) -> None:
-    _, probabilities, patient, times = split
+def test_multi_label_weights_are_repetitions(drawn: Drawn) -> None:
+    _, probabilities, patient, times = drawn
     labels = (np.roll(probabilities, 1, axis=0) > 0.35).astype(np.float32)
     rows = np.repeat(np.arange(len(labels)), times[patient])
-    found = weighted.multi_label(labels, probabilities, patient, len(times))(times[None].astype(float))
-    same(found, lost(classification.multi_label(labels[rows], probabilities[rows]), labels > 0.5, rows))
+    found = scorer(Split(labels, probabilities, patient, len(times)))(times[None].astype(float))
+    same(found, lost(oracle.multi_label(labels[rows], probabilities[rows]), labels > 0.5, rows))
 
 
 @given(splits(n_classes=2), st.sampled_from([0, 1]), st.sampled_from([0.3, 0.5, 0.75]))
-def test_binary_weights_are_repetitions(split: Split, positive: int, threshold: float) -> None:
-    labels, probabilities, patient, times = split
+def test_binary_weights_are_repetitions(drawn: Drawn, positive: int, threshold: float) -> None:
+    labels, probabilities, patient, times = drawn
     scores = probabilities[:, positive]
     rows = np.repeat(np.arange(len(labels)), times[patient])
-    found = weighted.binary(labels == positive, scores, patient, len(times), threshold)(times[None].astype(float))
-    expected = classification.binary(labels[rows], scores[rows], positive, threshold)
+    told = Split(labels, probabilities, patient, len(times), None, positive, threshold)
+    found = scorer(told)(times[None].astype(float))
+    expected = oracle.binary(labels[rows], scores[rows], positive, threshold)
     assert set(found) == set(expected)
     whole = labels[:, np.newaxis] == np.arange(2)
     same(found, lost(expected, whole, rows))
@@ -85,7 +89,7 @@ def test_a_mean_over_classes_is_never_of_fewer_classes() -> None:
     guesses = np.where(labels == 2, 0, labels)
     times = np.ones((2, 62))
     times[1, 60:] = 0
-    found = weighted.of_predicted(labels, guesses, np.arange(62), 62, 3)(times)
+    found = scorer(Split(labels, np.eye(3)[guesses], np.arange(62), 62))(times)
     np.testing.assert_allclose(found["class_weighted_accuracy"], [2 / 3, np.nan])
     np.testing.assert_allclose(found["recall_2"], [0, np.nan])
     np.testing.assert_allclose(found["accuracy"], [60 / 62, 1])
@@ -95,26 +99,26 @@ def test_a_mean_over_classes_is_never_of_fewer_classes() -> None:
 def test_a_threshold_just_above_one_calls_nothing_positive(kind: type) -> None:
     scores, positive = np.array([0.1, 1.0, 0.3, 1.0], kind), np.array([False, False, True, True])
     above = float(np.nextafter(1.0, 2.0))
-    found = weighted.binary(positive, scores, np.arange(4), 4, above)(np.ones((1, 4)))
+    found = scorer(one_side(positive.astype(int), scores, 1, above))(np.ones((1, 4)))
     assert (found["sensitivity"][0], found["specificity"][0]) == (0, 1)
-    plain = classification.binary(positive.astype(int), scores, 1, above)
+    plain = oracle.binary(positive.astype(int), scores, 1, above)
     assert (plain["sensitivity"], plain["specificity"]) == (0, 1)
 
 
 def test_a_row_of_weights_does_not_touch_the_others() -> None:
     random = np.random.default_rng(0)
     labels, probabilities = random.integers(0, 3, 40), random.dirichlet(np.ones(3), 40).round(1)
-    scorer = weighted.single_label(labels, probabilities, np.arange(40) // 2, 20)
+    score = scorer(Split(labels, probabilities, np.arange(40) // 2, 20))
     times = random.integers(0, 3, (7, 20)).astype(float)
-    together = scorer(times)
+    together = score(times)
     for row in range(7):
-        for name, values in scorer(times[row : row + 1]).items():
+        for name, values in score(times[row : row + 1]).items():
             assert values[0] == pytest.approx(together[name][row], nan_ok=True), name
 
 
 def area(positive: NDArray, scores: NDArray) -> float:
-    scorer = weighted.binary(positive, scores, np.arange(len(scores)), len(scores))
-    return float(scorer(np.ones((1, len(scores))))["auc"][0])
+    whole = np.ones((1, len(scores)))
+    return float(scorer(one_side(positive.astype(int), scores, 1))(whole)["auc"][0])
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(-20, 20)), min_size=2, max_size=40), st.randoms())
@@ -141,9 +145,9 @@ def test_means_leave_missing_cases_out() -> None:
 def test_mean_of_trainings() -> None:
     random = np.random.default_rng(3)
     labels, patient = random.integers(0, 2, 20), np.arange(20)
-    scorers = [weighted.single_label(labels, random.dirichlet([1, 1], 20), patient, 20) for _ in range(3)]
+    scorers = [scorer(Split(labels, random.dirichlet([1, 1], 20), patient, 20)) for _ in range(3)]
     times = random.integers(1, 3, (2, 20)).astype(float)
-    expected = np.mean([scorer(times)["auc"] for scorer in scorers], axis=0)
+    expected = np.mean([each(times)["auc"] for each in scorers], axis=0)
     np.testing.assert_allclose(weighted.mean_of(scorers)(times)["auc"], expected)
 
 
@@ -153,8 +157,8 @@ def test_rankings_do_not_compare_images_of_two_networks() -> None:
     chance = np.array([0.1, 0.2, 0.3, 0.5, 0.8, 0.9])
     probabilities = np.stack([1 - chance, chance], axis=1)
     whole = np.ones((1, 6))
-    assert weighted.single_label(labels, probabilities, np.arange(6), 6)(whole)["auc"][0] == pytest.approx(8 / 9)
-    apart = weighted.single_label(labels, probabilities, np.arange(6), 6, network)
+    assert scorer(Split(labels, probabilities, np.arange(6), 6))(whole)["auc"][0] == pytest.approx(8 / 9)
+    apart = scorer(Split(labels, probabilities, np.arange(6), 6, network))
     for name in ("auc", "average_precision", "auc_1", "average_precision_0"):
         assert apart(whole)[name][0] == 1
     # a replicate without the second fold's negative image is told by the first fold alone
@@ -163,10 +167,10 @@ def test_rankings_do_not_compare_images_of_two_networks() -> None:
 
 
 @given(splits(), st.randoms())
-def test_several_networks_are_their_pairs_together(split: Split, random: object) -> None:
-    labels, probabilities, patient, times = split
+def test_several_networks_are_their_pairs_together(drawn: Drawn, random: object) -> None:
+    labels, probabilities, patient, times = drawn
     network = np.random.default_rng(random.randint(0, 99)).integers(0, 3, len(labels))  # type: ignore[attr-defined]
-    found = weighted.single_label(labels, probabilities, patient, len(times), network)(times[None].astype(float))
+    found = scorer(Split(labels, probabilities, patient, len(times), network))(times[None].astype(float))
     ordered = pairs = 0.0
     for k in range(3):
         rows = np.repeat(np.flatnonzero(network == k), times[patient[network == k]])

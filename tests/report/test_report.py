@@ -22,6 +22,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from medtl.__main__ import main
 from medtl.errors import MedtlError
+from medtl.metrics import delong
 from medtl.report.arms import study
 from medtl.report.build import write_report
 from medtl.report.collect import collect
@@ -105,8 +106,10 @@ def test_every_figure_is_scikit_learns(three: tuple) -> None:
         assert (row["split"], row["n"], row["fold"]) == ("test", "90", "")
 
 
-def test_the_table_holds_means_over_seeds_and_names_the_best(three: tuple) -> None:
+def test_the_table_holds_means_over_seeds_and_bold_is_what_the_test_finds(three: tuple) -> None:
     folder, found = three
+    results = evaluate(study(collect(folder)), None, None)
+    real = {each.init for each in results.found if each.row == "resnet18" and each.adjusted < 0.05}
     labels = np.array([label for *_, label in truth(THREE, SIZES["test"], "test")])
     text = (folder / "report.md").read_text(encoding="utf-8")
     means = {}
@@ -115,10 +118,15 @@ def test_the_table_holds_means_over_seeds_and_names_the_best(three: tuple) -> No
         means[init] = f"{np.mean(each):.3f}"
     assert means["random"] < means["imagenet"] < means["cpmid"]
     (line,) = [each for each in text.split("**AUC**")[1].splitlines() if each.startswith("| resnet18")][:1]
+    assert real == {"imagenet", "cpmid"}
     assert f" {means['random']} (" in line
-    assert f" {means['imagenet']} (" in line
+    assert f" **{means['imagenet']}** (" in line
     assert f" **{means['cpmid']}** (" in line
-    assert f"resnet18: cpmid is best, AUC {means['cpmid']}" in text
+    main = text.split("Bold: better than random by more than chance explains")[0]
+    assert "**" not in main.split("**Accuracy**")[1].split("**Class-weighted")[0], "accuracies were not tested"
+    assert "resnet18: better than random by more than chance explains: cpmid +" in text
+    assert "These were not tested against each other." in text
+    assert f"Highest: cpmid, AUC {means['cpmid']}" in text
 
 
 def test_comparisons_are_paired_by_seed_and_adjusted_together(three: tuple) -> None:
@@ -253,7 +261,7 @@ def test_a_perfect_score_has_the_exact_bound(tmp_path: Path) -> None:
         assert float(row["lo"]) == pytest.approx(proportion_confint(trials, trials, method="beta")[0], abs=1e-6)
         assert row["hi"] == "1.000000"
     assert found["resnet18", "random", "0", "auc"]["lo"] == ""
-    assert "No interval where resampling says nothing" in read_page(tmp_path).text
+    assert "No interval where none can be said: of a perfect score" in read_page(tmp_path).text
 
 
 def test_one_class_in_the_test_split_gives_a_dash_and_its_reason(tmp_path: Path) -> None:
@@ -264,7 +272,7 @@ def test_one_class_in_the_test_split_gives_a_dash_and_its_reason(tmp_path: Path)
     text = read_page(tmp_path).text
     assert "–: AUC is not defined: every image of the test split is of class bacterial." in text
     assert figures(tmp_path)["resnet18", "cpmid", "0", "auc"]["value"] == ""
-    assert "cpmid is best, accuracy" in text  # what is compared instead
+    assert "Highest: cpmid, accuracy" in text  # what is compared instead
     for name in ("report.html", "report.md", "report.csv"):
         assert not re.search(r"\b(nan|inf)\b", (tmp_path / name).read_text(), re.IGNORECASE)
 
@@ -633,3 +641,76 @@ def test_weights_that_know_the_data_set_are_named(trained_on: list[str], said: s
     write_run(tmp_path / "run", init="mini", start={"init": "mini", "coverage": 1.0, "trained_on": trained_on})
     write_report(tmp_path)
     assert said in read_page(tmp_path).text
+
+
+def test_no_lead_that_chance_may_explain_is_called_one(tmp_path: Path) -> None:
+    rows = {"test": truth(TWO, 60, "test")}
+    for init, strength in (("random", 1.0), ("cpmid", 1.1)):
+        write_run(tmp_path / init, TWO, rows, init=init, strength=strength)
+    write_report(tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    (lead,) = evaluate(study(collect(tmp_path)), None, None).found
+    assert lead.difference.value > 0
+    assert lead.adjusted > 0.05
+    assert "no start is shown to differ from random; chance may explain every difference." in text
+    assert "AUC (positive class: tuberculosis)" in text
+    assert "best" not in text.split("## Results")[0]
+    cells = [
+        cell for line in text.split("## Results")[1].split("Bold:")[0].splitlines() for cell in line.split("|")[2:]
+    ]
+    assert not any("**" in cell for cell in cells)
+
+
+def test_a_start_that_names_one_class_only_is_never_bold_and_says_so(tmp_path: Path) -> None:
+    """Ranked without an error, but on one side of 0.5."""
+    rows = {"test": truth(TWO, 60, "test")}
+    labels = np.array([label for *_, label in rows["test"]])
+    write_run(tmp_path / "random", TWO, rows, init="random", strength=0.3)
+    write_run(tmp_path / "cpmid", TWO, rows, init="cpmid")
+    lines = [[*row[:2], "test", row[2], *(0.9 - 0.3 * row[2], 0.1 + 0.3 * row[2])] for row in rows["test"]]
+    header = ["image", "patient", "split", "label", *(f"prob_{name}" for name in TWO)]
+    with open(tmp_path / "cpmid" / "predictions.csv", "w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *lines])
+    (tmp_path / "cpmid" / "metrics.json").write_text(json.dumps({"test_accuracy": float((labels == 0).mean())}))
+    write_report(tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    (lead,) = evaluate(study(collect(tmp_path)), None, None).found
+    assert lead.real
+    (line,) = [each for each in text.split("**AUC**")[1].splitlines() if each.startswith("| resnet18")][:1]
+    assert line.endswith("| 1.000 (one class only) |")
+    assert "cpmid: one class only, whatever the image." in text
+    assert "better than random" not in text.split("## Results")[0]
+
+
+def test_what_is_reached_without_a_look_at_an_image_and_the_classes_of_each_split(tmp_path: Path) -> None:
+    splits = {"val": truth(THREE, 40, "val"), "test": truth(THREE, 60, "test")}
+    for init in ("random", "cpmid"):
+        counts = {"normal": 200, "bacterial": 100, "viral": 0}
+        write_run(tmp_path / init, THREE, splits, init=init, data={"training_images": counts})
+    write_report(tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    labels = np.array([label for *_, label in splits["test"]])
+    common = int(np.bincount(labels).argmax())
+    guesses = np.full(60, common)
+    for name, value in (
+        ("AUC", 0.5),
+        ("Accuracy", accuracy_score(labels, guesses)),
+        ("Class-weighted accuracy", balanced_accuracy_score(labels, guesses)),
+        ("F1, weighted by support", f1_score(labels, guesses, average="weighted")),
+    ):
+        (line,) = [each for each in text.split(f"**{name}**")[1].splitlines() if "majority class" in each][:1]
+        assert line == f"| majority class ({THREE[common]}) | {value:.3f} | {value:.3f} |"
+    assert "| training | 200 | 100 | 0 |" in text
+    for split, rows in (("validation", splits["val"]), ("test", splits["test"])):
+        counts = np.bincount([label for *_, label in rows], minlength=3)
+        assert f"| {split} | {' | '.join(map(str, counts))} |" in text
+
+
+def test_the_interval_of_one_trainings_area_is_delongs(tmp_path: Path) -> None:
+    rows = {"test": truth(TWO, 60, "test")}
+    found = write_run(tmp_path / "run", TWO, rows)["test"]
+    write_report(tmp_path)
+    (row,) = [each for key, each in figures(tmp_path).items() if key[3] == "auc"]
+    patients = [patient for _, patient, _ in rows["test"]]
+    area = delong.auc_interval(np.array([label for *_, label in rows["test"]]) == 1, found[:, 1], patients)
+    assert (float(row["lo"]), float(row["hi"])) == pytest.approx((area.low, area.high), abs=1e-6)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from medtl.cards import CPMID, IMAGENET_MEAN, IMAGENET_STD
+from medtl.cards import IMAGENET_MEAN, IMAGENET_STD, dataset_cards
 from medtl.errors import MedtlError
 from medtl.networks.classifier import build_classifier
 from medtl.networks.registry import names
@@ -192,7 +192,7 @@ def test_named_weights_without_a_card_expect_what_their_makers_say(
     imagenet, cpmid = resolve("imagenet", "resnet18"), resolve("cpmid", "resnet18")
     assert (imagenet.mean, imagenet.std, imagenet.assumed) == (IMAGENET_MEAN, IMAGENET_STD, "")
     assert "ImageNet" in imagenet.licence
-    assert (cpmid.mean, cpmid.licence, cpmid.assumed) == (IMAGENET_MEAN, CPMID.licence, "")
+    assert (cpmid.mean, cpmid.licence, cpmid.assumed) == (IMAGENET_MEAN, dataset_cards()["cpmid"].licence, "")
     shutil.move(places / "shelf/resnet18_imagenet.pth", places / "shelf/resnet18-f37072fd.pth")
     assert resolve("imagenet", "resnet18").path == places / "shelf/resnet18-f37072fd.pth"
     by_path = resolve(str(places / "shelf/resnet18_cpmid.pt"), "resnet18")

@@ -1,0 +1,82 @@
+"""What a figure of a report must be held against: an answer without a look at the image, how many images of each class
+there are, and starts that name one class only."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medtl.metrics import registry
+from medtl.metrics.registry import Split
+from medtl.report.arms import Study
+from medtl.report.layout import Field, Table
+from medtl.report.predictions import Sample
+from medtl.report.scores import ScoredArm
+
+ONE_CLASS = "one class only"
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
+TRAINING = "training_images"  # of run.json's data: class name to number
+
+
+def of_majority(study: Study) -> tuple[str, dict[str, float]]:
+    """Return the name of an answer without a look at an image, and its metrics: every image is given the shares of the
+    classes, so that the commonest one is named. Empty for a segmentation."""
+    if study.kind == "segmentation":
+        return "", {}
+    sample = whole_split(study)
+    positive = _positives(sample.labels, len(study.classes))
+    shares = np.tile(positive.mean(axis=0), (len(sample.labels), 1))
+    images = np.arange(len(sample.labels))
+    values = registry.values(Split(sample.labels, shares, images, len(images)))
+    if study.positive is not None:
+        told = registry.values(Split(sample.labels, shares, images, len(images), positive=study.positive))
+        values |= {name: value for name, value in told.items() if name not in values}
+    if study.kind == "multilabel":
+        return "shares of the findings", values
+    return f"majority class ({study.classes[int(shares[0].argmax())]})", values
+
+
+def whole_split(study: Study) -> Sample:
+    """Return every image of the scored split once, as some training predicted it."""
+    samples = [member.sample for arm in study.arms.values() for member in arm.members]
+    return max(samples, key=lambda sample: len(sample.names))
+
+
+def class_counts(study: Study) -> Table | None:
+    """Return the table of images a class and split; None for a segmentation."""
+    if study.kind == "segmentation":
+        return None
+    counts: dict[str, list[int] | None] = {}
+    run = study.found.runs[0]
+    known = run.data(TRAINING)
+    if isinstance(known, Mapping) and not study.pooled:
+        counts["train"] = [int(known.get(name, 0)) for name in study.classes]
+    for split, sample in ({} if study.pooled else run.splits).items():
+        counts[split] = _positives(sample.labels, len(study.classes)).sum(axis=0).tolist()
+    if study.pooled:
+        counts[study.split] = _positives(whole_split(study).labels, len(study.classes)).sum(axis=0).tolist()
+    header = [Field("split", left=True), *(Field(name) for name in study.classes)]
+    rows = [
+        [Field("pooled validation folds" if study.pooled else SPLITS.get(split, split), left=True)]
+        + [Field(f"{number:,}") for number in each or []]
+        for split, each in counts.items()
+    ]
+    several = " An image of several findings counts for each." if study.kind == "multilabel" else ""
+    return Table(f"Images of each class and split, of {run.name}.{several}", header, rows, compact=True)
+
+
+def one_class_only(study: Study, arm: ScoredArm) -> str:
+    """Return in words that trainings of a start answer one class whatever the image shows; empty where none does.
+
+    A split of one class says nothing of this.
+    """
+    if study.kind != "classification" or len(np.unique(whole_split(study).labels)) < 2:
+        return ""
+    alone = sum(len(np.unique(scored.member.sample.values.argmax(axis=1))) == 1 for scored in arm.members)
+    if not alone:
+        return ""
+    return ONE_CLASS if alone == len(arm.members) else f"{alone} of {len(arm.members)} trainings {ONE_CLASS}"
+
+
+def _positives(labels: NDArray[np.int64], n_classes: int) -> NDArray[np.bool_]:
+    return np.asarray(labels > 0.5 if labels.ndim == 2 else labels[:, np.newaxis] == np.arange(n_classes))

@@ -1,0 +1,113 @@
+"""A network, a source of weights, a key layout and a decoder of the user's own: one new file in a folder, no edit of
+medtl; trained, found, loaded and refused like medtl's."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+PLUGIN = """
+from torch import Tensor, nn
+
+from medtl.networks.registry import DECODERS, Backbone, Decoder, register
+from medtl.weights import layouts, sources
+
+
+class Tiny(nn.Module):
+    def __init__(self, in_channels, num_classes):
+        super().__init__()
+        self.stem = nn.Conv2d(in_channels, 8, 3, 4)
+        self.one = nn.Conv2d(8, 8, 3, 1, 1)
+        self.norm = nn.BatchNorm2d(8)
+        self.fc = nn.Linear(8, num_classes)
+
+    def forward(self, images):
+        return self.fc(self.norm(self.one(self.stem(images).relu())).relu().mean((2, 3)))
+
+
+register(
+    Backbone(
+        name="tiny",
+        title="Tiny",
+        reference="nobody",
+        family="tiny",
+        build=lambda in_channels, image_size, num_classes: Tiny(in_channels, num_classes),
+        head="fc",
+        stages=("one",),
+        last_norm="norm",
+        parts=(("stem",), ("one", "norm")),
+        stock=lambda num_classes, in_channels, image_size: {},
+    )
+)
+layouts.register(layouts.Layout("Somebody's", "tiny", ((r"^first\\.", "stem."), (r"^second\\.", "one."))))
+sources.register(sources.Source("mine", "my own", licence="CC0-1.0", mean=(0.5,) * 3, std=(0.25,) * 3))
+
+
+class Plain(nn.Module):
+    def __init__(self, width, num_classes):
+        super().__init__()
+        self.logits = nn.Conv2d(width, num_classes, 1)
+
+    def forward(self, maps: tuple[Tensor, Tensor, Tensor, Tensor]):
+        return self.logits(maps[3])
+
+
+DECODERS.register(Decoder("plain", "Plain", "nobody", lambda widths, n, stride: Plain(widths[3], n)))
+"""
+USE = """
+import torch
+from pathlib import Path
+from medtl.networks.classifier import build_classifier
+from medtl.networks.freezing import freeze
+from medtl.networks.registry import backbone_of, names
+from medtl.networks.segmenter import build_segmenter
+from medtl.weights.starts import apply, resolve
+
+start = resolve("mine", "tiny")
+network = build_classifier("tiny", 2, image_size=32, dropout=0.5)
+report = apply(network, start, "tiny")
+freeze(network, "tiny", "all_but_last:1")
+print(names()[-1], start.licence, start.mean[0], report.coverage, report.used, report.layout)
+print([n for n, p in network.named_parameters() if not p.requires_grad], float(network.stem.bias[0]))
+segmenter = build_segmenter("resnet18", 3, decoder="plain")
+print(tuple(torch.jit.script(segmenter.eval())(torch.zeros(1, 3, 32, 32)).shape))
+"""
+
+
+def run(code: str, folder: Path, plugins: str, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"MEDTL_PLUGINS": plugins, "MEDTL_WEIGHTS": str(folder)}
+    command = [sys.executable, "-c", code] if code else [sys.executable, "-m", *words]
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+def put(folder: Path) -> None:
+    """A plugin, and weights for its network under its layout's names."""
+    (folder / "plugins" / "networks").mkdir(parents=True)
+    (folder / "plugins" / "networks" / "mine.py").write_text(PLUGIN)
+    state = {"first.weight": torch.rand(8, 3, 3, 3), "first.bias": torch.full((8,), 0.75)}
+    state |= {"second.weight": torch.rand(8, 8, 3, 3), "second.bias": torch.rand(8), "norm.weight": torch.rand(8)}
+    state |= {"norm.bias": torch.rand(8), "norm.running_mean": torch.rand(8), "norm.running_var": torch.rand(8)}
+    torch.save(state, folder / "tiny_mine.pt")
+
+
+def test_one_file_brings_a_network_its_weights_their_names_and_a_decoder(tmp_path: Path) -> None:
+    put(tmp_path)
+    done = run(USE, tmp_path, os.pathsep.join([str(tmp_path / "plugins"), ""]))
+    assert done.returncode == 0, done.stderr
+    first, second, third = done.stdout.splitlines()
+    assert first == "tiny CC0-1.0 0.5 1.0 1.0 those of Somebody's"
+    assert second == "['stem.weight', 'stem.bias'] 0.75"
+    assert third == "(1, 3, 32, 32)"
+
+
+def test_it_trains_through_a_bundle(tmp_path: Path) -> None:
+    put(tmp_path)
+    config = Path(__file__).parents[1] / "bundles/folder/configs/train.json"
+    words = ["run", "--config_file", str(config), "--backbone", "tiny", "--init", "mine", "--epochs", "1"]
+    words += ["--output_dir", str(tmp_path / "run"), "--num_workers", "0"]
+    done = run("", tmp_path, str(tmp_path / "plugins"), "monai.bundle", *words)
+    assert done.returncode == 0, done.stderr
+    assert "start: mine: tiny_mine.pt: 100.0 % of the trunk's parameters loaded" in done.stderr
+    assert (tmp_path / "run" / "model.pt").is_file()
