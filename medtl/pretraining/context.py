@@ -1,6 +1,7 @@
 """Context restoration (Chen et al., Medical Image Analysis 2019): small patches have changed places; what did the image
 look like?"""
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
@@ -105,7 +106,7 @@ def sources(numbers: Tensor, swaps: int, rows: int, columns: int) -> Tensor:
         rows, columns: of the images, at least 16.
     """
     begin, keys, drawn = numbers.split((2, SPARE**2, 6 * swaps), 1)
-    cells = keys.argsort(1, stable=True)[:, : 2 * swaps].view(-1, swaps, 2)
+    cells = keys.argsort(stable=True, dim=1)[:, : 2 * swaps].view(-1, swaps, 2)
     drawn = drawn.reshape(-1, swaps, 6)
     corners, sides, steps = [], [], []
     for axis, length in enumerate((rows, columns)):
@@ -147,7 +148,7 @@ class Decoder(nn.Module):
         doublings = max(1, round(math.log2(image_size / rows)))
         widths = [DECODER_WIDTHS[min(step, len(DECODER_WIDTHS) - 1)] for step in range(doublings + 1)]
         layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 1)]
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in itertools.pairwise(widths):
             layers += [nn.ConvTranspose2d(before, after, 4, 2, 1), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], 3, 3, padding=1))
 
