@@ -139,6 +139,7 @@ def test_a_run_that_is_told_to_stop_goes_on_to_the_same_bits(
     with monkeypatch.context() as patch:
         patch.setattr(batches, "prepare", stopping)
         assert run_of(trained[0], cut, method, *longer)[0] == 75
+    (cut / "checkpoints" / ".lock").unlink()  # this process, which has not ended, still holds it
     assert iteration(cut) == 3
     assert "going on from" in pretrained(trained[0], cut, method, *longer, "--resume", "auto")
     for name in ("predictions.csv", "history.csv"):

@@ -12,7 +12,7 @@ import math
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, cast
 
 import ignite.distributed as idist
 from torch import Tensor, nn
@@ -125,14 +125,14 @@ def methods() -> dict[str, type[Method]]:
     own = [importlib.import_module(f"{PACKAGE}.{found.name}") for found in pkgutil.iter_modules(package.__path__)]
     result: dict[str, type[Method]] = {}
     for module in (*own, *plugins.modules("methods")):
-        method = getattr(module, "METHOD", None)
+        method: Any = getattr(module, "METHOD", None)
         if method is None and module in own:
             continue
-        if not dataclasses.is_dataclass(method) or not isinstance(getattr(method, "name", None), str):
+        if not isinstance(method, type) or not dataclasses.is_dataclass(method) or not hasattr(method, "name"):
             raise UsageError(f"{module.__file__} holds no METHOD; expected the data class of a pretraining method")
         if method.name in result:
             raise UsageError(f"{module.__file__}: there is another pretraining method called {method.name}")
-        result[method.name] = method
+        result[method.name] = cast(type[Method], method)
     return result
 
 
