@@ -68,10 +68,10 @@ class Pretraining:
 PRETRAININGS = {
     "mini": Pretraining("mini", f"--epochs 20 {AS_MINI}"),
     "mini_without_chestxray2017": Pretraining("mini_without_chestxray2017", f"--epochs 40 {AS_MINI}"),
-    "labels_alone": Pretraining("mini_without_chestxray2017", f"--epochs 40 --contrast 0 {AS_MINI}"),
-    "views_alone": Pretraining("mini_without_chestxray2017", f"--epochs 40 --supervision 0 {AS_MINI}"),
-    "mini_labels_alone": Pretraining("mini", f"--epochs 20 --contrast 0 {AS_MINI}"),
-    "mini_labels_alone_128": Pretraining("mini", f"--epochs 20 --contrast 0 {AS_MINI}", image_size=128),
+    "labels_alone": Pretraining("mini_without_chestxray2017", f"--epochs 40 --method supervised+0*simclr {AS_MINI}"),
+    "views_alone": Pretraining("mini_without_chestxray2017", f"--epochs 40 --method 0*supervised+simclr {AS_MINI}"),
+    "mini_labels_alone": Pretraining("mini", f"--epochs 20 --method supervised+0*simclr {AS_MINI}"),
+    "mini_labels_alone_128": Pretraining("mini", f"--epochs 20 --method supervised+0*simclr {AS_MINI}", image_size=128),
     "imagenet_then_labels": Pretraining(
         "mini_without_chestxray2017",
         "--init imagenet --key_metric accuracy --epochs 40 --batch_size 32 --learning_rate 0.0001",

@@ -177,7 +177,8 @@ class TrainingStep:
 
         Args:
             engine: a SupervisedTrainer.
-            batch: ``{image, label}`` and, to be named if the loss is no number, ``index``.
+            batch: ``{image, label}`` and, to be named if the loss is no number, ``index``; or what else the engine's
+                ``prepare_batch`` makes (what the network takes, labels) of.
 
         Returns:
             ``{image, label, pred, loss}`` on the device.
@@ -187,7 +188,7 @@ class TrainingStep:
         """
         device, network = engine.state.device, engine.network
         images, labels = engine.prepare_batch(batch, device, engine.non_blocking, **engine.to_kwargs)
-        if self.channels_last and images.ndim == 4:
+        if self.channels_last and isinstance(images, Tensor) and images.ndim == 4:
             images = images.contiguous(memory_format=torch.channels_last)
         output = engine.state.output = {"image": images, "label": labels}
         if not network.training:
@@ -195,7 +196,7 @@ class TrainingStep:
         last = self._is_last(engine)
         if not self._gathered:
             engine.optimizer.zero_grad(set_to_none=True)
-            self._first = len(images)
+            self._first = len(labels)
         with self._apart(network, last):
             with torch.autocast(device.type, PRECISIONS[self.precision], enabled=self.precision != "fp32"):
                 output["pred"] = engine.inferer(images, network)
@@ -203,7 +204,7 @@ class TrainingStep:
                 loss = engine.loss_function(output["pred"], labels).mean()
             output["loss"] = loss.detach()
             engine.fire_event(IterationEvents.LOSS_COMPLETED)
-            share = len(images) / self._first
+            share = len(labels) / self._first
             self.scaler.scale(loss if share == 1 else loss * share).backward()
             self._gathered += share
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)

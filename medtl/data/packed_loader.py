@@ -1,7 +1,7 @@
 """Batches of a packed set, ready on the device, without Python's looking at single images."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -17,7 +17,7 @@ SHARE_OF_FREE_MEMORY = 0.4  # of a GPU, that the images may take; activations ne
 UPLOAD_BYTES = 64 * 2**20
 AHEAD = 3  # batches that are gathered in host memory before they are asked for
 
-Transform = Callable[[Tensor, Tensor, int], Tensor]
+Transform = Callable[[Tensor, Tensor, int], Tensor | Mapping[str, Tensor]]
 
 
 class PackedLoader:
@@ -39,7 +39,8 @@ class PackedLoader:
         device: where batches are wanted.
         drop_last: leave out a last batch that is not full.
         rank, world_size: of this process and how many there are.
-        transform: (uint8 images, index, epoch) to the network's images; None leaves them as they are.
+        transform: (uint8 images, index, epoch) to the network's images, or to ``{image, …}`` with more tensors of the
+            batch; None leaves them as they are.
         mixup: blends images and labels, with partners drawn by ``weights`` as the images are; needs a transform.
         resident: "auto", "never" or "always" in the device's memory (for a CPU: "always" reads the file into memory,
             anything else maps it).
@@ -199,9 +200,14 @@ class PackedLoader:
         if self.transform is None:
             return {"image": images, "label": label, "index": index}
         image = self.transform(images[: len(index)], index, epoch)
+        if isinstance(image, Mapping):
+            if self.mixup is not None:
+                raise UsageError("mixup blends images, and this transform makes more of them than that")
+            return {**image, "label": label, "index": index}
         if self.mixup is not None:
             partner, weight = self.mixup.partners(index, epoch, self._drawn(index.device))
             other = self.transform(images[len(index) :], partner, epoch)
+            assert isinstance(other, Tensor)  # as the image was
             image = self.mixup.blend(image, other, weight)
             soft = self.mixup.soft(self._labels.index_select(0, partner))
             label = self.mixup.blend(self.mixup.soft(label), soft, weight)
