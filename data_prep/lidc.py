@@ -28,6 +28,8 @@ CROP = 224
 AIR = -1000  # HU, beyond the border of the slice
 PATIENT = re.compile(r"LIDC-IDRI-\d{4}")
 SERIES_UID = re.compile(rb"<(?:\w+:)?SeriesInstanceUid>\s*([0-9.]+)\s*</")
+# The collection's folder tells the patient, whatever a copy's PatientID says.
+SHARED = ("StudyInstanceUID", "FrameOfReferenceUID")
 LARGEST_MATRIX = (512, 512)  # of the collection's CT; joining marks needs no more than room for their coordinates
 
 
@@ -148,7 +150,7 @@ def _annotations_of(files: tuple[Path, ...], raw: Path, stamp: str, series: tupl
     if own:
         return own
     by_series = _loose_by_series(raw, stamp)
-    found = series or scan([p for p in files if p.suffix.lower() != ".xml"], modality="CT").series
+    found = series or scan([p for p in files if p.suffix.lower() != ".xml"], modality="CT", shared=SHARED).series
     return [path for uid in dict.fromkeys(one.uid for one in found) for path in by_series.get(uid, [])]
 
 
@@ -166,7 +168,7 @@ def process(work: Work, raw: Path, out: Path, *, stamp: str) -> Done:
     def reject(path: Path, reason: str) -> None:
         done.rejected.append(Rejected(path.relative_to(raw).as_posix(), reason))
 
-    scanned = scan([path for path in work.files if path.suffix.lower() != ".xml"], modality="CT")
+    scanned = scan([path for path in work.files if path.suffix.lower() != ".xml"], modality="CT", shared=SHARED)
     for path, reason in scanned.rejected:
         reject(path, reason)
     annotations = _annotations_of(work.files, raw, stamp, scanned.series)

@@ -18,7 +18,7 @@ from medtl.readers.dicom_headers import SliceHeader, slice_headers
 from medtl.readers.dicom_pixels import read_pixels
 from medtl.readers.dicom_quick import Values
 from medtl.readers.dicom_series import Series, check_volume
-from medtl.readers.dicom_tags import open_dataset, quiet, value
+from medtl.readers.dicom_tags import IDENTITY, open_dataset, quiet, value
 from medtl.readers.volume import Volume
 
 __all__ = ["Scan", "Series", "SliceHeader", "check_volume", "read_image", "read_slices", "read_volume", "scan"]
@@ -34,17 +34,26 @@ class Scan:
     rejected: tuple[tuple[Path, str], ...] = field(repr=False)  # paths may name a patient
 
 
-def scan(folder: Path | Sequence[Path], *, modality: str | None = None, allow_burned_in: bool = False) -> Scan:
+def scan(
+    folder: Path | Sequence[Path],
+    *,
+    modality: str | None = None,
+    allow_burned_in: bool = False,
+    shared: Sequence[str] = IDENTITY,
+) -> Scan:
     """Find the DICOM images below a folder (or in a list of files and folders) by reading headers only.
 
     Hidden files and files that are not DICOM are passed over, except ``*.dcm`` files, which are rejected when they
     cannot be read. DICOM files without an image (reports, directories) are passed over. A series whose slices have
-    several orientations is rejected as a whole: splitting it would make volumes out of localisers.
+    several orientations is rejected as a whole: splitting it would make volumes out of localisers. So is one whose
+    slices differ in PatientID, StudyInstanceUID or FrameOfReferenceUID, which careless anonymisation makes of several
+    people.
 
     Args:
         folder: any depth; links to folders are not followed.
         modality: keep only this one, such as "CT".
         allow_burned_in: keep pictures whose header says that annotations are burned into the pixels.
+        shared: of ``dicom_tags.IDENTITY``, what the slices of one series must share.
 
     Returns:
         Series in the order of their first file's path; nothing in it depends on the order of the file system.
@@ -69,7 +78,11 @@ def scan(folder: Path | Sequence[Path], *, modality: str | None = None, allow_bu
     series: list[Series] = []
     for uid, members in by_uid.items():
         directions = _orientations(members)
-        if len(directions) > 1:
+        apart = _identities(members, shared)
+        if apart:
+            reason = f"the slices of one series differ in {' and '.join(apart)}: they may be of several people"
+            rejected.extend((path, reason) for path in dict.fromkeys(header.path for header in members))
+        elif len(directions) > 1:
             counts = " + ".join(str(count) for count in directions)
             reason = f"several orientations in one series ({counts} slices): it cannot be one volume"
             rejected.extend((path, reason) for path in dict.fromkeys(header.path for header in members))
@@ -162,6 +175,12 @@ def _file_headers(
     if burned_in not in ("", "NO") and not allow_burned_in:
         raise BadFileError("annotations are burned into the pixels (they may name the patient)")
     return headers
+
+
+def _identities(headers: Sequence[SliceHeader], shared: Sequence[str]) -> list[str]:
+    """Names of the elements that all slices should share and do not; one that only some of them have counts, too."""
+    places = {keyword: IDENTITY.index(keyword) for keyword in shared}
+    return [key for key, place in places.items() if len({header.identity[place] for header in headers}) > 1]
 
 
 def _orientations(headers: Sequence[SliceHeader]) -> list[int]:

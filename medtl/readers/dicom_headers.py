@@ -15,7 +15,7 @@ from pydicom.uid import UID, ImplicitVRLittleEndian, MediaStorageDirectoryStorag
 
 from medtl.errors import BadFileError
 from medtl.readers.dicom_quick import QuickHeader
-from medtl.readers.dicom_tags import number_list, value, whole_number
+from medtl.readers.dicom_tags import identity, number_list, value, whole_number
 
 Vector = tuple[float, float, float]
 Orientation = tuple[float, float, float, float, float, float]
@@ -56,6 +56,7 @@ class SliceHeader:
         slope, intercept: stored value × slope + intercept = value in the modality's unit.
         padding: (lowest, highest) stored value that means "no data here", or None.
         window: (centre, width) in the modality's unit, or None.
+        identity: raw bytes of the elements of ``dicom_tags.IDENTITY``; for comparison only, never to be shown.
     """
 
     path: Path = field(repr=False)
@@ -82,6 +83,7 @@ class SliceHeader:
     intercept: float
     padding: tuple[int, int] | None
     window: tuple[float, float] | None
+    identity: tuple[bytes, ...] = field(default=(), repr=False)
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -187,6 +189,7 @@ def _slice_header(
         intercept=intercept[0],
         padding=_padding(dataset, bits_allocated, signed),
         window=_window(numbers),
+        identity=identity(dataset),
     )
 
 

@@ -1,6 +1,7 @@
 """The few DICOM elements that are ever read, and how one of them becomes a checked number.
 
-Nothing that identifies a person is read, and no message here repeats a value from a header.
+Of what identifies a person only ``IDENTITY`` is read: it is compared, as raw bytes, to keep two people apart who stand
+under one series, and never shown. No message here repeats a value from a header.
 """
 
 import logging
@@ -32,7 +33,9 @@ TAGS = (
     *("PlaneOrientationSequence", "PixelMeasuresSequence", "PixelValueTransformationSequence", "FrameVOILUTSequence"),
     *("MREchoSequence", "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData"),
 )
-WANTED = tags(TAGS)
+# What all slices of one series share. It is only ever compared.
+IDENTITY = ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID")
+WANTED = tags((*TAGS, *IDENTITY))
 
 
 @contextmanager
@@ -76,7 +79,8 @@ def open_dataset(path: Path, *, pixels: bool, values: Values | None = None) -> t
                 header, end = quick
                 return header, size - end
             file.seek(0)
-            dataset = pydicom.dcmread(file, stop_before_pixels=not pixels, specific_tags=list(TAGS))
+            wanted = list(TAGS if pixels else (*TAGS, *IDENTITY))
+            dataset = pydicom.dcmread(file, stop_before_pixels=not pixels, specific_tags=wanted)
             return dataset, size - file.tell()
     except BadFileError:
         raise
@@ -94,6 +98,28 @@ def value(dataset: Dataset | QuickHeader, keyword: str) -> Any:
         return None if found is None or (hasattr(found, "__len__") and len(found) == 0) else found
     except Exception:  # the element is decoded here, and damaged values raise many types
         raise BadFileError(f"the header's {words(keyword)} cannot be decoded") from None
+
+
+def identity(dataset: Dataset | QuickHeader) -> tuple[bytes, ...]:
+    """Raw bytes of the elements of ``IDENTITY``, empty where absent; for comparison only. Call it inside ``quiet``.
+
+    They are not decoded: a name's character set may be missing or wrong, and two files of one patient be read in two
+    ways.
+    """
+    return tuple(_raw(dataset, keyword).strip(b" \0") for keyword in IDENTITY)
+
+
+def _raw(dataset: Dataset | QuickHeader, keyword: str) -> bytes:
+    if isinstance(dataset, QuickHeader):
+        return dataset.raw(keyword)
+    if keyword not in dataset:
+        return b""
+    try:
+        found = dataset.get_item(keyword)  # as in the file, as long as nobody has asked for its value
+        content = None if found is None else found.value
+    except Exception:  # pydicom raises a dozen types on damaged elements
+        raise BadFileError(f"the header's {words(keyword)} cannot be read") from None
+    return content if isinstance(content, bytes) else str(content or "").encode("utf-8", "surrogateescape")
 
 
 def number_list(found: Any, keyword: str, count: int | None = None) -> tuple[float, ...] | None:

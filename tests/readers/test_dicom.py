@@ -13,7 +13,7 @@ from pydicom.uid import JPEG2000Lossless, RLELossless
 from medtl.errors import BadFileError, UsageError
 from medtl.readers import dicom_pixels
 from medtl.readers.dicom import check_volume, read_image, read_slices, read_volume, scan
-from medtl.readers.dicom_tags import TAGS, open_dataset, quiet
+from medtl.readers.dicom_tags import IDENTITY, TAGS, open_dataset, quiet
 from medtl.readers.volume import Volume
 
 OBLIQUE = (0.8, 0.6, 0.0, 0.0, 0.0, -1.0)  # normal (-0.6, 0.8, 0)
@@ -184,6 +184,51 @@ def test_a_slice_shifted_sideways_is_refused(tmp_path, save_series, save, volume
     save(tmp_path / "slice003.dcm", volume[3], ImagePositionPatient=[0, 7, 6.0])
     for allow in (False, True):
         assert "shifted sideways by up to 7.00 mm, at 6.00 mm (slice003.dcm)" in refused(tmp_path, allow_tilt=allow)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize(
+    ("keyword", "others"),
+    [
+        ("PatientID", ("MRN-7731983", "")),
+        ("StudyInstanceUID", ("1.2.3.4", "1.2.826.0.1.3680043.8.498.22")),
+        ("FrameOfReferenceUID", ("1.2.3.4",)),
+    ],
+)
+def test_two_people_under_one_series_are_refused(tmp_path, save_series, volume, keyword, others, plain):
+    """Grids that follow one another, so that nothing but the header tells them apart; read in either way."""
+    sequence = {} if plain else {"ReferencedImageSequence": [pydicom.Dataset()]}
+    for number, other in enumerate(others):
+        folder = tmp_path / f"{number}"
+        end = 2.0 * len(volume)
+        save_series(folder / "one", volume, names=["a.dcm", *[f"{k}" for k in range(len(volume) - 1)]], **sequence)
+        save_series(folder / "other", volume, origin=(0.0, 0.0, end), **{keyword: other}, **sequence)
+        found = scan(folder)
+        assert not found.series
+        assert len(found.rejected) == 2 * len(volume)
+        reasons = {reason for _, reason in found.rejected}
+        assert reasons == {f"the slices of one series differ in {keyword}: they may be of several people"}
+        assert not any(word in str((found, reasons)) for word in ("7731982", "7731983", "1.2.3.4"))
+
+
+def test_padding_of_an_identifier_makes_nobody_another(tmp_path, save, volume):
+    """Blanks do not count in an identifier; and umlauts without a character set are compared as they are."""
+    for k, given in enumerate((b"M\xfcller 1", b"M\xfcller 1  ", b" M\xfcller 1")):
+        save(
+            tmp_path / f"{k}",
+            volume[k],
+            PatientID=given,
+            ImagePositionPatient=[0, 0, 2 * k],
+            **({"ReferencedImageSequence": [pydicom.Dataset()]} if k else {}),
+        )
+    assert len(scan(tmp_path).series) == 1
+
+
+def test_the_shared_case_of_two_people(shared_case):
+    folder = shared_case("files/same_uid_two_patients")
+    found = scan(folder)
+    assert not found.series
+    assert {path.parent.name for path, _ in found.rejected} == {"patientA", "patientB"}
 
 
 def test_several_orientations_are_refused_before_the_series_is_split(tmp_path, save_series, volume):
@@ -523,7 +568,9 @@ def test_only_allowed_elements_are_read(tmp_path, save, volume):
     path = save(tmp_path / "x", volume[0])
     with quiet():
         read, _ = open_dataset(path, pixels=True)
+        header, _ = open_dataset(path, pixels=False)
     assert {element.keyword for element in read} <= set(TAGS)
+    assert {element.keyword for element in header} <= {*TAGS, *IDENTITY}
     assert not any(
         word in keyword
         for keyword in TAGS
