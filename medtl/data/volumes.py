@@ -35,6 +35,7 @@ class Source:
         affine: (4, 4) of the stored axes, RAS+ mm.
         series: the DICOM series; None for NIfTI.
         path: the NIfTI file; None for DICOM.
+        header: its header; None for DICOM.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Source:
     affine: NDArray[np.float64]
     series: Series | None = None
     path: Path | None = None
+    header: nib.Nifti1Header | None = None
 
     def stored(self, displayed: NDArray) -> NDArray:
         """A volume of slices as they are looked at, (columns, rows, slices) from the feet to the head, on the stored
@@ -180,7 +182,7 @@ def _niftis(paths: Sequence[Path], root: Path, passed: list[str]) -> list[Source
             passed.append(f"{name} is passed over: {error}")
             continue
         x, y, z = header.shape[:3]
-        sources.append(Source(name, (x, y, z), header.affine, path=path))
+        sources.append(Source(name, (x, y, z), header.affine, path=path, header=header.stored))
     return sources
 
 

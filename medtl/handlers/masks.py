@@ -76,7 +76,7 @@ class SaveMasks:
 
     def _write(self, source: Source, labels: NDArray[np.uint8]) -> None:
         if "nifti" in self.formats:
-            write_nifti(self.folder / "masks" / f"{source.name}.nii.gz", labels, source.affine)
+            write_nifti(self.folder / "masks" / f"{source.name}.nii.gz", labels, source.affine, source.header)
         others = [name for name in self.formats if name != "nifti"]
         if others and source.series is None:
             raise MedtlError(f"--save {others[0]}: {source.name} is NIfTI; expected DICOM")

@@ -2,32 +2,21 @@
 
 import math
 from pathlib import Path
-from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from bright_masks import ORGANS, predict_bright
 from numpy.typing import NDArray
 from PIL import Image
 
 from data_prep import sample
 from medtl.data import volumes
-from medtl.handlers.masks import SaveMasks, results_folder
+from medtl.handlers.masks import results_folder
 from medtl.readers.chaos import pair, read_mask
 from medtl.readers.dicom import read_volume, scan
 from medtl.writers.masks import CHAOS_GREY, painted, side_by_side, write_chaos_pngs, write_nifti
-
-ORGANS = ("liver", "right_kidney", "left_kidney", "spleen")
-
-
-def predict_bright(source: Path, out: Path, formats: tuple[str, ...] = ("nifti",)) -> volumes.Volumes:
-    """Masks of a network that finds liver wherever a slice is brighter than half."""
-    found = volumes.found(str(source), 32)
-    labels = {place: (picture > 127).astype(np.uint8) for place, picture in enumerate(found.pictures)}
-    saver = SaveMasks(str(out), found, ORGANS, formats)
-    saver._save(SimpleNamespace(state=SimpleNamespace(slices=labels)))  # type: ignore[arg-type]
-    return found
 
 
 def grey(values: NDArray) -> NDArray[np.bool_]:
