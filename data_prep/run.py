@@ -4,8 +4,6 @@ Each finished piece leaves a record in ``OUT/.progress``; a rerun takes finished
 files, the options and medtl's own version of the work are the same.
 """
 
-import csv
-import io
 import json
 import shutil
 from collections import Counter
@@ -28,6 +26,7 @@ from medtl.console import tell
 from medtl.datalist import DataList, Entry
 from medtl.errors import UsageError
 from medtl.writers.atomic import remove_leftovers, write_text
+from medtl.writers.tables import write_rejected
 
 VALIDATION_FRACTION = 0.1
 # entries with class names as labels, and the class names in index order → entries a split, and what is left out
@@ -109,7 +108,7 @@ def prepare(
                 **splits,
             )
             datalist.write(made, out)
-            _write_rejected(rejected, out)
+            write_rejected(out / "rejected.csv", ((row.file, row.reason) for row in rejected))
     except KeyboardInterrupt:
         tell(f"data_prep: interrupted; the same command again takes up {card.name} where it stopped")
         raise
@@ -219,14 +218,6 @@ def _split(
     for entry in open_entries:
         splits[datalist.SPLITS[part[group[entry["patient"]]]]].append(entry)
     return splits
-
-
-def _write_rejected(rejected: Sequence[Rejected], out: Path) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("file", "reason"))
-    writer.writerows((row.file, row.reason) for row in rejected)
-    write_text(out / "rejected.csv", text.getvalue())
 
 
 def _progress_bar() -> Progress:

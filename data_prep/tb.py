@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data_prep import options, sample
-from data_prep.pictures import UNREADABLE
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import TB as CARD
 from medtl.datalist import file_hash
 from medtl.errors import BadFileError, UsageError
-from medtl.readers.picture import deep_grey
+from medtl.readers.raster import read_raster
 from medtl.writers.images import write_png
 
 SITES = {"MCU": "Montgomery", "CHN": "Shenzhen"}
@@ -167,11 +166,7 @@ def read_grey(path: Path, size: int) -> NDArray[np.uint8]:
         raise BadFileError("is missing")
     if not path.stat().st_size:
         raise BadFileError("is empty (0 bytes)")
-    try:
-        with Image.open(path) as image:
-            grey = _eight_bit(image)
-    except UNREADABLE:
-        raise BadFileError("is not a readable image, or is cut short") from None
+    grey = Image.fromarray(read_raster(path))
     low, high = grey.getextrema()
     if low == high:
         raise BadFileError("shows nothing: all its pixels are alike")
@@ -180,9 +175,3 @@ def read_grey(path: Path, size: int) -> NDArray[np.uint8]:
         columns, rows = (max(1, round(side * factor)) for side in grey.size)
         grey = grey.resize((columns, rows), Image.Resampling.BILINEAR)
     return np.asarray(grey)
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    if not image.mode.startswith("I") and image.mode != "F":
-        return image.convert("L")
-    return Image.fromarray(deep_grey(image))

@@ -1,7 +1,5 @@
 """What an inference leaves behind."""
 
-import csv
-import io
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,8 +12,7 @@ from medtl.bundle.boundary import one_line
 from medtl.console import tell
 from medtl.errors import EXIT_PARTLY_REJECTED
 from medtl.metrics.ignite import class_probabilities
-from medtl.writers.atomic import write_text
-from medtl.writers.tables import Table, write_predictions
+from medtl.writers.tables import Table, write_predictions, write_rejected
 
 
 class SavePredictions:
@@ -66,9 +63,7 @@ class SavePredictions:
     def _reject(self, names: Sequence[str]) -> None:
         """Name what could not be read, and leave with status 3."""
         rows = [(name, reason) for name, reason in zip(names, self._reasons, strict=True) if reason]
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([("file", "reason"), *rows])
-        write_text(self.folder / "rejected.csv", text.getvalue())
+        write_rejected(self.folder / "rejected.csv", rows)
         file, reason = rows[0]
         tell(
             f"{len(rows):,} of {len(names):,} pictures cannot be used, each named in rejected.csv; "

@@ -58,6 +58,12 @@ class NiftiHeader:
     affine: NDArray[np.float64]
     stored: nib.Nifti1Header
 
+    @property
+    def note(self) -> str:
+        """What is to be said of a file of which only the first of several volumes is taken; empty otherwise."""
+        count = math.prod(self.shape[3:])
+        return f"holds {count} volumes of one shape: the first is taken" if count > 1 else ""
+
 
 def read_header(path: Path) -> NiftiHeader:
     """Shape and affine without decompressing the voxels.

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 TEMPORARY_SUFFIX = ".medtl-part"
+LONGEST_NAME = 255  # bytes, of nearly every file system
 
 
 @contextmanager
@@ -18,7 +19,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     reaches the disk before the name does, which costs milliseconds a file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+    part = _beside(path)
     try:
         yield part
         if durable:
@@ -40,13 +41,20 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     a name of its own, never under ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+    part = _beside(path)
     part.mkdir()
     try:
         yield part
         os.replace(part, path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    """A temporary name for a file or folder, no longer than file systems take."""
+    end = f".{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
+    start = os.fsdecode(os.fsencode(path.name)[: LONGEST_NAME - len(end) - 1])
+    return path.with_name(f".{start}{end}")
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,13 @@ def write_predictions(path: Path, tables: Sequence[Table], classes: Sequence[str
 
 def _label(label: int | list[int]) -> str:
     return ";".join(str(c) for c, positive in enumerate(label) if positive) if isinstance(label, list) else str(label)
+
+
+def write_rejected(path: Path, rows: Iterable[tuple[str, str]]) -> None:
+    """``rejected.csv``: one row a file, by its name below the input, with the reason."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("file", "reason"), *rows])
+    write_text(path, text.getvalue())
 
 
 def write_metrics(path: Path, metrics: Mapping[str, float]) -> None:

@@ -1,5 +1,6 @@
 import logging
 import tracemalloc
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from medtl.errors import BadFileError, UsageError
-from medtl.readers import dicom_pixels
+from medtl.readers import dicom_pixels, dicom_tags
 from medtl.readers.dicom import check_volume, read_image, read_slices, read_volume, scan
 from medtl.readers.dicom_tags import IDENTITY, TAGS, open_dataset, quiet
 from medtl.readers.volume import Volume
@@ -396,10 +397,48 @@ def test_missing_folder_is_a_usage_error(tmp_path):
         scan(tmp_path / "nowhere")
 
 
-def test_deflated_files_are_refused_unread(tmp_path, save, volume):
-    save(tmp_path / "z.dcm", volume[0], TransferSyntaxUID=pydicom.uid.DeflatedExplicitVRLittleEndian)
-    ((_, reason),) = scan(tmp_path).rejected
-    assert "deflated" in reason
+def deflated(path: Path, whole: Path, content: bytes | None = None, padding: int = 0) -> Path:
+    """A file with the meta information of another and a deflated data set, written by hand."""
+    dataset = pydicom.dcmread(whole)
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    if padding:
+        dataset.file_meta.PrivateInformationCreatorUID = "1.2.3"
+        dataset.file_meta.PrivateInformation = bytes(padding)
+    head = pydicom.filebase.DicomBytesIO()
+    pydicom.filewriter.write_file_meta_info(head, dataset.file_meta)
+    start = whole.read_bytes().index(b"\x08\x00\x16\x00UI")
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    packed = packer.compress(whole.read_bytes()[start:] if content is None else content) + packer.flush()
+    path.write_bytes(bytes(128) + b"DICM" + head.getvalue() + packed)
+    return path
+
+
+@pytest.mark.parametrize("padding", [0, 6000, 20000])
+def test_deflated_files_are_read(tmp_path, save_series, volume, padding):
+    whole = save_series(tmp_path / "whole", volume)
+    (tmp_path / "packed").mkdir()
+    for path in whole:
+        deflated(tmp_path / "packed" / path.name, path, padding=padding)
+    found = read_volume(only(tmp_path / "packed"))
+    np.testing.assert_array_equal(found.array, read_volume(only(tmp_path / "whole")).array)
+    cut = tmp_path / "packed" / whole[0].name
+    cut.write_bytes(cut.read_bytes()[:-20])
+    assert len(scan(tmp_path / "packed").rejected) == 1
+
+
+@pytest.mark.parametrize("padding", [0, 6000, 20000])
+def test_a_deflated_file_that_would_fill_the_memory_is_refused(tmp_path, save, volume, padding, monkeypatch):
+    monkeypatch.setattr(dicom_tags, "MOST_INFLATED", 2**20)
+    whole = save(tmp_path / "whole", volume[0])
+    start = whole.read_bytes().index(b"\x08\x00\x16\x00UI")
+    bomb = deflated(tmp_path / "bomb", whole, whole.read_bytes()[start:] + bytes(2**26), padding)
+    whole.unlink()
+    tracemalloc.start()
+    ((path, reason),) = scan(tmp_path).rejected
+    assert tracemalloc.get_traced_memory()[1] < 2**23
+    tracemalloc.stop()
+    assert path == bomb
+    assert reason == "deflated DICOM of more than 1 MB is not supported"
 
 
 # --- stored bits to values ---

@@ -153,18 +153,24 @@ def test_results_lie_in_chaos_folders(tmp_path: Path) -> None:
     }
 
 
-def test_ct_and_what_is_no_volume_are_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ct_and_what_is_no_volume_are_refused_file_by_file(tmp_path: Path) -> None:
+    folder = sample.download("chaos") / "Train_Sets/CT/1/DICOM_anon"
+    ct = volumes.found(str(folder), 32)
+    assert not ct.sources
+    assert {name for name, _ in ct.refused} == {path.name for path in folder.iterdir()}
+    assert {reason for _, reason in ct.refused} == {"modality CT, and the network knows MR alone"}
     with pytest.raises(SystemExit) as end:
-        volumes.found(str(sample.download("chaos") / "Train_Sets/CT/1"), 32)
-    assert end.value.code == 2
-    assert "the network knows MR alone" in capsys.readouterr().err
+        volumes.stop_without(ct, str(tmp_path))
+    assert end.value.code == 3
+    assert len((tmp_path / "rejected.csv").read_text().splitlines()) == 1 + len(ct.refused)
     hounsfield = np.full((6, 6, 6), -1000, np.int16)
     nib.save(nib.Nifti1Image(hounsfield, np.eye(4)), tmp_path / "ct.nii.gz")
     nib.save(nib.Nifti1Image(hounsfield + 1200, np.eye(4)), tmp_path / "mr.nii.gz")
     (tmp_path / "cut.nii.gz").write_bytes((tmp_path / "mr.nii.gz").read_bytes()[:40])
     found = volumes.found(str(tmp_path), 32)
     assert [source.name for source in found.sources] == ["mr"]
-    assert len(found.passed) == 2
+    assert [name for name, _ in found.refused] == ["ct.nii.gz", "cut.nii.gz"]
+    assert [one.name for one in found.passed] == ["rejected.csv"]
 
 
 def test_segmentation_object_lies_on_its_series(tmp_path: Path) -> None:
