@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtl.errors import BadFileError
+from medtl.readers.dicom_echoes import by_echo
 from medtl.readers.dicom_headers import SliceHeader, slice_headers
 from medtl.readers.dicom_pixels import read_pixels
 from medtl.readers.dicom_quick import Values
@@ -93,7 +94,10 @@ def scan(
             reason = f"several orientations in one series ({counts} slices): it cannot be one volume"
             rejected.extend((path, reason) for path in dict.fromkeys(header.path for header in members))
         else:
-            series.extend(_split(members, lost.count(uid)))
+            try:
+                series.extend(list(_split(members, lost.count(uid))))
+            except BadFileError as error:
+                rejected.extend((path, str(error)) for path in dict.fromkeys(header.path for header in members))
     ordered = sorted(series, key=lambda one: min(_order(header) for header in one.headers))
     return Scan(tuple(ordered), tuple(sorted(rejected)), tuple(imageless))
 
@@ -210,18 +214,22 @@ def _orientations(headers: Sequence[SliceHeader]) -> list[int]:
 
 
 def _split(members: Sequence[SliceHeader], lost: int) -> Iterator[Series]:
-    """One series a modality, picture size and echo time, each sorted along one common normal."""
-    groups: dict[tuple[str, int, int, float | None], list[SliceHeader]] = {}
+    """One series a modality, picture size and echo, each sorted along one common normal.
+
+    Raises:
+        BadFileError: echo times by which the slices of one grid would fall apart.
+    """
+    groups: dict[tuple[str, int, int], list[SliceHeader]] = {}
     for header in members:
-        echo = None if header.echo_time is None else round(header.echo_time, 3)
-        groups.setdefault((header.modality, header.rows, header.columns, echo), []).append(header)
-    for (modality, _, _, _), group in groups.items():
+        groups.setdefault((header.modality, header.rows, header.columns), []).append(header)
+    for (modality, _, _), group in groups.items():
         known = [header for header in group if header.orientation is not None and header.position is not None]
         if known:
             # Rounded cosines differ from slice to slice, which at 500 mm from the origin would move slices by 0.1 mm.
             normal = known[0].normal
             group = [h if h.position is None else replace(h, offset=float(normal @ h.position)) for h in group]
-        yield Series(modality, group[0].echo_time, tuple(sorted(group, key=_order)), lost, group[0].series_uid)
+        for echo in by_echo(group):
+            yield Series(modality, echo[0].echo_time, tuple(sorted(echo, key=_order)), lost, echo[0].series_uid)
 
 
 def _order(header: SliceHeader) -> tuple[float, float, str, int]:

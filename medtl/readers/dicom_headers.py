@@ -155,7 +155,11 @@ def _slice_header(
     room = tail - (8 if syntax == ImplicitVRLittleEndian else 12)  # tag, representation and length (PS3.5 7.1)
     if syntax in UNCOMPRESSED and rows * columns * samples * bits_allocated // 8 * frames > room:
         raise BadFileError("truncated: the file ends before its pixels do")
-    slope, intercept = numbers("RescaleSlope", 1) or (1.0,), numbers("RescaleIntercept", 1) or (0.0,)
+    modality = value(dataset, "Modality")
+    slope, intercept = numbers("RescaleSlope", 1) or (1.0,), numbers("RescaleIntercept", 1)
+    if intercept is None and modality == "CT":
+        raise BadFileError("CT without a rescale intercept: its stored values are no Hounsfield units")
+    intercept = intercept or (0.0,)
     if not 1e-12 <= abs(slope[0]) <= 1e12 or abs(intercept[0]) > 1e12:
         raise BadFileError("absurd rescale slope or intercept")
     position, orientation = _position(numbers("ImagePositionPatient", 3)), _axes(numbers("ImageOrientationPatient", 6))
@@ -163,7 +167,6 @@ def _slice_header(
     if position is not None and orientation is not None:
         offset = float(_normal(orientation) @ position)
     echo = numbers("EffectiveEchoTime", 1) or numbers("EchoTime", 1)
-    modality = value(dataset, "Modality")
     return SliceHeader(
         path=path,
         frame=frame,

@@ -20,6 +20,8 @@ from medtl.readers.dicom_tags import open_dataset, quiet, value
 
 MAX_VALUES = 4_000_000_000  # in one array; more is a header or a compressed stream gone mad
 EXTRA = "pip install medtl[dicom]"
+END_OF_IMAGE = b"\xff\xd9"
+STARTS_OF_DATA = (b"\xff\xda", b"\xff\x93")  # start of scan (T.81), start of data (T.800)
 JPEG_SIZE_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # ITU-T T.81 table B.1; F7 is JPEG-LS (T.87)
 
 
@@ -135,7 +137,8 @@ def _check_stream(data: bytes, dataset: Dataset, header: SliceHeader) -> None:
     size = _stream_size(frame)
     if size is not None and size != (header.rows, header.columns):
         raise BadFileError("the compressed picture has another size than the header says")
-    if size is not None and b"\xff\xd9" not in frame[-16:]:  # end of image (T.81), end of codestream (T.800)
+    # The end of image (T.81) or of codestream (T.800) cannot stand within coded data; padding of any length may follow.
+    if size is not None and frame.rfind(END_OF_IMAGE) < max(frame.rfind(mark) for mark in STARTS_OF_DATA):
         raise BadFileError("truncated: the compressed picture has no end")
     if size is None and UID(header.transfer_syntax) != pydicom.uid.RLELossless:
         raise BadFileError("the compressed pixels are damaged: no picture size in them")

@@ -38,6 +38,8 @@ PAIR = (b"ni1", b"ni2")
 MILLIMETRES = {1: 1000.0, 3: 0.001}  # of a unit by its code: metres, micrometres; all others are taken for millimetres
 SPATIAL_UNIT = 7  # the bits of xyzt_units that tell it
 VOXEL = (1e-4, 1e3)  # mm
+SAME_SPACING = 0.01  # fraction of a voxel's size, for headers rounded in different ways
+SAME_DIRECTION = 1.0  # degrees
 # nibabel tells of each repair of a header with a line of its own; the reasons here are enough
 silent = logging.Logger("medtl.readers.nifti")
 silent.disabled = True
@@ -127,8 +129,8 @@ def read_image_and_mask(image: Path, mask: Path, channel: int | None = None) -> 
     """An image and its label volume on one grid; the mask is read first, so a bad one costs little.
 
     Raises:
-        BadFileError: either is unusable, the label is missing, is not whole numbers, or has another shape or
-        orientation.
+        BadFileError: either is unusable, the label is missing, is not whole numbers, or has another shape, orientation,
+            spacing, direction or origin.
     """
     if not mask.is_file():
         raise BadFileError(f"its label {mask.name} is missing")
@@ -149,7 +151,25 @@ def read_image_and_mask(image: Path, mask: Path, channel: int | None = None) -> 
         raise BadFileError(f"its label has shape {labels.shape}, the image {volume.array.shape[:3]} (in RAS order)")
     if nib.aff2axcodes(stored.affine) != nib.aff2axcodes(stored_mask.affine):
         raise BadFileError("its label is stored in another orientation than the image")
+    if difference := other_grid(volume, stored_mask.canonical()):
+        raise BadFileError(f"its label lies on another grid: {difference}")
     return volume, Volume(labels, volume.affine)
+
+
+def other_grid(image: Volume, label: Volume) -> str:
+    """How the grid of a label differs from its image's, by more than rounding; empty where it does not."""
+    sizes = np.array([image.spacing, label.spacing])
+    if (np.abs(sizes[1] - sizes[0]) > SAME_SPACING * sizes[0]).any():
+        texts = [" × ".join(f"{size:.4g}" for size in each) for each in sizes]
+        return f"its voxels measure {texts[1]} mm, the image's {texts[0]} mm"
+    axes, own = image.affine[:3, :3] / sizes[0], label.affine[:3, :3] / sizes[1]
+    turned = float(np.degrees(np.arccos(np.clip((axes * own).sum(axis=0), -1, 1))).max())
+    if turned > SAME_DIRECTION:
+        return f"it is turned by {turned:.1f}° against the image"
+    away = float(np.linalg.norm(label.affine[:3, 3] - image.affine[:3, 3]))
+    if away > sizes[0].min() / 2:
+        return f"it begins {away:.1f} mm away from the image"
+    return ""
 
 
 def _is_packed(path: Path) -> bool:
