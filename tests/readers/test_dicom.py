@@ -1,3 +1,4 @@
+import io
 import logging
 import tracemalloc
 import zlib
@@ -9,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from medtl.errors import BadFileError, UsageError
@@ -99,6 +101,61 @@ def test_echoes_and_sizes_of_one_series_are_kept_apart(tmp_path, save_series, vo
     assert [(one.echo_time, one.headers[0].rows) for one in found.series] == [(2.3, 5), (4.6, 5), (4.6, 4)]
     for one in found.series:
         check_volume(one)
+
+
+def test_rounded_echo_times_within_one_grid_are_one_volume(tmp_path, save, volume):
+    for times in ((2.38, 2.39), (4.58, 4.62), (2.38, None, 2.38)):
+        folder = tmp_path / str(times)
+        folder.mkdir()
+        for k, pixels in enumerate(volume):
+            echo = times[k % len(times)] or times[0]
+            save(folder / f"{k}", pixels, ImagePositionPatient=[0, 0, 2 * k], EchoTime=echo, Modality="MR")
+        found = read_volume(only(folder))
+        np.testing.assert_array_equal(found.array, volume.transpose(2, 1, 0))
+
+
+def test_rounded_echoes_of_a_dual_echo_series_are_two_volumes(tmp_path, save, volume):
+    for k, pixels in enumerate(volume):
+        for number, echo in enumerate((2.3, 4.6)):
+            shown = {"ImagePositionPatient": [0, 0, 2 * k], "EchoTime": echo + 0.01 * (k % 2), "Modality": "MR"}
+            save(tmp_path / f"{k}_{number}", pixels + number, **shown)
+    one, other = scan(tmp_path).series
+    assert len(one.headers) == len(other.headers) == len(volume)
+    assert {int(read_volume(other).array.sum()) - int(read_volume(one).array.sum())} == {volume.size}
+
+
+@pytest.mark.parametrize("close", [True, False])
+def test_close_echoes_at_the_same_positions_are_kept_apart(tmp_path, save_series, volume, close):
+    for number, echo in enumerate((0.07, 0.1 if close else 4.0)):
+        save_series(tmp_path / f"{number}", volume, EchoTime=echo, Modality="MR")
+    assert [len(one.headers) for one in scan(tmp_path).series] == [len(volume)] * 2
+
+
+def test_echoes_that_change_from_slice_to_slice_are_refused(tmp_path, save, volume):
+    """Every second slice of another echo: two half volumes, each regular and each wrong."""
+    for k, pixels in enumerate(volume):
+        save(tmp_path / f"{k}", pixels, ImagePositionPatient=[0, 0, 2 * k], EchoTime=2.3 * (1 + k % 2), Modality="MR")
+    found = scan(tmp_path)
+    assert not found.series
+    assert {reason for _, reason in found.rejected} == {
+        "the echo time changes from slice to slice: it cannot be told what is one volume"
+    }
+
+
+def test_echoes_of_neighbouring_slabs_are_two_volumes(tmp_path, save_series, volume):
+    save_series(tmp_path / "low", volume, EchoTime=2.3, Modality="MR")
+    save_series(tmp_path / "high", volume, origin=(0, 0, 100), EchoTime=4.6, Modality="MR")
+    assert len(scan(tmp_path).series) == 2
+
+
+def test_ct_without_a_rescale_intercept_is_refused(tmp_path, save, volume):
+    save(tmp_path / "ct.dcm", volume[0], RescaleIntercept=None)
+    ((_, reason),) = scan(tmp_path).rejected
+    assert reason == "CT without a rescale intercept: its stored values are no Hounsfield units"
+    with pytest.raises(BadFileError, match="no Hounsfield units"):
+        read_image(tmp_path / "ct.dcm")
+    save(tmp_path / "ct.dcm", volume[0], RescaleIntercept=None, Modality="MR")
+    np.testing.assert_array_equal(read_image(tmp_path / "ct.dcm"), volume[0])
 
 
 def test_enhanced_multi_frame(volume, enhanced):
@@ -439,6 +496,42 @@ def test_a_deflated_file_that_would_fill_the_memory_is_refused(tmp_path, save, v
     tracemalloc.stop()
     assert path == bomb
     assert reason == "deflated DICOM of more than 1 MB is not supported"
+
+
+def baseline(folder: Path, save: Any, stream: bytes) -> Path:
+    """A DICOM file around a JPEG stream."""
+    path = save(folder / "x.dcm", np.zeros((24, 32), np.uint8))
+    dataset = pydicom.dcmread(path)
+    dataset.PixelData = pydicom.encaps.encapsulate([stream])
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
+    dataset.save_as(path)
+    return path
+
+
+@pytest.mark.parametrize("padding", [b"", bytes(1), bytes(14), bytes(64), bytes(4000), b"\xff" * 40, b" " * 33])
+def test_padding_behind_a_jpeg_stream_does_not_count(tmp_path, save, padding):
+    picture = Image.fromarray(np.linspace(0, 255, 24 * 32).reshape(24, 32).astype(np.uint8))
+    stream = io.BytesIO()
+    picture.save(stream, format="JPEG", quality=95)
+    path = baseline(tmp_path, save, stream.getvalue() + padding)
+    assert np.abs(read_image(path) - np.asarray(picture, float)).max() < 8
+    cut = baseline(tmp_path, save, stream.getvalue()[:-60] + bytes(60) + padding)
+    with pytest.raises(BadFileError, match="has no end"):
+        read_image(cut)
+
+
+def test_the_shared_cases_of_pixels_and_echoes(shared_case):
+    (series,) = scan(shared_case("files/echo_interleaved")).series
+    assert len(series.headers) == 12
+    check_volume(series)
+    plain, *padded = (read_image(path) for path in sorted(shared_case("files/jpeg_padded").iterdir()))
+    assert len(padded) == 3
+    assert all(np.array_equal(one, plain) for one in padded)
+    with pytest.raises(BadFileError, match="no Hounsfield units"):
+        read_image(shared_case("files/ct_no_rescale") / "ct.dcm")
+    assert len(scan(shared_case("files/deflated")).series) == len(scan(shared_case("files/no_preamble")).series) == 1
 
 
 # --- stored bits to values ---
