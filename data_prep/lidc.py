@@ -4,9 +4,9 @@ import functools
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 import numpy as np
@@ -21,6 +21,7 @@ from medtl.cards import LUNG_WINDOW, NODULE
 from medtl.datalist import Entry, file_hash
 from medtl.errors import BadFileError, UsageError
 from medtl.readers.dicom import Series, read_slices, scan
+from medtl.readers.find import Tree, below
 from medtl.readers.lidc import (
     Annotation,
     Box,
@@ -97,12 +98,14 @@ def find(
     Raises:
         UsageError: no patient folder.
     """
+    tree = below(raw)
     patients = _patients(raw)
-    loose = _loose_annotations(raw)
+    loose = _loose_annotations(tree)
     stamp = hashlib.sha256(repr([(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in loose]).encode()).hexdigest()
-    works, rejected, nodules = [], [], 0
+    works, rejected, nodules = [], [Rejected(*one) for one in tree.refused], 0
+    there = _files_of(tree, raw, patients)
     for name, folder in patients.items():
-        files = tuple(sorted(path for path in folder.rglob("*") if path.is_file() and path.name[0] not in "._"))
+        files = there[name]
         payload = (name, folder.relative_to(raw).as_posix(), nodule_slices.value, min_readers)
         works.append(Work(name, files, payload))
         if read_annotations:
@@ -134,9 +137,22 @@ def _patients(raw: Path) -> dict[str, Path]:
     return dict(sorted(folders.items()))
 
 
-def _loose_annotations(raw: Path) -> list[Path]:
+def _files_of(tree: Tree, raw: Path, patients: Mapping[str, Path]) -> dict[str, tuple[Path, ...]]:
+    """Each patient's files, by name."""
+    folders = {folder.relative_to(raw).as_posix(): name for name, folder in patients.items()}
+    files: dict[str, list[Path]] = {name: [] for name in patients}
+    for file in tree.files:
+        for above in PurePosixPath(file.name).parents:
+            if str(above) in folders:
+                files[folders[str(above)]].append(file.path)
+                break
+    return {name: tuple(sorted(found)) for name, found in files.items()}
+
+
+def _loose_annotations(tree: Tree) -> list[Path]:
     """XML files outside the patients' folders: the collection's archive offers them as a download of their own."""
-    return sorted(p for p in raw.rglob("*.xml") if not any(PATIENT.fullmatch(part) for part in p.parts))
+    files = (file.path for file in tree.files if file.name.lower().endswith(".xml"))
+    return sorted(path for path in files if not any(PATIENT.fullmatch(part) for part in path.parts))
 
 
 @functools.cache
@@ -144,9 +160,12 @@ def _loose_by_series(raw: Path, stamp: str) -> dict[str, list[Path]]:
     """Loose annotations by the series they name, from the first few kB of each; once a process and ``stamp``, which
     changes with them."""
     found: dict[str, list[Path]] = {}
-    for path in _loose_annotations(raw):
-        with open(path, "rb") as file:
-            match = SERIES_UID.search(file.read(8192))
+    for path in _loose_annotations(below(raw)):
+        try:
+            with open(path, "rb") as file:
+                match = SERIES_UID.search(file.read(8192))
+        except OSError:  # then no patient has it
+            continue
         if match:
             found.setdefault(match[1].decode(), []).append(path)
     return found

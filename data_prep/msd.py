@@ -145,15 +145,15 @@ def _task_folders(raw: Path) -> tuple[dict[int, Path], list[Rejected]]:
         raise UsageError(f"{raw} holds no MSD task: expected {CARD.layout}, in it or up to two folders below")
     folders: dict[int, Path] = {}
     rejected = []
-    for number, candidates in sorted(found.items()):
+    for task, candidates in sorted(found.items()):
         whole = [folder for folder in candidates if any((folder / part).exists() for part in (TABLE, "imagesTr"))]
         if whole:
-            folders[number] = whole[0]
+            folders[task] = whole[0]
             rejected += [
                 Rejected(_place(one, raw), "is a second folder of this task; the first is taken") for one in whole[1:]
             ]
         else:
-            organ = MSD_TASKS[number].organ
+            organ = MSD_TASKS[task].organ
             reason = f"the task {organ!r} is lost: it holds neither {TABLE} nor imagesTr"
             rejected.append(Rejected(_place(candidates[0], raw), reason))
     return folders, rejected

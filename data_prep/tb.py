@@ -2,9 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 import numpy as np
@@ -17,6 +16,7 @@ from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import TB as CARD
 from medtl.datalist import file_hash
 from medtl.errors import BadFileError, UsageError
+from medtl.readers.find import Tree, below
 from medtl.readers.raster import read_raster
 from medtl.writers.images import write_png
 
@@ -75,11 +75,12 @@ def find(raw: Path, split: Split = Split.PAPER, size: int = SIZE) -> Source:
     Raises:
         UsageError: no picture, or only one site where each is to be left out in turn.
     """
-    rejected: list[Rejected] = []
+    tree = below(raw)
+    rejected = [Rejected(*one) for one in tree.refused]
     rows: list[tuple[str, str, str]] = []
     parts: dict[str, Counter[str]] = {site: Counter() for site in SITES.values()}
     seen: set[str] = set()
-    for file in _files(raw):
+    for file in _files(tree):
         match = FILE.fullmatch(Path(file).name)
         if match is None:
             continue
@@ -114,16 +115,12 @@ def find(raw: Path, split: Split = Split.PAPER, size: int = SIZE) -> Source:
     )
 
 
-def _files(raw: Path) -> Iterator[str]:
-    """Files below ``raw``, by site and name, without hidden ones and without folders of lung masks, which repeat the
-    pictures' names."""
-    found = []
-    for path in raw.rglob("*.[pP][nN][gG]"):
-        inside = path.relative_to(raw)
-        hidden = any(part[0] in "._" for part in inside.parts)
-        if not hidden and not any("mask" in part.lower() for part in inside.parts[:-1]):
-            found.append(inside.as_posix())
-    yield from sorted(found, key=lambda file: (Path(file).name, file.count("/"), file))
+def _files(tree: Tree) -> list[str]:
+    """PNG files by site and name, without folders of lung masks, which repeat the pictures' names."""
+    inside = [PurePosixPath(file.name) for file in tree.files]
+    shown = [path for path in inside if path.suffix.lower() == ".png" and not path.name.startswith("_")]
+    found = [path for path in shown if not any("mask" in part.lower() for part in path.parts[:-1])]
+    return [str(path) for path in sorted(found, key=lambda path: (path.name, len(path.parts), str(path)))]
 
 
 def process(work: Work, raw: Path, out: Path) -> Done:

@@ -39,7 +39,7 @@ def by_echo(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
 def _rounded(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
     """Groups of slices whose echo times follow on one another within rounding, in the order of the first slices."""
     times = sorted({header.echo_time for header in headers if header.echo_time is not None})
-    group = {None: -1}
+    group: dict[float | None, int] = {None: -1}
     for number, time in enumerate(times):
         before = times[number - 1] if number else -math.inf
         is_new = time - before > max(ROUNDING[0] * time, ROUNDING[1])

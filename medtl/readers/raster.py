@@ -60,7 +60,9 @@ def read_raster(path: Path, channels: int = 1) -> NDArray[np.uint8]:
             return np.asarray(upright.convert(mode))
     except FileNotFoundError:
         raise BadFileError("is missing") from None
-    except UNREADABLE:
+    except UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the system's own: Pillow's have no number
+            raise BadFileError(f"cannot be read: {error.strerror}") from None
         raise BadFileError("is not a readable image, or is cut short") from None
 
 
