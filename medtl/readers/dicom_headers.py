@@ -57,6 +57,7 @@ class SliceHeader:
         padding: (lowest, highest) stored value that means "no data here", or None.
         window: (centre, width) in the modality's unit, or None.
         identity: raw bytes of the elements of ``dicom_tags.IDENTITY``; for comparison only, never to be shown.
+        has_unit: False for CT without a rescale intercept, whose stored values are no Hounsfield units.
     """
 
     path: Path = field(repr=False)
@@ -84,6 +85,7 @@ class SliceHeader:
     padding: tuple[int, int] | None
     window: tuple[float, float] | None
     identity: tuple[bytes, ...] = field(default=(), repr=False)
+    has_unit: bool = True
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -91,6 +93,12 @@ class SliceHeader:
         if self.orientation is None:
             raise BadFileError("no orientation in the header")
         return _normal(self.orientation)
+
+
+def check_unit(headers: Sequence[SliceHeader]) -> None:
+    """Raise BadFileError where stored values cannot be brought into the modality's unit."""
+    if not all(header.has_unit for header in headers):
+        raise BadFileError("CT without a rescale intercept: its stored values are no Hounsfield units")
 
 
 def slice_headers(path: Path, dataset: Dataset | QuickHeader, tail: int) -> list[SliceHeader]:
@@ -156,10 +164,8 @@ def _slice_header(
     if syntax in UNCOMPRESSED and rows * columns * samples * bits_allocated // 8 * frames > room:
         raise BadFileError("truncated: the file ends before its pixels do")
     modality = value(dataset, "Modality")
-    slope, intercept = numbers("RescaleSlope", 1) or (1.0,), numbers("RescaleIntercept", 1)
-    if intercept is None and modality == "CT":
-        raise BadFileError("CT without a rescale intercept: its stored values are no Hounsfield units")
-    intercept = intercept or (0.0,)
+    slope, stated = numbers("RescaleSlope", 1) or (1.0,), numbers("RescaleIntercept", 1)
+    intercept = stated or (0.0,)
     if not 1e-12 <= abs(slope[0]) <= 1e12 or abs(intercept[0]) > 1e12:
         raise BadFileError("absurd rescale slope or intercept")
     position, orientation = _position(numbers("ImagePositionPatient", 3)), _axes(numbers("ImageOrientationPatient", 6))
@@ -193,6 +199,7 @@ def _slice_header(
         padding=_padding(dataset, bits_allocated, signed),
         window=_window(numbers),
         identity=identity(dataset),
+        has_unit=stated is not None or modality != "CT",
     )
 
 

@@ -15,7 +15,7 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
 from medtl.errors import BadFileError
-from medtl.readers.dicom_headers import UNCOMPRESSED, SliceHeader
+from medtl.readers.dicom_headers import UNCOMPRESSED, SliceHeader, check_unit
 from medtl.readers.dicom_tags import open_dataset, quiet, value
 
 MAX_VALUES = 4_000_000_000  # in one array; more is a header or a compressed stream gone mad
@@ -37,10 +37,12 @@ def read_pixels(headers: Sequence[SliceHeader]) -> NDArray:
         (n, rows, columns): int16 where slopes and intercepts are whole numbers and all values fit, otherwise float32.
 
     Raises:
-        BadFileError: colour, truncated or undecodable pixels, a missing decoder, slices of different size.
+        BadFileError: colour, truncated or undecodable pixels, a missing decoder, slices of different size, CT without a
+            rescale intercept.
     """
     if not headers:
         raise BadFileError("no slices to read")
+    check_unit(headers)
     sizes = {(header.rows, header.columns) for header in headers}
     if len(sizes) > 1:
         raise BadFileError("slices of different size cannot be stacked")
