@@ -131,11 +131,16 @@ def find(raw: Path, key_slices: str = EVERY, read_headers: bool = False) -> Sour
                 rejected += reasons
                 if series is None:
                     continue
+            try:
+                files = (*_files(raw / item.images), *_files(raw / item.ground, ".png"))
+            except OSError as error:
+                rejected.append(Rejected(item.images, f"a folder cannot be opened: {error.strerror}"))
+                continue
             found[item.sequence] += 1
-            files = (*_files(raw / item.images), *_files(raw / item.ground, ".png"))
             works.append(Work(name, files, (item, key_slices)))
     if unlabelled:
-        tell(f"{CARD.name}: {len(unlabelled)} case(s) without ground truth (test sets) are passed over")
+        names = ", ".join(sorted((case.relative_to(raw).as_posix() for case in unlabelled), key=natural))
+        tell(f"{CARD.name}: {len(unlabelled)} case(s) without ground truth (test sets) are passed over: {names}")
     if not works and not rejected:
         raise UsageError(
             f"{raw} holds no CHAOS case with ground truth: expected {CARD.layout}, in it or up to two folders below"

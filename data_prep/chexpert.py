@@ -2,6 +2,8 @@
 split."""
 
 import hashlib
+import os
+import re
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
@@ -64,6 +66,7 @@ CARD = DatasetCard(
 
 FINDINGS = list(CARD.classes)
 ROWS_A_PIECE = 256
+BATCH = re.compile(r"CheXpert.*batch \d", re.IGNORECASE)
 TABLES = {"train.csv": None, "valid.csv": "test"}
 
 
@@ -144,8 +147,19 @@ def find(raw: Path, rule: Rule = Rule.PAPER, tables_only: bool = False) -> Sourc
 def _locate(raw: Path) -> Path:
     for folder in (raw, raw / "CheXpert-v1.0-small", *sorted(p for p in raw.iterdir() if p.is_dir())):
         if (folder / "train.csv").is_file():
+            _refuse_batches(folder)
             return folder
     raise UsageError(f"{raw} holds no CheXpert download: expected {CARD.layout}, in it or one folder below")
+
+
+def _refuse_batches(folder: Path) -> None:
+    """Tell of the full-size download, whose training pictures lie in batches beside the tables' folder: each of its
+    223,000 pictures would be missing."""
+    if BATCH.search(os.path.basename(os.path.abspath(folder))) and not (folder / "train").is_dir():
+        raise UsageError(
+            f"{folder} is of CheXpert's full-size download in batches: move the patient folders of the training batches"
+            f" into {folder / 'train'}, or take CheXpert-v1.0-small"
+        )
 
 
 def read_table(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:

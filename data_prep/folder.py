@@ -15,13 +15,15 @@ from PIL import Image
 
 from data_prep import options, private, run, sample
 from data_prep.folder_deal import Shares, dealer
-from data_prep.folder_rows import Found, Row, from_folders, from_table, with_classes, with_patients
+from data_prep.folder_rows import LOST, Found, Row, from_folders, from_table, with_classes, with_patients
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import DatasetCard
 from medtl.datalist import DataList, Entry
 from medtl.errors import BadFileError, UsageError, tell
 from medtl.files import file_hash
-from medtl.readers.picture import kind, read_picture
+from medtl.readers.find import counted
+from medtl.readers.kinds import kind
+from medtl.readers.picture import read_picture
 from medtl.writers.images import write_png
 
 CARD = DatasetCard(
@@ -86,8 +88,11 @@ def command(
         patient_pattern = SAMPLE_PATTERN
     found = look(folder, table, wanted, patient_pattern)
     card = own_card(found, wanted, name, licence)
-    if found.passed_over:
-        tell(f"data_prep: {found.passed_over:,} file(s) of other kinds are passed over")
+    if found.passed:
+        tell(f"data_prep: passed over: {counted(found.passed)}")
+    for row, reason in found.rejected:
+        if LOST in reason:
+            tell(f"data_prep: error: {row.file}: {reason}")
     run.check_out(card, [], out)
     secret = b"dry run"
     if not dry_run:
@@ -209,8 +214,8 @@ def process(work: Work, raw: Path, out: Path, *, name: str, size: int, secret: b
 def kind_of(path: Path) -> str | None:
     """The picture's kind; None for a file that cannot be opened."""
     try:
-        return kind(path) if path.is_file() else None
-    except OSError:
+        return kind(path)
+    except (OSError, ValueError):
         return None
 
 

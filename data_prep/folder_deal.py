@@ -75,8 +75,10 @@ def _warn_of_rare_classes(entries: Sequence[Entry], classes: Sequence[str], want
         for number in datalist.label_classes(entry["label"]):
             people[number].add(entry["patient"])
     for number, name in enumerate(classes):
-        if len(people[number]) < wanted:
-            there = f"only {len(people[number])} patient(s)" if people[number] else "no usable image"
+        if not people[number]:
+            tell(f"data_prep: error: class {name!r} is lost: none of its pictures can be used")
+        elif len(people[number]) < wanted:
+            there = f"only {len(people[number])} patient(s)"
             tell(f"data_prep: warning: class {name!r} has {there}: it cannot be in every split")
 
 

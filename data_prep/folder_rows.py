@@ -4,12 +4,16 @@ import ast
 import csv
 import os
 import re
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from medtl.errors import BadFileError, UsageError
-from medtl.readers.picture import kind
+from medtl.errors import BadFileError, UsageError, tell
+from medtl.readers.dicom import holds_image
+from medtl.readers.find import HIDDEN, Passed, Tree, images, is_hidden
+from medtl.readers.kinds import kind
 
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "training"),
@@ -17,9 +21,10 @@ SPLIT_NAMES = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 DELIMITERS = (",", ";", "\t")
+LOST = "is lost: "  # in the reason of a class that would be missing without a word
 NEEDED = ("path", "label")
 KNOWN = (*NEEDED, "patient", "split")
-EXPECTED = "DIR/<class>/… or DIR/{train,val,test}/<class>/… with PNG, JPEG, TIFF or DICOM pictures"
+EXPECTED = "DIR/<class>/… or DIR/{train,val,test}/<class>/… with PNG, JPEG, TIFF, BMP, WebP, GIF or DICOM pictures"
 
 
 @dataclass(frozen=True)
@@ -49,72 +54,81 @@ class Found:
         rows: by file.
         rejected: (row, reason); its file alone may be known.
         multilabel: labels are lists.
-        passed_over: files of other kinds.
+        passed: files that are passed over.
     """
 
     rows: tuple[Row, ...]
     rejected: tuple[tuple[Row, str], ...]
     multilabel: bool
-    passed_over: int = 0
+    passed: tuple[Passed, ...] = ()
 
 
 def from_folders(raw: Path) -> Found:
-    """The pictures of class folders.
+    """The pictures of class folders, every file below ``raw`` accounted for (see ``medtl.readers.find``).
+
+    A class none of whose files is a picture is rejected by its name: it would be missing without a word.
 
     Raises:
-        UsageError: there are none, or split folders stand beside others.
+        UsageError: there are no pictures, or split folders stand beside others.
     """
-    tops = {path.name: path for path in _visible(raw) if path.is_dir()}
+    tree = images(raw)
+    tops = list(dict.fromkeys(_parts(file.name)[0] for file in tree.files if len(_parts(file.name)) > 1))
     splits = {name: SPLIT_NAMES[name.lower()] for name in tops if name.lower() in SPLIT_NAMES}
-    others = [name for name in tops if name not in splits and any(True for _ in _files(tops[name]))]
+    others = [name for name in tops if name not in splits]
     if splits and others:
         raise UsageError(
             f"{raw} holds split folders ({', '.join(splits)}) and others ({', '.join(others[:3])}): expected {EXPECTED}"
         )
     rows: list[Row] = []
-    rejected: list[tuple[Row, str]] = []
-    passed_over = 0
-    for top in [tops[name] for name in splits] or [raw]:
-        for path in _files(top):
-            file = path.relative_to(raw).as_posix()
-            inside = path.relative_to(top).parts
-            row = Row(file, path, inside[:1] if len(inside) > 1 else (), split=splits.get(top.name) if splits else None)
-            what = _kind(path)
-            if what is None:
-                passed_over += 1
-            elif what == "nifti":
-                rejected.append((row, "is a volume; expected single pictures"))
-            elif not row.labels:
-                rejected.append((row, "lies in no class folder"))
-            else:
-                rows.append(row)
+    rejected = [(Row(one.name, raw / one.name, ()), one.reason) for one in tree.refused]
+    for file in tree.files:
+        top, *rest = _parts(file.name)
+        inside = rest if top in splits else [top, *rest]
+        row = Row(file.name, file.path, tuple(inside[:1]) if len(inside) > 1 else (), split=splits.get(top))
+        if file.kind in ("nifti", "itk"):
+            rejected.append((row, "is a volume; expected single pictures"))
+        elif not row.labels:
+            rejected.append((row, "lies in no class folder"))
+        elif file.kind == "dicom" and not _may_hold_image(file.path):
+            rejected.append((row, "is DICOM without an image"))
+        else:
+            rows.append(row)
     if not rows:
-        flat = f"; {len(rejected):,} picture(s) lie in no class folder" if rejected else ""
+        flat = f"; {len(rejected):,} file(s) cannot be used: {rejected[0][0].file} {rejected[0][1]}" if rejected else ""
         raise UsageError(f"{raw} holds no picture to use: expected {EXPECTED}, or a --table{flat}")
-    return Found(tuple(sorted(rows, key=lambda row: row.file)), tuple(rejected), False, passed_over)
+    lost = _lost(raw, tree, list(splits), {row.labels[0] for row in rows})
+    rejected += [(Row(folder, raw / folder, ()), reason) for folder, reason in lost]
+    return Found(tuple(sorted(rows, key=lambda row: row.file)), tuple(rejected), False, tree.passed)
 
 
-def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.name[0] not in "._")
+def _parts(name: str) -> tuple[str, ...]:
+    return PurePosixPath(name).parts
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Every file below a folder that is not hidden, in a repeatable order; a class folder may be a link,
-    links below it are not followed."""
-    for path in _visible(folder):
-        if not path.is_dir():
-            yield path
-            continue
-        for parent, folders, names in os.walk(path):
-            folders[:] = sorted(name for name in folders if name[0] not in "._")
-            yield from (Path(parent, name) for name in sorted(names) if name[0] not in "._")
-
-
-def _kind(path: Path) -> str | None:
+def _may_hold_image(path: Path) -> bool:
+    """Whether to try a DICOM file: reading it tells what is wrong with a damaged one."""
     try:
-        return kind(path) if path.is_file() else "raster"
-    except OSError:
-        return "raster"  # reading it tells what is wrong
+        return holds_image(path)
+    except BadFileError:
+        return True
+
+
+def _lost(raw: Path, tree: Tree, splits: Sequence[str], there: set[str]) -> list[tuple[str, str]]:
+    """Folder and reason of every class that has a folder and no picture."""
+    files = Counter(
+        PurePosixPath(*_parts(name)[: 2 if splits else 1]).as_posix()
+        for name, why in (*((one.name, "") for one in tree.refused), *tree.passed)
+        if why != HIDDEN
+    )
+    lost = []
+    for top in [raw / name for name in splits] or [raw]:
+        for folder in sorted(path for path in top.iterdir() if path.is_dir() and not is_hidden(path.name)):
+            name, inside = _nfc(folder.name), _nfc(folder.relative_to(raw).as_posix())
+            if name not in there and files[inside]:
+                lost.append((inside, f"class {name!r} {LOST}none of its {files[inside]:,} file(s) is a picture"))
+            elif not files[inside] and not any(folder.iterdir()):
+                tell(f"data_prep: warning: the folder {inside} is empty")
+    return lost
 
 
 def from_table(table: Path, raw: Path) -> Found:
@@ -145,7 +159,7 @@ def from_table(table: Path, raw: Path) -> Found:
             if not path.is_file():
                 raise BadFileError("is missing")
             if _kind(path) not in ("raster", "dicom"):
-                raise BadFileError("is neither PNG, JPEG, TIFF nor DICOM")
+                raise BadFileError("is no picture (PNG, JPEG, TIFF, BMP, WebP, GIF or DICOM)")
         except BadFileError as error:
             reason = str(error)
             rejected.append((row, reason if row.file == where or where in reason else f"{reason} ({where})"))
@@ -155,6 +169,13 @@ def from_table(table: Path, raw: Path) -> Found:
     if not rows and not rejected:
         raise UsageError(f"--table {table} lists no picture")
     return Found(tuple(rows[file] for file in sorted(rows)), tuple(rejected), multilabel)
+
+
+def _kind(path: Path) -> str | None:
+    try:
+        return kind(path)
+    except OSError:
+        return "raster"  # reading it tells what is wrong
 
 
 def _records(table: Path) -> list[tuple[int, dict[str, str]]]:
@@ -191,9 +212,11 @@ def _locate(text: str, raw: Path, beside: Path) -> tuple[str, Path]:
     if not text or "\0" in text:
         raise BadFileError("names no picture")
     cell = text if os.sep == "\\" else text.replace("\\", "/")
+    # names look alike in both Unicode forms, and tables and archives of different systems have different ones
+    forms = dict.fromkeys((cell, *(unicodedata.normalize(form, cell) for form in ("NFC", "NFD"))))
     inside = []
-    for root in (raw, beside):
-        relative = os.path.relpath(os.path.normpath(os.path.abspath(root / cell)), os.path.abspath(root))
+    for root, form in ((root, form) for root in (raw, beside) for form in forms):
+        relative = os.path.relpath(os.path.normpath(os.path.abspath(root / form)), os.path.abspath(root))
         if relative != ".." and not relative.startswith(f"..{os.sep}"):
             inside.append((PurePosixPath(Path(relative)).as_posix(), root / relative))
     if not inside:
@@ -213,10 +236,14 @@ def _labels(text: str) -> tuple[tuple[str, ...], bool]:
             names, is_list = ast.literal_eval(text), True
         except (ValueError, SyntaxError):
             raise BadFileError("its label is no list of names") from None
-    found = tuple(dict.fromkeys(str(name).strip() for name in names if str(name).strip()))
+    found = tuple(dict.fromkeys(_nfc(str(name).strip()) for name in names if str(name).strip()))
     if not found:
         raise BadFileError("has no label")
     return found, is_list
+
+
+def _nfc(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def _split(text: str) -> str | None:

@@ -4,8 +4,9 @@ import functools
 import hashlib
 import os
 import re
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 import numpy as np
@@ -20,7 +21,18 @@ from medtl.datalist import Entry
 from medtl.errors import BadFileError, UsageError
 from medtl.files import file_hash
 from medtl.readers.dicom import Series, read_slices, scan
-from medtl.readers.lidc import Annotation, Box, Nodule, crop, join_marks, missing_slices, read_xml, slices
+from medtl.readers.find import Tree, below
+from medtl.readers.lidc import (
+    Annotation,
+    Box,
+    Nodule,
+    crop,
+    join_marks,
+    missing_slices,
+    read_xml,
+    slices,
+    unique_positions,
+)
 from medtl.transforms import intensity
 from medtl.writers.images import write_png
 
@@ -45,6 +57,8 @@ CROP = 224
 AIR = -1000  # HU, beyond the border of the slice
 PATIENT = re.compile(r"LIDC-IDRI-\d{4}")
 SERIES_UID = re.compile(rb"<(?:\w+:)?SeriesInstanceUid>\s*([0-9.]+)\s*</")
+# The collection's folder tells the patient, whatever a copy's PatientID says.
+SHARED = ("StudyInstanceUID", "FrameOfReferenceUID")
 LARGEST_MATRIX = (512, 512)  # of the collection's CT; joining marks needs no more than room for their coordinates
 
 
@@ -101,22 +115,21 @@ def find(
     Raises:
         UsageError: no patient folder.
     """
+    tree = below(raw)
     patients = _patients(raw)
-    loose = _loose_annotations(raw)
+    loose = _loose_annotations(tree)
     stamp = hashlib.sha256(repr([(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in loose]).encode()).hexdigest()
-    works, rejected, nodules = [], [], 0
+    works, rejected, nodules = [], [Rejected(*one) for one in tree.refused], 0
+    there = _files_of(tree, raw, patients)
     for name, folder in patients.items():
-        files = tuple(sorted(path for path in folder.rglob("*") if path.is_file() and path.name[0] not in "._"))
+        files = there[name]
         payload = (name, folder.relative_to(raw).as_posix(), nodule_slices.value, min_readers)
         works.append(Work(name, files, payload))
         if read_annotations:
-            for xml in _annotations_of(files, raw, stamp):
-                try:
-                    annotation = read_xml(xml)
-                except BadFileError as error:
-                    rejected.append(Rejected(xml.relative_to(raw).as_posix(), str(error)))
-                    continue
-                for nodule in _nodules(annotation, LARGEST_MATRIX, min_readers) if annotation else []:
+            annotations, unusable = _annotations(files, raw, stamp)
+            rejected += [Rejected(xml.relative_to(raw).as_posix(), reason) for xml, reason in unusable]
+            for _, annotation in annotations:
+                for nodule in _nodules(annotation, LARGEST_MATRIX, min_readers):
                     nodules += len(slices(nodule, nodule_slices.value))
     return Source(
         name=CARD.name,
@@ -141,9 +154,22 @@ def _patients(raw: Path) -> dict[str, Path]:
     return dict(sorted(folders.items()))
 
 
-def _loose_annotations(raw: Path) -> list[Path]:
+def _files_of(tree: Tree, raw: Path, patients: Mapping[str, Path]) -> dict[str, tuple[Path, ...]]:
+    """Each patient's files, by name."""
+    folders = {folder.relative_to(raw).as_posix(): name for name, folder in patients.items()}
+    files: dict[str, list[Path]] = {name: [] for name in patients}
+    for file in tree.files:
+        for above in PurePosixPath(file.name).parents:
+            if str(above) in folders:
+                files[folders[str(above)]].append(file.path)
+                break
+    return {name: tuple(sorted(found)) for name, found in files.items()}
+
+
+def _loose_annotations(tree: Tree) -> list[Path]:
     """XML files outside the patients' folders: the collection's archive offers them as a download of their own."""
-    return sorted(p for p in raw.rglob("*.xml") if not any(PATIENT.fullmatch(part) for part in p.parts))
+    files = (file.path for file in tree.files if file.name.lower().endswith(".xml"))
+    return sorted(path for path in files if not any(PATIENT.fullmatch(part) for part in path.parts))
 
 
 @functools.cache
@@ -151,22 +177,59 @@ def _loose_by_series(raw: Path, stamp: str) -> dict[str, list[Path]]:
     """Loose annotations by the series they name, from the first few kB of each; once a process and ``stamp``, which
     changes with them."""
     found: dict[str, list[Path]] = {}
-    for path in _loose_annotations(raw):
-        with open(path, "rb") as file:
-            match = SERIES_UID.search(file.read(8192))
+    for path in _loose_annotations(below(raw)):
+        try:
+            with open(path, "rb") as file:
+                match = SERIES_UID.search(file.read(8192))
+        except OSError:  # then no patient has it
+            continue
         if match:
             found.setdefault(match[1].decode(), []).append(path)
     return found
 
 
-def _annotations_of(files: tuple[Path, ...], raw: Path, stamp: str, series: tuple[Series, ...] = ()) -> list[Path]:
-    """A patient's own XML files, then the loose ones that name one of its series."""
+def _annotations(
+    files: tuple[Path, ...], raw: Path, stamp: str, series: tuple[Series, ...] = ()
+) -> tuple[list[tuple[Path, Annotation]], list[tuple[Path, str]]]:
+    """One annotation a CT series of a patient, and (file, reason) of the XML files that cannot be used.
+
+    The patient's own files come first; where none of them is about a CT series of the patient (archives put the chest
+    X-ray's beside it), the loose ones that name one. Copies of one file count once; files that differ about one series
+    are refused, since nothing tells which holds.
+    """
     own = [path for path in files if path.suffix.lower() == ".xml"]
-    if own:
-        return own
-    by_series = _loose_by_series(raw, stamp)
-    found = series or scan([p for p in files if p.suffix.lower() != ".xml"], modality="CT").series
-    return [path for uid in dict.fromkeys(one.uid for one in found) for path in by_series.get(uid, [])]
+    found, unusable = _read_all(own)
+    uids = {one.uid for one in series}
+    if not any(annotation.series_uid in uids for _, annotation in found) if series else not found:
+        there = series or scan([p for p in files if p.suffix.lower() != ".xml"], modality="CT", shared=SHARED).series
+        by_series = _loose_by_series(raw, stamp)
+        loose = [path for uid in dict.fromkeys(one.uid for one in there) for path in by_series.get(uid, [])]
+        more, also_unusable = _read_all(loose)
+        found, unusable = [*found, *more], [*unusable, *also_unusable]
+    kept: list[tuple[Path, Annotation]] = []
+    for uid in dict.fromkeys(annotation.series_uid for _, annotation in found):
+        same = [(path, annotation) for path, annotation in found if annotation.series_uid == uid]
+        if len({path.read_bytes() for path, _ in same}) == 1:
+            kept.append(same[0])
+        else:
+            names = " and ".join(path.name for path, _ in same)
+            unusable += [(path, f"annotates the same series as another file, differently: {names}") for path, _ in same]
+    return kept, unusable
+
+
+def _read_all(paths: Sequence[Path]) -> tuple[list[tuple[Path, Annotation]], list[tuple[Path, str]]]:
+    """Every CT annotation with its file, and (file, reason) of those that cannot be read; those of chest X-rays are
+    passed over."""
+    found, unusable = [], []
+    for path in paths:
+        try:
+            annotation = read_xml(path)
+        except BadFileError as error:
+            unusable.append((path, str(error)))
+            continue
+        if annotation is not None:
+            found.append((path, annotation))
+    return found, unusable
 
 
 def _nodules(annotation: Annotation, shape: tuple[int, int], min_readers: int) -> list[Nodule]:
@@ -183,17 +246,16 @@ def process(work: Work, raw: Path, out: Path, *, stamp: str) -> Done:
     def reject(path: Path, reason: str) -> None:
         done.rejected.append(Rejected(path.relative_to(raw).as_posix(), reason))
 
-    scanned = scan([path for path in work.files if path.suffix.lower() != ".xml"], modality="CT")
+    scanned = scan([path for path in work.files if path.suffix.lower() != ".xml"], modality="CT", shared=SHARED)
     for path, reason in scanned.rejected:
         reject(path, reason)
-    annotations = _annotations_of(work.files, raw, stamp, scanned.series)
-    if not annotations:
+    annotations, unusable = _annotations(work.files, raw, stamp, scanned.series)
+    for xml, reason in unusable:
+        reject(xml, reason)
+    if not annotations and not unusable:
         reject(raw / folder, "no annotation: no LidcReadMessage XML names one of its CT series")
-    for xml in annotations:
+    for xml, annotation in annotations:
         try:
-            annotation = read_xml(xml)
-            if annotation is None:
-                continue
             number, series = _series_of(annotation, scanned.series)
         except BadFileError as error:
             reject(xml, str(error))
@@ -267,6 +329,7 @@ def crops(nodule: Nodule, series: Series, rule: str) -> list[tuple[int, Box, NDA
 
 
 def _spacing(series: Series) -> tuple[float, ...]:
-    """(x, y, z) mm; (x, y) alone where a single slice leaves z open."""
+    """(x, y, z) mm, a position that two slices share counted once; (x, y) alone where a single slice leaves z open."""
     rows, columns = series.headers[0].pixel_spacing or (0.0, 0.0)
-    return series.spacing if len(series.headers) > 1 else (columns, rows)
+    apart = unique_positions(series)
+    return apart.spacing if len(apart.headers) > 1 else (columns, rows)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import unicodedata
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +19,8 @@ from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import DatasetCard
 from medtl.errors import BadFileError, UsageError
 from medtl.files import file_hash
+from medtl.readers.find import is_hidden
+from medtl.readers.kinds import NIFTI, named
 from medtl.readers.nifti import read_header, read_image_and_mask
 from medtl.readers.volume import Volume, display
 from medtl.transforms import intensity, key_slice
@@ -53,6 +56,8 @@ CARD = DatasetCard(
     disk_gb=45.0,
     layout="TaskNN_*/dataset.json, imagesTr/, labelsTr/",
 )
+
+TABLE = "dataset.json"
 
 
 class Channels(StrEnum):
@@ -119,7 +124,8 @@ def find(
     works: list[Work] = []
     rejected: list[Rejected] = []
     found: dict[str, int] = {}
-    folders = _task_folders(raw)
+    folders, unusable = _task_folders(raw)
+    rejected += unusable
     for number, folder in folders.items():
         if number not in tasks:
             continue
@@ -128,8 +134,12 @@ def find(
         try:
             pairs = _pairs(folder)
         except BadFileError as error:
-            rejected.append(Rejected((folder / "dataset.json").relative_to(raw).as_posix(), str(error)))
+            rejected.append(Rejected(_place(folder / TABLE, raw), str(error)))
             continue
+        if not pairs:
+            rejected.append(
+                Rejected(_place(folder, raw), f"the task {task.organ!r} is lost: it holds no training case")
+            )
         for image, label in pairs:
             case = _case(image.name)
             if read_headers:
@@ -152,45 +162,73 @@ def find(
     )
 
 
-def _task_folders(raw: Path) -> dict[int, Path]:
-    folders: dict[int, Path] = {}
-    for folder in (raw, *sorted(raw.glob("*/")), *sorted(raw.glob("*/*/"))):  # nearest first
+def _task_folders(raw: Path) -> tuple[dict[int, Path], list[Rejected]]:
+    """Each task's folder, nearest first, and what is to be named: folders of a task that hold no case, and a second
+    folder of a task. Some archives unpack into a folder of their own name, so a task may lie in a folder of its own."""
+    found: dict[int, list[Path]] = {}
+    for folder in (raw, *sorted(raw.glob("*/")), *sorted(raw.glob("*/*/")), *sorted(raw.glob("*/*/*/"))):
         name = os.path.basename(os.path.abspath(folder))  # a link keeps its own name
-        number = name[4:6] if name.startswith("Task") else ""
-        if number.isdigit() and int(number) in MSD_TASKS:
-            folders.setdefault(int(number), folder)
-    if not folders:
+        number = name[4:6] if name.lower().startswith("task") else ""
+        hidden = folder != raw and any(is_hidden(part) for part in folder.relative_to(raw).parts)
+        if number.isdigit() and int(number) in MSD_TASKS and not hidden:
+            found.setdefault(int(number), []).append(folder)
+    if not found:
         raise UsageError(f"{raw} holds no MSD task: expected {CARD.layout}, in it or up to two folders below")
-    return dict(sorted(folders.items()))
+    folders: dict[int, Path] = {}
+    rejected = []
+    for task, candidates in sorted(found.items()):
+        whole = [folder for folder in candidates if any((folder / part).exists() for part in (TABLE, "imagesTr"))]
+        if whole:
+            folders[task] = whole[0]
+            rejected += [
+                Rejected(_place(one, raw), "is a second folder of this task; the first is taken") for one in whole[1:]
+            ]
+        else:
+            organ = MSD_TASKS[task].organ
+            reason = f"the task {organ!r} is lost: it holds neither {TABLE} nor imagesTr"
+            rejected.append(Rejected(_place(candidates[0], raw), reason))
+    return folders, rejected
+
+
+def _place(path: Path, raw: Path) -> str:
+    return path.relative_to(raw).as_posix()
 
 
 def _pairs(folder: Path) -> list[tuple[Path, Path]]:
     """(image, label) of the training cases that dataset.json names and of any other in imagesTr, packed or not; hidden
     files are not cases."""
-    table = folder / "dataset.json"
+    table = folder / TABLE
     names: set[str] = set()
     if table.is_file():
-        try:
-            names = {Path(item["image"]).name for item in json.loads(table.read_text(encoding="utf-8"))["training"]}
+        try:  # bytes: the decoder knows the marks that editors put in front of UTF-8 and UTF-16
+            names = {Path(item["image"]).name for item in json.loads(table.read_bytes())["training"]}
         except (ValueError, KeyError, TypeError):
             raise BadFileError("is not MSD's table of training images and labels") from None
-    if (folder / "imagesTr").is_dir():
-        names |= {path.name for path in (folder / "imagesTr").glob("*.nii*")}
+    there = {part: _volumes(folder / part) for part in ("imagesTr", "labelsTr")}
     cases = {_case(name): name for name in sorted(names) if name and name[0] not in "._"}
+    cases |= {case: path.name for case, path in there["imagesTr"].items() if case not in cases}
     return [
-        (_packed_or_not(folder / "imagesTr" / name), _packed_or_not(folder / "labelsTr" / name))
-        for name in cases.values()
+        (
+            there["imagesTr"].get(case, folder / "imagesTr" / cases[case]),
+            there["labelsTr"].get(case, folder / "labelsTr" / cases[case]),
+        )
+        for case in sorted(cases)
     ]
 
 
+def _volumes(folder: Path) -> dict[str, Path]:
+    """Case to file of a folder's volumes, packed or not, whatever the case of their suffixes; packed first."""
+    if not folder.is_dir():
+        return {}
+    files = (path for path in folder.iterdir() if path.name[0] not in "._" and named(path.name) == "nifti")
+    return {_case(path.name): path for path in sorted(files, key=lambda path: (len(path.name), path.name))}
+
+
 def _case(name: str) -> str:
-    return name.removesuffix(".gz").removesuffix(".nii")
-
-
-def _packed_or_not(path: Path) -> Path:
-    """The file itself, or the one that ``gunzip`` or ``gzip`` made of it; a case is taken once where both are there."""
-    other = path.with_suffix("") if path.suffix == ".gz" else path.with_name(path.name + ".gz")
-    return other if other.is_file() and not path.is_file() else path
+    """The name without .nii or .nii.gz, in one Unicode form."""
+    normal = unicodedata.normalize("NFC", name)
+    suffix = next((each for each in sorted(NIFTI, key=len, reverse=True) if normal.lower().endswith(each)), "")
+    return normal[: len(normal) - len(suffix)]
 
 
 def process(work: Work, raw: Path, out: Path) -> Done:

@@ -24,7 +24,8 @@ from medtl import datalist
 from medtl.cards import DatasetCard
 from medtl.datalist import DataList, Entry
 from medtl.errors import UsageError, tell
-from medtl.files import remove_leftovers, write_csv, write_text
+from medtl.files import remove_leftovers, write_text
+from medtl.writers.tables import write_rejected
 
 VALIDATION_FRACTION = 0.1
 # entries with class names as labels, and the class names in index order → entries a split, and what is left out
@@ -106,7 +107,7 @@ def prepare(
                 **splits,
             )
             datalist.write(made, out)
-            _write_rejected(rejected, out)
+            write_rejected(out / "rejected.csv", ((row.file, row.reason) for row in rejected))
     except KeyboardInterrupt:
         tell(f"data_prep: interrupted; the same command again takes up {card.name} where it stopped")
         raise
@@ -216,10 +217,6 @@ def _split(
     for entry in open_entries:
         splits[datalist.SPLITS[part[group[entry["patient"]]]]].append(entry)
     return splits
-
-
-def _write_rejected(rejected: Sequence[Rejected], out: Path) -> None:
-    write_csv(out / "rejected.csv", [("file", "reason"), *((row.file, row.reason) for row in rejected)])
 
 
 def _progress_bar() -> Progress:

@@ -2,9 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 import numpy as np
@@ -13,12 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data_prep import options, sample
-from data_prep.pictures import UNREADABLE
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import DatasetCard
 from medtl.errors import BadFileError, UsageError
 from medtl.files import file_hash
-from medtl.readers.picture import deep_grey
+from medtl.readers.find import Tree, below
+from medtl.readers.raster import read_raster
 from medtl.writers.images import write_png
 
 CARD = DatasetCard(
@@ -95,11 +94,12 @@ def find(raw: Path, split: Split = Split.PAPER, size: int = SIZE) -> Source:
     Raises:
         UsageError: no picture, or only one site where each is to be left out in turn.
     """
-    rejected: list[Rejected] = []
+    tree = below(raw)
+    rejected = [Rejected(*one) for one in tree.refused]
     rows: list[tuple[str, str, str]] = []
     parts: dict[str, Counter[str]] = {site: Counter() for site in SITES.values()}
     seen: set[str] = set()
-    for file in _files(raw):
+    for file in _files(tree):
         match = FILE.fullmatch(Path(file).name)
         if match is None:
             continue
@@ -134,16 +134,12 @@ def find(raw: Path, split: Split = Split.PAPER, size: int = SIZE) -> Source:
     )
 
 
-def _files(raw: Path) -> Iterator[str]:
-    """Files below ``raw``, by site and name, without hidden ones and without folders of lung masks, which repeat the
-    pictures' names."""
-    found = []
-    for path in raw.rglob("*.[pP][nN][gG]"):
-        inside = path.relative_to(raw)
-        hidden = any(part[0] in "._" for part in inside.parts)
-        if not hidden and not any("mask" in part.lower() for part in inside.parts[:-1]):
-            found.append(inside.as_posix())
-    yield from sorted(found, key=lambda file: (Path(file).name, file.count("/"), file))
+def _files(tree: Tree) -> list[str]:
+    """PNG files by site and name, without folders of lung masks, which repeat the pictures' names."""
+    inside = [PurePosixPath(file.name) for file in tree.files]
+    shown = [path for path in inside if path.suffix.lower() == ".png" and not path.name.startswith("_")]
+    found = [path for path in shown if not any("mask" in part.lower() for part in path.parts[:-1])]
+    return [str(path) for path in sorted(found, key=lambda path: (path.name, len(path.parts), str(path)))]
 
 
 def process(work: Work, raw: Path, out: Path) -> Done:
@@ -186,11 +182,7 @@ def read_grey(path: Path, size: int) -> NDArray[np.uint8]:
         raise BadFileError("is missing")
     if not path.stat().st_size:
         raise BadFileError("is empty (0 bytes)")
-    try:
-        with Image.open(path) as image:
-            grey = _eight_bit(image)
-    except UNREADABLE:
-        raise BadFileError("is not a readable image, or is cut short") from None
+    grey = Image.fromarray(read_raster(path))
     low, high = grey.getextrema()
     if low == high:
         raise BadFileError("shows nothing: all its pixels are alike")
@@ -199,9 +191,3 @@ def read_grey(path: Path, size: int) -> NDArray[np.uint8]:
         columns, rows = (max(1, round(side * factor)) for side in grey.size)
         grey = grey.resize((columns, rows), Image.Resampling.BILINEAR)
     return np.asarray(grey)
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    if not image.mode.startswith("I") and image.mode != "F":
-        return image.convert("L")
-    return Image.fromarray(deep_grey(image))

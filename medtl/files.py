@@ -21,6 +21,7 @@ from typing import Any
 from medtl.errors import MedtlError
 
 TEMPORARY_SUFFIX = ".medtl-part"
+LONGEST_NAME = 255  # bytes, of nearly every file system
 FORMULA = re.compile(r"'*[=+\-@\t\r]")  # what a spreadsheet runs; with apostrophes, so that reading undoes writing
 QUOTED_FORMULA = re.compile(r"'+[=+\-@\t\r]")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-](inf|nan)", re.ASCII)
@@ -34,7 +35,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     reaches the disk before the name does, which costs milliseconds a file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+    part = _beside(path)
     try:
         yield part
         if durable:
@@ -56,13 +57,20 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     a name of its own, never under ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+    part = _beside(path)
     part.mkdir()
     try:
         yield part
         os.replace(part, path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    """A temporary name for a file or folder, no longer than file systems take."""
+    end = f".{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
+    start = os.fsdecode(os.fsencode(path.name)[: LONGEST_NAME - len(end) - 1])
+    return path.with_name(f".{start}{end}")
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,20 @@ def module_path(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixtur
     folder = tmp_path_factory.mktemp(request.path.stem)
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def shared_case() -> Callable[..., Path]:
+    """``shared_case("files/deflated")``: the input of a case that users have reported; skips where there is none."""
+
+    def find(name: str, part: str = "in") -> Path:
+        root = Path(__file__).resolve().parents[1] / os.environ.get("MEDTL_SHARED", "../shared")
+        folder = root / "cases" / name / part
+        if not folder.is_dir():
+            pytest.skip("reported cases are absent: set MEDTL_SHARED to the folder that holds cases/")
+        return folder
+
+    return find
 
 
 @pytest.fixture(scope="session")

@@ -170,7 +170,7 @@ def test_it_starts_from_a_run_which_is_recorded(trained: tuple[Path, Path, str],
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["recipe"]["init"] == str(run)
     assert record["start"]["coverage"] == 1.0
-    assert record["start"]["sha256"] == datalist.file_hash(run / "model.pt")
+    assert record["start"]["sha256"] == file_hash(run / "model.pt")
     before, after = (torch.load(folder / "model.pt", weights_only=True) for folder in (run, tmp_path / "run"))
     torch.testing.assert_close(after["layer1.0.conv1.weight"], before["layer1.0.conv1.weight"], rtol=0, atol=1e-6)
     assert not torch.equal(after["fc.weight"], before["fc.weight"])  # a start is a trunk

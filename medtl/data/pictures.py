@@ -12,8 +12,11 @@ from torch.utils.data import RandomSampler, Sampler, SequentialSampler, Weighted
 
 from medtl.data.balance import sampling_weights
 from medtl.datalist import DataList
-from medtl.errors import MedtlError
-from medtl.readers.picture import find_pictures
+from medtl.errors import MedtlError, tell
+from medtl.readers.find import counted
+from medtl.readers.picture import Pictures, find_pictures
+
+REFUSED = "refused"  # why a file is known to be of no use
 
 
 def items(listed: DataList, split: str) -> list[dict[str, Any]]:
@@ -33,17 +36,38 @@ def items(listed: DataList, split: str) -> list[dict[str, Any]]:
 
 def found(source: str) -> list[dict[str, Any]]:
     """``{image, name, label, index}`` (and ``slice`` for a volume's slice) for every picture of a file or folder, for
-    inference.
+    inference; with ``refused`` for what is known to be of no use before it is read.
 
     The label that MONAI's evaluator asks for is always 0 and read by nobody.
     """
-    pictures = find_pictures(Path(str(source)))
-    volumes = any(picture.index is not None for picture in pictures)
+    there = find_pictures(Path(str(source)))
+    _announce(there)
+    volumes = any(picture.index is not None for picture in there.pictures)
     entries: list[dict[str, Any]] = []
-    for number, picture in enumerate(pictures):
-        entry = {"image": str(picture.path), "name": picture.name, "label": 0, "index": number}
+    for picture in there.pictures:
+        entry = {"image": str(picture.path), "name": picture.name, "label": 0}
         entries.append({**entry, "slice": picture.index or 0} if volumes else entry)
-    return entries
+    root = Path(str(source))
+    for name, reason in there.refused:
+        entry = {"image": str(root / name), "name": name, "label": 0, REFUSED: reason}
+        entries.append({**entry, "slice": 0} if volumes else entry)
+    return [{**entry, "index": number} for number, entry in enumerate(sorted(entries, key=_place))]
+
+
+def _place(entry: dict[str, Any]) -> tuple[str, int]:
+    """Where an entry stands: by its file's name, the slices of a volume by number."""
+    file, _, number = str(entry["name"]).rpartition("#")
+    return (file, int(number)) if file and number.isdecimal() else (str(entry["name"]), 0)
+
+
+def _announce(there: Pictures) -> None:
+    """Say on the first process what is passed over, and of what only a part is taken."""
+    if idist.get_rank():
+        return
+    for note in there.notes:
+        tell(f"note: {note}")
+    if there.passed:
+        tell(f"passed over: {counted(there.passed)}")
 
 
 def sampler(listed: DataList, balance: str, seed: int) -> Sampler[int]:
@@ -114,8 +138,11 @@ class ReadablePictures(PictureDataset):
         self.shape = tuple(shape)
 
     def _transform(self, index: int) -> Any:
-        try:
-            return {**super()._transform(index), "reason": ""}
-        except MedtlError as error:
-            reason = str(error).removeprefix(f"{self.data[index]['image']} ")
-            return {**self.data[index], "image": torch.zeros(self.shape), "reason": reason}
+        item = {key: value for key, value in self.data[index].items() if key != REFUSED}
+        reason = self.data[index].get(REFUSED, "")
+        if not reason:
+            try:
+                return {**super()._transform(index), "reason": ""}
+            except MedtlError as error:
+                reason = str(error).removeprefix(f"{item['image']} ")
+        return {**item, "image": torch.zeros(self.shape), "reason": reason}

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from medtl.datalist import SHORT_NAMES, DataList, Entry, label_classes
-from medtl.errors import BadFileError, MedtlError, UsageError
+from medtl.errors import BadFileError, UsageError, tell
 from medtl.files import file_hash
-from medtl.readers.picture import NIFTI, RASTER, Picture, find_pictures, kind, read_picture
+from medtl.readers.find import counted
+from medtl.readers.kinds import KINDS
+from medtl.readers.picture import Picture, find_pictures, read_picture
 
-ENDINGS = (*reversed(NIFTI), *RASTER, ".dcm")  # .nii.gz before .nii
+ENDINGS = sorted((suffix for suffixes in KINDS.values() for suffix in suffixes), key=len, reverse=True)
 SLICE = re.compile(r"#\d+$")
 
 
@@ -75,24 +77,17 @@ def _told_apart(found: Sequence[tuple[Path, Picture]]) -> list[str]:
     return names
 
 
-def _found(source: Path, rejected: list[str]) -> list[Picture]:
-    """File by file, so that one that cannot be opened does not keep the others of its folder away."""
-    if source.is_dir():
-        files = [p for p in sorted(source.rglob("*")) if p.is_file() and p.name[0] not in "._" and kind(p)]
-        if not files:
-            raise UsageError(f"{source} holds no PNG, JPEG, DICOM or NIfTI file")
-    else:
-        files = [source]
-    found = []
-    for file in files:
-        above = file.parent.relative_to(source).as_posix() if source.is_dir() else "."
-        try:
-            found += [replace(p, name=p.name if above == "." else f"{above}/{p.name}") for p in find_pictures(file)]
-        except UsageError as error:
-            raise UsageError(str(error).removeprefix("--input ")) from None
-        except MedtlError as error:
-            rejected.append(str(error).removeprefix("--input: "))
-    return found
+def _found(source: Path, rejected: list[str]) -> tuple[Picture, ...]:
+    try:
+        there = find_pictures(source)
+    except UsageError as error:
+        raise UsageError(str(error).removeprefix("--input ")) from None
+    rejected += [f"{name} {reason}" for name, reason in there.refused]
+    for note in there.notes:
+        tell(f"note: {note}")
+    if there.passed:
+        tell(f"passed over: {counted(there.passed)}")
+    return there.pictures
 
 
 def from_list(listed: DataList, split: str, number: int, seed: int = 0) -> list[Item]:

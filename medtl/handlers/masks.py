@@ -1,7 +1,9 @@
 """What the inference of a segmentation leaves behind: masks on the grids of their sources."""
 
+import errno
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import ignite.distributed as idist
@@ -10,15 +12,18 @@ from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 
 from medtl.data.slices import Case
-from medtl.data.volumes import Source, Volumes
-from medtl.errors import MedtlError, tell
+from medtl.data.volumes import REJECTED, Source, Volumes
+from medtl.errors import BadFileError, MedtlError, PartlyRejected, tell
 from medtl.files import write_csv
+from medtl.readers.find import Refused
 from medtl.transforms.components import check, postprocessed
 from medtl.writers.images import write_png
 from medtl.writers.masks import side_by_side, write_chaos_pngs, write_nifti
+from medtl.writers.tables import write_rejected
 
 # CHAOS's own folders: MR/<case>/<sequence>/…; of T1-DUAL the phases share one result, which the in-phase gives
 CHAOS_FOLDER = re.compile(r"(?:^|/)MR/(\d+)/(T1DUAL|T2SPIR)(?:/|$)")
+NAME_ERRORS = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}  # of names that the output folder cannot have
 OUT_OF_PHASE = re.compile(r"out", re.IGNORECASE)
 
 
@@ -54,37 +59,68 @@ class SaveMasks:
         if idist.get_rank():
             return
         rows: list[list[str]] = [["case", "patient", "split", *(f"ml_{organ}" for organ in self.organs)]]
+        refused = list(self.data.refused)
         for source, case in zip(self.data.sources, self.data.cases, strict=True):
             displayed = postprocessed(case.volume(engine.state.slices), len(self.organs), self.postprocess)
             labels = source.stored(displayed)
             if labels.shape != source.shape:
                 raise AssertionError(f"mask of shape {labels.shape} for a volume of shape {source.shape}")
-            self._write(source, labels)
-            self._overlay(case, displayed)
+            writes = [partial(self._write, form, source, labels) for form in self.formats]
+            faults = [_fault(write) for write in (*writes, partial(self._overlay, case, displayed))]
+            if any(faults):
+                refused.append(Refused(source.name, "; ".join(dict.fromkeys(filter(None, faults)))))
             counts = np.bincount(labels.ravel(), minlength=len(self.organs) + 1)[1:]
             volumes = [f"{count * source.millilitres:.7g}" for count in counts]
             rows.append([source.name, "", "inference", *volumes])
         write_csv(self.folder / "predictions.csv", rows)
         tell(f"masks of {len(self.data.sources)} volumes in {self.folder} (not for clinical use)")
+        if refused:
+            self._reject(refused)
 
-    def _write(self, source: Source, labels: NDArray[np.uint8]) -> None:
-        if "nifti" in self.formats:
-            write_nifti(self.folder / "masks" / f"{source.name}.nii.gz", labels, source.affine)
-        others = [name for name in self.formats if name != "nifti"]
-        if others and source.series is None:
-            raise MedtlError(f"--save {others[0]}: {source.name} is NIfTI; expected DICOM")
-        if "dicom_png" in self.formats:
+    def _reject(self, refused: Sequence[Refused]) -> None:
+        """Name what could not be used or written.
+
+        Raises:
+            PartlyRejected: always.
+        """
+        write_rejected(self.folder / REJECTED, refused)
+        file, reason = refused[0]
+        raise PartlyRejected(f"{len(refused):,} rejected, each named in {REJECTED}; the first: {file} {reason}")
+
+    def _write(self, form: str, source: Source, labels: NDArray[np.uint8]) -> None:
+        if form == "nifti":
+            path = self.folder / "masks" / f"{source.name}.nii.gz"
+            write_nifti(path, labels, source.affine, source.header)
+        elif source.series is None:
+            raise BadFileError(f"cannot have a mask as {form}: it is no DICOM")
+        elif form == "dicom_png":
             write_chaos_pngs(self.folder / results_folder(source), labels, source.files)
-        if "dicom_seg" in self.formats:
+        else:
             from medtl.writers.dicom_seg import write_seg
 
-            write_seg(self.folder / "seg" / f"{source.name}.dcm", labels, source.files, self.organs)
+            frames = [header.frame for header in source.series.headers]
+            apart = float(np.linalg.norm(source.affine[:3, 2]))
+            write_seg(self.folder / "seg" / f"{source.name}.dcm", labels, source.files, self.organs, frames, apart)
 
     def _overlay(self, case: Case, displayed: NDArray[np.uint8]) -> None:
         """The slice with the most organ, plain and painted."""
         number = int(np.argmax((displayed > 0).sum(axis=(0, 1))))
         panels = side_by_side(self.data.pictures[case.index[number]], [displayed[:, :, number].T])
         write_png(self.folder / "overlays" / f"{case.name}.png", panels)
+
+
+def _fault(write: Callable[[], None]) -> str:
+    """Call it; why its file could not be written, if that is this case's own fault, and empty otherwise: one case never
+    takes the others with it."""
+    try:
+        write()
+    except MedtlError as error:
+        return str(error)
+    except OSError as error:
+        if error.errno not in NAME_ERRORS:
+            raise
+        return f"cannot be written under its name: {error.strerror}"
+    return ""
 
 
 def results_folder(source: Source) -> str:

@@ -8,9 +8,8 @@ import torch
 from ignite.engine import Engine, Events
 
 from medtl.errors import PartlyRejected, tell
-from medtl.files import write_csv
 from medtl.metrics.ignite import class_probabilities
-from medtl.writers.tables import Table, write_predictions
+from medtl.writers.tables import Table, write_predictions, write_rejected
 
 
 class SavePredictions:
@@ -64,7 +63,7 @@ class SavePredictions:
             PartlyRejected: always.
         """
         rows = [(name, reason) for name, reason in zip(names, self._reasons, strict=True) if reason]
-        write_csv(self.folder / "rejected.csv", [("file", "reason"), *rows])
+        write_rejected(self.folder / "rejected.csv", rows)
         file, reason = rows[0]
         raise PartlyRejected(
             f"{len(rows):,} of {len(names):,} pictures cannot be used, each named in rejected.csv; "

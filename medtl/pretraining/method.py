@@ -18,8 +18,7 @@ import ignite.distributed as idist
 from torch import Tensor, nn
 
 from medtl import plugins
-from medtl.console import tell
-from medtl.errors import UsageError
+from medtl.errors import UsageError, tell
 from medtl.transforms.batch import BatchTransform
 
 PACKAGE = "medtl.pretraining"

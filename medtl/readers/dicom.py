@@ -5,7 +5,6 @@ grid of parallel slices is refused with the reason instead of being read as some
 """
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,12 +12,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medtl.errors import BadFileError, UsageError
+from medtl.errors import BadFileError
+from medtl.readers.dicom_echoes import by_echo
 from medtl.readers.dicom_headers import SliceHeader, slice_headers
 from medtl.readers.dicom_pixels import read_pixels
 from medtl.readers.dicom_quick import Values
 from medtl.readers.dicom_series import Series, check_volume
-from medtl.readers.dicom_tags import open_dataset, quiet, value
+from medtl.readers.dicom_tags import IDENTITY, open_dataset, quiet, value
+from medtl.readers.find import below
+from medtl.readers.kinds import named
 from medtl.readers.volume import Volume
 
 __all__ = ["Scan", "Series", "SliceHeader", "check_volume", "read_image", "read_slices", "read_volume", "scan"]
@@ -28,23 +30,34 @@ SAME_ORIENTATION = 1e-3  # largest difference of two direction cosines that is s
 
 @dataclass(frozen=True)
 class Scan:
-    """What was found: usable series, and (file, reason) for every DICOM file that is not usable."""
+    """What was found: usable series, (file, reason) for every DICOM file that is not usable, and the DICOM files that
+    hold no image, such as reports and directories."""
 
     series: tuple[Series, ...]
     rejected: tuple[tuple[Path, str], ...] = field(repr=False)  # paths may name a patient
+    imageless: tuple[Path, ...] = field(default=(), repr=False)
 
 
-def scan(folder: Path | Sequence[Path], *, modality: str | None = None, allow_burned_in: bool = False) -> Scan:
+def scan(
+    folder: Path | Sequence[Path],
+    *,
+    modality: str | None = None,
+    allow_burned_in: bool = False,
+    shared: Sequence[str] = IDENTITY,
+) -> Scan:
     """Find the DICOM images below a folder (or in a list of files and folders) by reading headers only.
 
-    Hidden files and files that are not DICOM are passed over, except ``*.dcm`` files, which are rejected when they
-    cannot be read. DICOM files without an image (reports, directories) are passed over. A series whose slices have
-    several orientations is rejected as a whole: splitting it would make volumes out of localisers.
+    Hidden files (see ``find.below``) and files that are not DICOM are passed over, except ``*.dcm`` files, which are
+    rejected when they cannot be read. DICOM files without an image (reports, directories) are listed apart. A series
+    whose slices have several orientations is rejected as a whole: splitting it would make volumes out of localisers. So
+    is one whose slices differ in PatientID, StudyInstanceUID or FrameOfReferenceUID, which careless anonymisation makes
+    of several people.
 
     Args:
-        folder: any depth; links to folders are not followed.
+        folder: any depth; links to folders are followed once.
         modality: keep only this one, such as "CT".
         allow_burned_in: keep pictures whose header says that annotations are burned into the pixels.
+        shared: of ``dicom_tags.IDENTITY``, what the slices of one series must share.
 
     Returns:
         Series in the order of their first file's path; nothing in it depends on the order of the file system.
@@ -54,12 +67,15 @@ def scan(folder: Path | Sequence[Path], *, modality: str | None = None, allow_bu
     """
     headers: list[SliceHeader] = []
     rejected: list[tuple[Path, str]] = []
+    imageless: list[Path] = []
     lost: list[str] = []
     values: Values = {}
-    for path in _files([folder] if isinstance(folder, Path) else folder):
+    for path in _files([folder] if isinstance(folder, Path) else folder, rejected):
         uids: list[str] = []
         try:
-            headers.extend(_file_headers(path, modality, allow_burned_in, uids, values))
+            found = _file_headers(path, modality, allow_burned_in, uids, values)
+            headers.extend(found)
+            imageless += [path] if uids and not found else []
         except BadFileError as error:
             rejected.append((path, str(error)))
             lost.extend(uids)
@@ -69,15 +85,21 @@ def scan(folder: Path | Sequence[Path], *, modality: str | None = None, allow_bu
     series: list[Series] = []
     for uid, members in by_uid.items():
         directions = _orientations(members)
-        if len(directions) > 1:
+        apart = _identities(members, shared)
+        if apart:
+            reason = f"the slices of one series differ in {' and '.join(apart)}: they may be of several people"
+            rejected.extend((path, reason) for path in dict.fromkeys(header.path for header in members))
+        elif len(directions) > 1:
             counts = " + ".join(str(count) for count in directions)
             reason = f"several orientations in one series ({counts} slices): it cannot be one volume"
             rejected.extend((path, reason) for path in dict.fromkeys(header.path for header in members))
         else:
-            series.extend(_split(members, lost.count(uid)))
-    return Scan(
-        tuple(sorted(series, key=lambda one: min(_order(header) for header in one.headers))), tuple(sorted(rejected))
-    )
+            try:
+                series.extend(list(_split(members, lost.count(uid))))
+            except BadFileError as error:
+                rejected.extend((path, str(error)) for path in dict.fromkeys(header.path for header in members))
+    ordered = sorted(series, key=lambda one: min(_order(header) for header in one.headers))
+    return Scan(tuple(ordered), tuple(sorted(rejected)), tuple(imageless))
 
 
 def read_slices(series: Series, indices: Sequence[int] | None = None) -> NDArray:
@@ -123,18 +145,23 @@ def read_image(path: Path, *, allow_burned_in: bool = False) -> NDArray:
     return read_pixels(headers)[0]
 
 
-def _files(paths: Sequence[Path]) -> Iterator[Path]:
-    """Every regular file that is not hidden, each once, in sorted order."""
+def _files(paths: Sequence[Path], rejected: list[tuple[Path, str]]) -> list[Path]:
+    """Every file below some folders (or files), each once, in sorted order; what cannot be opened is rejected."""
     found: set[Path] = set()
     for path in paths:
-        if not path.exists():
-            raise UsageError(f"no such file or folder: {path}")
-        if path.is_file():
-            found.add(path)
-        for parent, folders, names in os.walk(path):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            found.update(Path(parent, name) for name in names if not name.startswith("."))
-    return (path for path in sorted(found) if path.is_file())  # a pipe or socket would never end
+        tree = below(path)
+        found.update(file.path for file in tree.files)
+        rejected.extend((path / one.name, one.reason) for one in tree.refused)
+    return sorted(found)
+
+
+def holds_image(path: Path) -> bool:
+    """False for a DICOM file that is a report, a directory or anything else without an image.
+
+    Raises:
+        BadFileError: as ``read_image``.
+    """
+    return bool(_file_headers(path, None, True, [], {}))
 
 
 def _file_headers(
@@ -144,8 +171,8 @@ def _file_headers(
     with quiet():
         opened = open_dataset(path, pixels=False, values=values)
         if opened is None:
-            if path.suffix.lower() == ".dcm" or single:
-                raise BadFileError("not a DICOM file: empty, damaged, or without the DICM mark at byte 128")
+            if named(path.name) == "dicom" or single:
+                raise BadFileError("not a DICOM file: empty, or damaged at its start")
             return []
         dataset, tail = opened
         if modality is not None and value(dataset, "Modality") not in (modality, None):
@@ -162,6 +189,12 @@ def _file_headers(
     if burned_in not in ("", "NO") and not allow_burned_in:
         raise BadFileError("annotations are burned into the pixels (they may name the patient)")
     return headers
+
+
+def _identities(headers: Sequence[SliceHeader], shared: Sequence[str]) -> list[str]:
+    """Names of the elements that all slices should share and do not; one that only some of them have counts, too."""
+    places = {keyword: IDENTITY.index(keyword) for keyword in shared}
+    return [key for key, place in places.items() if len({header.identity[place] for header in headers}) > 1]
 
 
 def _orientations(headers: Sequence[SliceHeader]) -> list[int]:
@@ -181,18 +214,22 @@ def _orientations(headers: Sequence[SliceHeader]) -> list[int]:
 
 
 def _split(members: Sequence[SliceHeader], lost: int) -> Iterator[Series]:
-    """One series a modality, picture size and echo time, each sorted along one common normal."""
-    groups: dict[tuple[str, int, int, float | None], list[SliceHeader]] = {}
+    """One series a modality, picture size and echo, each sorted along one common normal.
+
+    Raises:
+        BadFileError: echo times by which the slices of one grid would fall apart.
+    """
+    groups: dict[tuple[str, int, int], list[SliceHeader]] = {}
     for header in members:
-        echo = None if header.echo_time is None else round(header.echo_time, 3)
-        groups.setdefault((header.modality, header.rows, header.columns, echo), []).append(header)
-    for (modality, _, _, _), group in groups.items():
+        groups.setdefault((header.modality, header.rows, header.columns), []).append(header)
+    for (modality, _, _), group in groups.items():
         known = [header for header in group if header.orientation is not None and header.position is not None]
         if known:
             # Rounded cosines differ from slice to slice, which at 500 mm from the origin would move slices by 0.1 mm.
             normal = known[0].normal
             group = [h if h.position is None else replace(h, offset=float(normal @ h.position)) for h in group]
-        yield Series(modality, group[0].echo_time, tuple(sorted(group, key=_order)), lost, group[0].series_uid)
+        for echo in by_echo(group):
+            yield Series(modality, echo[0].echo_time, tuple(sorted(echo, key=_order)), lost, echo[0].series_uid)
 
 
 def _order(header: SliceHeader) -> tuple[float, float, str, int]:

@@ -15,7 +15,7 @@ from pydicom.uid import UID, ImplicitVRLittleEndian, MediaStorageDirectoryStorag
 
 from medtl.errors import BadFileError
 from medtl.readers.dicom_quick import QuickHeader
-from medtl.readers.dicom_tags import number_list, value, whole_number
+from medtl.readers.dicom_tags import identity, number_list, value, whole_number
 
 Vector = tuple[float, float, float]
 Orientation = tuple[float, float, float, float, float, float]
@@ -56,6 +56,8 @@ class SliceHeader:
         slope, intercept: stored value × slope + intercept = value in the modality's unit.
         padding: (lowest, highest) stored value that means "no data here", or None.
         window: (centre, width) in the modality's unit, or None.
+        identity: raw bytes of the elements of ``dicom_tags.IDENTITY``; for comparison only, never to be shown.
+        has_unit: False for CT without a rescale intercept, whose stored values are no Hounsfield units.
     """
 
     path: Path = field(repr=False)
@@ -82,6 +84,8 @@ class SliceHeader:
     intercept: float
     padding: tuple[int, int] | None
     window: tuple[float, float] | None
+    identity: tuple[bytes, ...] = field(default=(), repr=False)
+    has_unit: bool = True
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -89,6 +93,12 @@ class SliceHeader:
         if self.orientation is None:
             raise BadFileError("no orientation in the header")
         return _normal(self.orientation)
+
+
+def check_unit(headers: Sequence[SliceHeader]) -> None:
+    """Raise BadFileError where stored values cannot be brought into the modality's unit."""
+    if not all(header.has_unit for header in headers):
+        raise BadFileError("CT without a rescale intercept: its stored values are no Hounsfield units")
 
 
 def slice_headers(path: Path, dataset: Dataset | QuickHeader, tail: int) -> list[SliceHeader]:
@@ -153,7 +163,9 @@ def _slice_header(
     room = tail - (8 if syntax == ImplicitVRLittleEndian else 12)  # tag, representation and length (PS3.5 7.1)
     if syntax in UNCOMPRESSED and rows * columns * samples * bits_allocated // 8 * frames > room:
         raise BadFileError("truncated: the file ends before its pixels do")
-    slope, intercept = numbers("RescaleSlope", 1) or (1.0,), numbers("RescaleIntercept", 1) or (0.0,)
+    modality = value(dataset, "Modality")
+    slope, stated = numbers("RescaleSlope", 1) or (1.0,), numbers("RescaleIntercept", 1)
+    intercept = stated or (0.0,)
     if not 1e-12 <= abs(slope[0]) <= 1e12 or abs(intercept[0]) > 1e12:
         raise BadFileError("absurd rescale slope or intercept")
     position, orientation = _position(numbers("ImagePositionPatient", 3)), _axes(numbers("ImageOrientationPatient", 6))
@@ -161,7 +173,6 @@ def _slice_header(
     if position is not None and orientation is not None:
         offset = float(_normal(orientation) @ position)
     echo = numbers("EffectiveEchoTime", 1) or numbers("EchoTime", 1)
-    modality = value(dataset, "Modality")
     return SliceHeader(
         path=path,
         frame=frame,
@@ -187,6 +198,8 @@ def _slice_header(
         intercept=intercept[0],
         padding=_padding(dataset, bits_allocated, signed),
         window=_window(numbers),
+        identity=identity(dataset),
+        has_unit=stated is not None or modality != "CT",
     )
 
 

@@ -15,11 +15,13 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
 from medtl.errors import BadFileError
-from medtl.readers.dicom_headers import UNCOMPRESSED, SliceHeader
+from medtl.readers.dicom_headers import UNCOMPRESSED, SliceHeader, check_unit
 from medtl.readers.dicom_tags import open_dataset, quiet, value
 
 MAX_VALUES = 4_000_000_000  # in one array; more is a header or a compressed stream gone mad
 EXTRA = "pip install medtl[dicom]"
+END_OF_IMAGE = b"\xff\xd9"
+STARTS_OF_DATA = (b"\xff\xda", b"\xff\x93")  # start of scan (T.81), start of data (T.800)
 JPEG_SIZE_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # ITU-T T.81 table B.1; F7 is JPEG-LS (T.87)
 
 
@@ -35,10 +37,12 @@ def read_pixels(headers: Sequence[SliceHeader]) -> NDArray:
         (n, rows, columns): int16 where slopes and intercepts are whole numbers and all values fit, otherwise float32.
 
     Raises:
-        BadFileError: colour, truncated or undecodable pixels, a missing decoder, slices of different size.
+        BadFileError: colour, truncated or undecodable pixels, a missing decoder, slices of different size, CT without a
+            rescale intercept.
     """
     if not headers:
         raise BadFileError("no slices to read")
+    check_unit(headers)
     sizes = {(header.rows, header.columns) for header in headers}
     if len(sizes) > 1:
         raise BadFileError("slices of different size cannot be stacked")
@@ -135,7 +139,8 @@ def _check_stream(data: bytes, dataset: Dataset, header: SliceHeader) -> None:
     size = _stream_size(frame)
     if size is not None and size != (header.rows, header.columns):
         raise BadFileError("the compressed picture has another size than the header says")
-    if size is not None and b"\xff\xd9" not in frame[-16:]:  # end of image (T.81), end of codestream (T.800)
+    # The end of image (T.81) or of codestream (T.800) cannot stand within coded data; padding of any length may follow.
+    if size is not None and frame.rfind(END_OF_IMAGE) < max(frame.rfind(mark) for mark in STARTS_OF_DATA):
         raise BadFileError("truncated: the compressed picture has no end")
     if size is None and UID(header.transfer_syntax) != pydicom.uid.RLELossless:
         raise BadFileError("the compressed pixels are damaged: no picture size in them")

@@ -24,7 +24,8 @@ PIXELS = {0x7FE00008, 0x7FE00009, 0x7FE00010}
 STANDARD_SYNTAXES = "1.2.840.10008.1.2"
 LONG_VRS = {vr.encode() for vr in EXPLICIT_VR_LENGTH_32}
 KNOWN_VRS = {vr.encode() for vr in VR if len(vr) == 2}
-PLAIN_VRS = {"AT", "CS", "DS", "FD", "FL", "IS", "OB", "OV", "OW", "SL", "SS", "UI", "UL", "US"}  # no character set
+# LO is text in some character set: it is only ever compared, undecoded
+PLAIN_VRS = {"AT", "CS", "DS", "FD", "FL", "IS", "LO", "OB", "OV", "OW", "SL", "SS", "UI", "UL", "US"}
 
 Values = dict[tuple[int, str | None, bytes], Any]
 Elements = dict[int, tuple[str | None, bytes]]
@@ -57,6 +58,11 @@ class QuickHeader:
             raw = RawDataElement(BaseTag(tag), vr, len(content), content, 0, vr is None, True)
             self._values[key] = convert_raw_data_element(raw).value
         return self._values[key]
+
+    def raw(self, keyword: str) -> bytes:
+        """The bytes of an element as they are in the file; empty where it is absent."""
+        found = self._elements.get(tag_for_keyword(keyword) or 0)
+        return found[1] if found else b""
 
 
 def read_header(head: bytes, wanted: Mapping[int, str], values: Values) -> tuple[QuickHeader, int] | None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtl.errors import BadFileError
-from medtl.readers.dicom_headers import SliceHeader
+from medtl.readers.dicom_headers import SliceHeader, check_unit
 
 SAME_POSITION = 1e-3  # mm
 # A step may differ from the usual one by this fraction of it or by this many mm, whichever is more: some scanners round
@@ -73,11 +73,12 @@ class Series:
 def check_volume(series: Series, *, allow_tilt: bool = False) -> None:
     """Raise BadFileError, with the reason, unless the slices make up one regular grid. Reads headers only.
 
-    Refused are: colour; slices without position, orientation or pixel spacing; slices of the series that ``scan``
-    rejected; fewer than three slices; two slices at one position; a missing slice or uneven spacing (a step that
-    differs from the median by more than 5 % and 0.11 mm); slices shifted sideways; and, unless ``allow_tilt``, a stack
-    that leans by more than 0.5° (or by a pixel in all) from the slice normal, as with a tilted gantry, whether or not a
-    tag says so. Slices missing at an end, or every second one, leave a regular grid and cannot be noticed.
+    Refused are: colour; CT without a rescale intercept; slices without position, orientation or pixel spacing; slices
+    of the series that ``scan`` rejected; fewer than three slices; two slices at one position; a missing slice or uneven
+    spacing (a step that differs from the median by more than 5 % and 0.11 mm); slices shifted sideways; and, unless
+    ``allow_tilt``, a stack that leans by more than 0.5° (or by a pixel in all) from the slice normal, as with a tilted
+    gantry, whether or not a tag says so. Slices missing at an end, or every second one, leave a regular grid and cannot
+    be noticed.
     """
     headers = series.headers
     count = len(headers)
@@ -89,6 +90,7 @@ def check_volume(series: Series, *, allow_tilt: bool = False) -> None:
             f"not a volume: {len(bare)} of {count} slices have no position, orientation or pixel spacing"
             f" ({_names(series, bare)})"
         )
+    check_unit(headers)
     if series.lost:
         raise BadFileError(f"{series.lost} of {series.lost + count} files of the series cannot be used")
     if len({header.pixel_spacing for header in headers}) > 1 and np.ptp(_spacings(headers), axis=0).max() > 1e-3:

@@ -1,6 +1,7 @@
 """The few DICOM elements that are ever read, and how one of them becomes a checked number.
 
-Nothing that identifies a person is read, and no message here repeats a value from a header.
+Of what identifies a person only ``IDENTITY`` is read: it is compared, as raw bytes, to keep two people apart who stand
+under one series, and never shown. No message here repeats a value from a header.
 """
 
 import logging
@@ -8,17 +9,28 @@ import math
 import os
 import re
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pydicom
-from pydicom.dataset import Dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filereader import _read_file_meta_info, read_dataset, read_preamble
+from pydicom.tag import Tag
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from medtl.errors import BadFileError
-from medtl.readers.dicom_quick import HEAD_BYTES, QuickHeader, Values, read_header, tags
+from medtl.readers.dicom_quick import HEAD_BYTES, PIXELS, QuickHeader, Values, read_header, tags
+from medtl.readers.kinds import is_bare_dicom
 
 # The only elements ever looked at; the rest of a header is passed over unread.
 TAGS = (
@@ -32,7 +44,10 @@ TAGS = (
     *("PlaneOrientationSequence", "PixelMeasuresSequence", "PixelValueTransformationSequence", "FrameVOILUTSequence"),
     *("MREchoSequence", "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData"),
 )
-WANTED = tags(TAGS)
+MOST_INFLATED = 128 * 2**20  # bytes; the largest single pictures have about 60 million
+# What all slices of one series share. It is only ever compared.
+IDENTITY = ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID")
+WANTED = tags((*TAGS, *IDENTITY))
 
 
 @contextmanager
@@ -52,6 +67,8 @@ def quiet() -> Iterator[None]:
 def open_dataset(path: Path, *, pixels: bool, values: Values | None = None) -> tuple[Dataset | QuickHeader, int] | None:
     """Read the allowed tags of one file, with pixel data only where asked. Call it inside ``quiet``.
 
+    A data set without preamble and file meta information, as old archives store them, is taken for uncompressed.
+
     Args:
         path: of the file.
         pixels: read them too.
@@ -63,20 +80,26 @@ def open_dataset(path: Path, *, pixels: bool, values: Values | None = None) -> t
     Raises:
         BadFileError: the file cannot be read or is not well formed.
     """
+    wanted = list(TAGS if pixels else (*TAGS, *IDENTITY))
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD_BYTES)
-            if head[128:132] != b"DICM":  # as PS3.10 demands
+            is_bare = head[128:132] != b"DICM"  # which PS3.10 demands
+            if is_bare and not is_bare_dicom(head):
                 return None
-            # A deflated file is inflated whole before any header can be checked, so a few kB could fill the memory.
-            if DeflatedExplicitVRLittleEndian.encode() in head[:4096]:
-                raise BadFileError("deflated DICOM is not supported: store it uncompressed or with image compression")
             size = os.fstat(file.fileno()).st_size
-            if values is not None and not pixels and (quick := read_header(head, WANTED, values)):
+            if values is not None and not pixels and not is_bare and (quick := read_header(head, WANTED, values)):
                 header, end = quick
                 return header, size - end
             file.seek(0)
-            dataset = pydicom.dcmread(file, stop_before_pixels=not pixels, specific_tags=list(TAGS))
+            read_preamble(file, force=is_bare)
+            meta = _read_file_meta_info(file)
+            if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+                return _inflated(file.read(MOST_INFLATED), meta, pixels, wanted)
+            file.seek(0)
+            dataset = pydicom.dcmread(file, stop_before_pixels=not pixels, specific_tags=wanted, force=is_bare)
+            if is_bare and "TransferSyntaxUID" not in dataset.file_meta:
+                dataset.file_meta.TransferSyntaxUID = _syntax(dataset)
             return dataset, size - file.tell()
     except BadFileError:
         raise
@@ -84,6 +107,35 @@ def open_dataset(path: Path, *, pixels: bool, values: Values | None = None) -> t
         raise BadFileError("the file cannot be read") from None
     except Exception:  # pydicom raises a dozen types on damaged files, some with header values in the message
         raise BadFileError("not a well-formed DICOM file") from None
+
+
+def _inflated(packed: bytes, meta: Dataset, pixels: bool, wanted: list[str]) -> tuple[Dataset, int]:
+    """A deflated data set as if it were stored plainly.
+
+    It is inflated before any header can be checked, so a few kB could fill the memory: up to a limit.
+    """
+    content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, MOST_INFLATED)
+    if len(content) >= MOST_INFLATED:
+        raise BadFileError(f"deflated DICOM of more than {MOST_INFLATED // 2**20} MB is not supported")
+    stream = BytesIO(content)
+    dataset = read_dataset(
+        stream,
+        is_implicit_VR=False,
+        is_little_endian=True,
+        stop_when=None if pixels else lambda tag, vr, length: tag in PIXELS,
+        specific_tags=[Tag(keyword) for keyword in wanted],
+    )
+    dataset.file_meta = FileMetaDataset(meta)
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return dataset, len(content) - stream.tell()
+
+
+def _syntax(dataset: Dataset) -> UID:
+    """Of a data set that does not say how it is stored: uncompressed, as pydicom has read it."""
+    is_implicit, is_little = dataset.original_encoding
+    if not is_little:
+        return ExplicitVRBigEndian
+    return ImplicitVRLittleEndian if is_implicit else ExplicitVRLittleEndian
 
 
 def value(dataset: Dataset | QuickHeader, keyword: str) -> Any:
@@ -94,6 +146,28 @@ def value(dataset: Dataset | QuickHeader, keyword: str) -> Any:
         return None if found is None or (hasattr(found, "__len__") and len(found) == 0) else found
     except Exception:  # the element is decoded here, and damaged values raise many types
         raise BadFileError(f"the header's {words(keyword)} cannot be decoded") from None
+
+
+def identity(dataset: Dataset | QuickHeader) -> tuple[bytes, ...]:
+    """Raw bytes of the elements of ``IDENTITY``, empty where absent; for comparison only. Call it inside ``quiet``.
+
+    They are not decoded: a name's character set may be missing or wrong, and two files of one patient be read in two
+    ways.
+    """
+    return tuple(_raw(dataset, keyword).strip(b" \0") for keyword in IDENTITY)
+
+
+def _raw(dataset: Dataset | QuickHeader, keyword: str) -> bytes:
+    if isinstance(dataset, QuickHeader):
+        return dataset.raw(keyword)
+    if keyword not in dataset:
+        return b""
+    try:
+        found = dataset.get_item(keyword)  # as in the file, as long as nobody has asked for its value
+        content = None if found is None else found.value
+    except Exception:  # pydicom raises a dozen types on damaged elements
+        raise BadFileError(f"the header's {words(keyword)} cannot be read") from None
+    return content if isinstance(content, bytes) else str(content or "").encode("utf-8", "surrogateescape")
 
 
 def number_list(found: Any, keyword: str, count: int | None = None) -> tuple[float, ...] | None:

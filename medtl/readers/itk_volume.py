@@ -58,11 +58,21 @@ def read_itk(path: Path) -> Volume:
     return Volume(array.transpose(2, 1, 0), affine)
 
 
+def data_file(path: Path) -> str:
+    """The file that a header names for its voxels, as it stands there; the header's own name where it names none or
+    cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            match = DATA_FILE.search(file.read(HEADER_BYTES))
+    except OSError:
+        match = None
+    name = match[1].strip().decode("utf-8", "replace") if match else ""
+    return name if name not in ("", ".", "LOCAL") else path.name
+
+
 def _check_data_file(path: Path) -> None:
     """Refuse a text header that sends the reader to a file outside its own folder."""
-    with open(path, "rb") as file:
-        match = DATA_FILE.search(file.read(HEADER_BYTES))
-    name = match[1].strip().decode("utf-8", "replace") if match else ""
+    name = data_file(path)
     if "/" in name or "\\" in name or name.startswith(".."):
         raise BadFileError("its header names a data file outside its folder")
 

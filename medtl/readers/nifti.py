@@ -1,6 +1,7 @@
 """NIfTI in, canonical volumes out. A file is decompressed once and checked to its last byte."""
 
 import gzip
+import logging
 import math
 import zlib
 from collections.abc import Iterator
@@ -31,14 +32,39 @@ with suppress(ImportError):  # twice as fast as zlib, and optional
 HEADER_BYTES = 540  # the larger of the NIfTI-1 (348) and NIfTI-2 headers
 CHUNK = 2**18  # bytes decompressed at a time: they fit into the processor's cache
 MOST_PACKED = 1032  # deflate makes at most so many bytes of one
+GZIP = b"\x1f\x8b"
+SINGLE = {b"n+1": 348, b"n+2": 540}  # mark of a file that holds header and voxels → size of its header
+PAIR = (b"ni1", b"ni2")
+MILLIMETRES = {1: 1000.0, 3: 0.001}  # of a unit by its code: metres, micrometres; all others are taken for millimetres
+SPATIAL_UNIT = 7  # the bits of xyzt_units that tell it
+VOXEL = (1e-4, 1e3)  # mm
+SAME_SPACING = 0.01  # fraction of a voxel's size, for headers rounded in different ways
+SAME_DIRECTION = 1.0  # degrees
+# nibabel tells of each repair of a header with a line of its own; the reasons here are enough
+silent = logging.Logger("medtl.readers.nifti")
+silent.disabled = True
 
 
 @dataclass(frozen=True, eq=False)
 class NiftiHeader:
-    """What the first bytes say. ``shape`` is as stored, axes (x, y, z[, channel])."""
+    """What the first bytes say.
+
+    Attributes:
+        shape: as stored, axes (x, y, z[, channel]).
+        affine: (4, 4) voxel index to RAS+ mm, by the first form that places voxels: sform, qform, or, where neither
+            has a code, nibabel's guess (x from right to left, the middle at 0).
+        stored: the header itself, whose forms, codes and units a mask takes over.
+    """
 
     shape: tuple[int, ...]
     affine: NDArray[np.float64]
+    stored: nib.Nifti1Header
+
+    @property
+    def note(self) -> str:
+        """What is to be said of a file of which only the first of several volumes is taken; empty otherwise."""
+        count = math.prod(self.shape[3:])
+        return f"holds {count} volumes of one shape: the first is taken" if count > 1 else ""
 
 
 def read_header(path: Path) -> NiftiHeader:
@@ -48,10 +74,10 @@ def read_header(path: Path) -> NiftiHeader:
         BadFileError: the file is missing, empty, cut or no NIfTI.
     """
     with _reasons():
-        with gzip_reader.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with gzip_reader.open(path) if _is_packed(path) else path.open("rb") as file:
             head = file.read(HEADER_BYTES)
         header = _parsed(head)
-        return NiftiHeader(tuple(int(n) for n in header.get_data_shape()), _placing(header.get_best_affine()))
+        return NiftiHeader(tuple(int(n) for n in header.get_data_shape()), _affine(header), header)
 
 
 def read_nifti(path: Path, channel: int | None = None) -> Volume:
@@ -61,7 +87,7 @@ def read_nifti(path: Path, channel: int | None = None) -> Volume:
     kept in memory and looked at.
 
     Args:
-        path: ``.nii`` or ``.nii.gz``.
+        path: a single NIfTI-1 or NIfTI-2 file, packed by gzip or not, whatever its name.
         channel: which of the last axis of a 4-D file; None keeps the array as stored.
 
     Returns:
@@ -81,7 +107,7 @@ def _read(path: Path, channel: int | None) -> Volume:
         size = path.stat().st_size
         if not size:
             raise BadFileError("is empty (0 bytes)")
-        is_packed = path.suffix == ".gz"
+        is_packed = _is_packed(path)
         with gzip_reader.open(path) if is_packed else path.open("rb", buffering=0) as file:
             header = _parsed(file.read(HEADER_BYTES))
             file.seek(header.get_data_offset())
@@ -96,15 +122,15 @@ def _read(path: Path, channel: int | None) -> Volume:
         array += np.float32(intercept)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise BadFileError(f"has {np.count_nonzero(~np.isfinite(array)):,} voxels that are not finite numbers")
-    return Volume(array, _placing(header.get_best_affine()))
+    return Volume(array, _affine(header))
 
 
 def read_image_and_mask(image: Path, mask: Path, channel: int | None = None) -> tuple[Volume, Volume]:
     """An image and its label volume on one grid; the mask is read first, so a bad one costs little.
 
     Raises:
-        BadFileError: either is unusable, the label is missing, is not whole numbers, or has another shape or
-        orientation.
+        BadFileError: either is unusable, the label is missing, is not whole numbers, or has another shape, orientation,
+            spacing, direction or origin.
     """
     if not mask.is_file():
         raise BadFileError(f"its label {mask.name} is missing")
@@ -125,12 +151,51 @@ def read_image_and_mask(image: Path, mask: Path, channel: int | None = None) -> 
         raise BadFileError(f"its label has shape {labels.shape}, the image {volume.array.shape[:3]} (in RAS order)")
     if nib.aff2axcodes(stored.affine) != nib.aff2axcodes(stored_mask.affine):
         raise BadFileError("its label is stored in another orientation than the image")
+    if difference := other_grid(volume, stored_mask.canonical()):
+        raise BadFileError(f"its label lies on another grid: {difference}")
     return volume, Volume(labels, volume.affine)
 
 
+def other_grid(image: Volume, label: Volume) -> str:
+    """How the grid of a label differs from its image's, by more than rounding; empty where it does not."""
+    sizes = np.array([image.spacing, label.spacing])
+    if (np.abs(sizes[1] - sizes[0]) > SAME_SPACING * sizes[0]).any():
+        texts = [" × ".join(f"{size:.4g}" for size in each) for each in sizes]
+        return f"its voxels measure {texts[1]} mm, the image's {texts[0]} mm"
+    axes, own = image.affine[:3, :3] / sizes[0], label.affine[:3, :3] / sizes[1]
+    turned = float(np.degrees(np.arccos(np.clip((axes * own).sum(axis=0), -1, 1))).max())
+    if turned > SAME_DIRECTION:
+        return f"it is turned by {turned:.1f}° against the image"
+    away = float(np.linalg.norm(label.affine[:3, 3] - image.affine[:3, 3]))
+    if away > sizes[0].min() / 2:
+        return f"it begins {away:.1f} mm away from the image"
+    return ""
+
+
+def _is_packed(path: Path) -> bool:
+    """Whether a file is gzip's, by its first bytes: names are often wrong."""
+    with path.open("rb") as file:
+        return file.read(2) == GZIP
+
+
 def _parsed(head: bytes) -> nib.Nifti1Header:
+    """The header in either byte order.
+
+    Raises:
+        BadFileError: it is none, is that of a .hdr/.img pair, or says that its voxels lie within itself.
+    """
     header_class = nib.Nifti2Header if _is_nifti2(head) else nib.Nifti1Header
-    return header_class(head[: header_class.sizeof_hdr])
+    header = header_class(head[: header_class.sizeof_hdr], check=False)
+    mark = bytes(header["magic"])[:3]
+    if mark in PAIR:
+        raise BadFileError("is the header of a .hdr/.img pair; expected a single .nii or .nii.gz")
+    if mark not in SINGLE:
+        raise BadFileError("is not a NIfTI file")
+    offset = float(header["vox_offset"])
+    if not offset >= SINGLE[mark] + 4:  # four bytes tell of extensions
+        raise BadFileError(f"says that its voxels start at byte {offset:g}, within its own header")
+    header.check_fix(logger=silent)
+    return header
 
 
 def _stored(file: BinaryIO, header: nib.Nifti1Header, channel: int | None, most: int) -> NDArray:
@@ -171,11 +236,30 @@ def _pass_over(file: BinaryIO, count: int | None = None) -> None:
         left -= passed
 
 
-def _placing(affine: NDArray) -> NDArray[np.float64]:
-    checked = np.asarray(affine, dtype=np.float64)
-    if not np.isfinite(checked).all() or abs(np.linalg.det(checked[:3, :3])) < 1e-9:
-        raise BadFileError("has an affine that places its voxels nowhere (singular or not finite)")
-    return checked
+def _affine(header: nib.Nifti1Header) -> NDArray[np.float64]:
+    """(4, 4) voxel index to RAS+ mm by the first form of the header that places voxels."""
+    forms = [header.get_sform] if header["sform_code"] > 0 else []
+    forms += [header.get_qform] if header["qform_code"] > 0 else []
+    scale = MILLIMETRES.get(int(header["xyzt_units"]) & SPATIAL_UNIT, 1.0)
+    reason = ""
+    for form in forms or [header.get_base_affine]:
+        affine = np.asarray(form(), dtype=np.float64)
+        affine[:3] *= scale
+        reason = reason or _fault(affine)
+        if not _fault(affine):
+            return affine
+    raise BadFileError(reason)
+
+
+def _fault(affine: NDArray[np.float64]) -> str:
+    """Why voxels cannot be placed by an affine; empty where they can."""
+    axes = affine[:3, :3]
+    sizes = np.linalg.norm(axes, axis=0)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(axes)) < 1e-9 * sizes.prod() or not sizes.all():
+        return "has an affine that places its voxels nowhere (singular or not finite)"
+    if not VOXEL[0] <= sizes.min() <= sizes.max() <= VOXEL[1]:
+        return "has voxels of {:g} × {:g} × {:g} mm".format(*sizes)
+    return ""
 
 
 def _is_nifti2(head: bytes) -> bool:

@@ -1,5 +1,5 @@
-"""Pictures for a 2-D network from whatever holds them: PNG, JPEG, TIFF, one DICOM image, or the transverse slices of a
-NIfTI volume.
+"""Pictures for a 2-D network from whatever holds them: PNG, JPEG, TIFF and other raster files, one DICOM image, or the
+transverse slices of a NIfTI, MetaImage or NRRD volume.
 
 All come out as 8-bit grey or RGB, rows first, as a radiologist looks at them.
 """
@@ -12,18 +12,19 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
-from medtl.errors import BadFileError, MedtlError, UsageError
-from medtl.readers.dicom import read_slices, scan
+from medtl.errors import BadFileError, UsageError
+from medtl.readers.dicom import holds_image, read_slices, scan
+from medtl.readers.find import IMAGELESS, File, Passed, Refused, images
+from medtl.readers.itk_volume import read_itk
+from medtl.readers.kinds import kind
 from medtl.readers.nifti import read_header, read_nifti
+from medtl.readers.raster import frames, read_raster
 from medtl.readers.volume import Volume, display
 from medtl.transforms import intensity
 
-RASTER = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-NIFTI = (".nii", ".nii.gz")
-PHOTOMETRIC_INTERPRETATION, WHITE_IS_ZERO = 262, 0  # TIFF 6.0, page 37
 HU_OF_AIR = -500  # a NIfTI file does not name its modality; only CT has voxels below this
+EXPECTED = "PNG, JPEG, TIFF, DICOM or NIfTI"
 
 
 @dataclass(frozen=True)
@@ -41,48 +42,76 @@ class Picture:
     index: int | None = None
 
 
-def find_pictures(source: Path) -> list[Picture]:
-    """All pictures of a file or a folder tree, by name; a 3-D NIfTI file gives each of its transverse slices, and one
-    whose header cannot be read is one picture, which ``read_picture`` refuses.
+@dataclass(frozen=True)
+class Pictures:
+    """What an input holds.
 
-    Files of other kinds are passed over, as are hidden ones; a file without an extension is tried as DICOM.
+    Attributes:
+        pictures: by name.
+        refused: files that cannot be used.
+        passed: files that are passed over.
+        notes: one sentence for each file of which only a part is taken.
+    """
+
+    pictures: tuple[Picture, ...]
+    refused: tuple[Refused, ...]
+    passed: tuple[Passed, ...]
+    notes: tuple[str, ...]
+
+
+def find_pictures(source: Path) -> Pictures:
+    """All pictures of a file or a folder tree; a volume gives each of its transverse slices.
+
+    Every file is accounted for: see ``medtl.readers.find``. Pixels are not looked at, so what is found may still be
+    refused by ``read_picture``.
 
     Raises:
         UsageError: nothing there, or nothing of a kind that can be read.
-        MedtlError: the one file is NIfTI and its header cannot be read.
     """
-    if not source.exists():
-        raise UsageError(f"--input {source}: no such file or folder; expected PNG, JPEG, DICOM or NIfTI")
-    files = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.is_file())
-    root = source.parent if source.is_file() else source
+    try:
+        tree = images(source)
+    except UsageError:
+        raise UsageError(f"--input {source}: no such file or folder; expected {EXPECTED}") from None
     pictures: list[Picture] = []
-    for path in files:
-        if path.name[0] in "._" or kind(path) is None:
+    refused, passed, notes = list(tree.refused), list(tree.passed), []
+    for file in tree.files:
+        try:
+            if file.kind == "dicom" and not _may_hold_image(file.path):
+                passed.append(Passed(file.name, IMAGELESS))
+                continue
+            indices, note = _parts(file)
+        except BadFileError as error:
+            refused.append(Refused(file.name, str(error)))
             continue
-        name = path.relative_to(root).as_posix()
-        if kind(path) == "nifti":
-            try:
-                pictures += [Picture(path, f"{name}#{index}", index) for index in range(_depth(path))]
-            except BadFileError as error:
-                if path == source:
-                    raise MedtlError(f"--input: {name} {error}") from None
-                pictures.append(Picture(path, name))
-        else:
-            pictures.append(Picture(path, name))
-    if not pictures:
-        raise UsageError(f"--input {source} holds no PNG, JPEG, DICOM or NIfTI file")
-    return pictures
+        notes += [f"{file.name} {note}"] if note else []
+        pictures += [Picture(file.path, file.name if k is None else f"{file.name}#{k}", k) for k in indices]
+    if not pictures and not refused:
+        raise UsageError(f"--input {source} holds no {EXPECTED} file")
+    return Pictures(tuple(pictures), tuple(sorted(refused)), tuple(passed), tuple(notes))
 
 
-def kind(path: Path) -> str | None:
-    """ "raster", "nifti", "dicom", or None for anything else, by name alone except for DICOM's own mark."""
-    name = path.name.lower()
-    if name.endswith(RASTER):
-        return "raster"
-    if name.endswith(NIFTI):
-        return "nifti"
-    with open(path, "rb") as file:
-        return "dicom" if name.endswith(".dcm") or file.read(132)[128:] == b"DICM" else None
+def _may_hold_image(path: Path) -> bool:
+    """Whether to try a DICOM file: reading it tells what is wrong with a damaged one."""
+    try:
+        return holds_image(path)
+    except BadFileError:
+        return True
+
+
+def _parts(file: File) -> tuple[Sequence[int | None], str]:
+    """The slices of a volume, or None for a picture; and a note where not all of the file is taken."""
+    if file.kind == "raster":
+        count = frames(file.path)
+        return [None], f"holds {count} pictures that follow on one another: the first is taken" if count > 1 else ""
+    if file.kind == "dicom":
+        return [None], ""
+    if file.kind == "itk":
+        return range(read_itk(file.path).canonical().array.shape[2]), ""
+    header = read_header(file.path)
+    if len(header.shape) < 3:
+        raise BadFileError(f"is not a volume: its shape is {header.shape}")
+    axis = nib.io_orientation(header.affine)[:, 0].tolist().index(2)
+    return range(header.shape[axis]), header.note
 
 
 def read_picture(
@@ -91,49 +120,23 @@ def read_picture(
     """One picture as 8-bit grey (rows, columns), or RGB (rows, columns, 3) for ``channels`` 3.
 
     Args:
-        path: the file.
-        index: slice of a NIfTI volume.
+        path: the file; its content decides how it is read.
+        index: slice of a volume.
         channels: 1 or 3.
-        ct_window: (centre, width) in HU for CT; other DICOM and NIfTI images are scaled between percentiles 0.5 and
+        ct_window: (centre, width) in HU for CT; other DICOM images and volumes are scaled between percentiles 0.5 and
         99.5.
 
     Raises:
         BadFileError: the file cannot be read; the text is the reason alone.
     """
-    what = kind(path) if path.is_file() else "raster"
-    if what == "raster":
-        return _raster(path, channels)
-    grey = _nifti_slice(path, index or 0, ct_window) if what == "nifti" else _dicom(path, ct_window)
+    try:
+        what = kind(path)
+    except OSError:
+        what = "raster"  # reading it tells what is wrong
+    if what in ("raster", None):
+        return read_raster(path, channels)
+    grey = _dicom(path, ct_window) if what == "dicom" else _volume_slice(path, index or 0, ct_window)
     return np.repeat(grey[..., np.newaxis], 3, axis=2) if channels == 3 else grey
-
-
-def _raster(path: Path, channels: int) -> NDArray[np.uint8]:
-    mode = "RGB" if channels == 3 else "L"
-    try:
-        with Image.open(path) as image:
-            if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
-                raise BadFileError("holds several pictures where one is expected")
-            if image.mode.startswith("I") or image.mode == "F":
-                return np.asarray(Image.fromarray(deep_grey(image)).convert(mode))
-            return np.asarray(image.convert(mode))
-    except FileNotFoundError:
-        raise BadFileError("is missing") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        raise BadFileError("is not a readable image, or is cut short") from None
-
-
-def deep_grey(image: Image.Image) -> NDArray[np.uint8]:
-    """Grey of more than 8 bits by the bits that it uses; Pillow would clip it at 255.
-
-    Raises:
-        BadFileError: its values are negative or floating-point: what is white is not known.
-    """
-    try:
-        grey = intensity.by_bits_used(np.asarray(image))
-    except ValueError:
-        raise BadFileError("holds negative or floating-point greys: save it with 8 or 16 bits") from None
-    tags = getattr(image, "tag_v2", {})  # of a TIFF; Pillow inverts its 8 bits alone
-    return 255 - grey if tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO else grey
 
 
 def _dicom(path: Path, ct_window: Sequence[float]) -> NDArray[np.uint8]:
@@ -146,7 +149,7 @@ def _dicom(path: Path, ct_window: Sequence[float]) -> NDArray[np.uint8]:
     return _grey(values, ct_window if found.series[0].modality == "CT" else None)
 
 
-def _nifti_slice(path: Path, index: int, ct_window: Sequence[float]) -> NDArray[np.uint8]:
+def _volume_slice(path: Path, index: int, ct_window: Sequence[float]) -> NDArray[np.uint8]:
     low, high = _volume_range(path, tuple(ct_window))
     return intensity.scale(display(_volume(path).array[:, :, index]), low, high)
 
@@ -154,7 +157,7 @@ def _nifti_slice(path: Path, index: int, ct_window: Sequence[float]) -> NDArray[
 @functools.lru_cache(maxsize=1)
 def _volume(path: Path) -> Volume:
     """The first channel; a volume's slices are asked for one after the other: it is decoded once."""
-    return read_nifti(path, channel=0)
+    return read_itk(path).canonical() if kind(path) == "itk" else read_nifti(path, channel=0)
 
 
 @functools.lru_cache(maxsize=1)
@@ -165,15 +168,6 @@ def _volume_range(path: Path, ct_window: tuple[float, ...]) -> tuple[float, floa
 
 def _grey(values: NDArray, ct_window: Sequence[float] | None) -> NDArray[np.uint8]:
     return intensity.scale(values, *_range(values, ct_window))
-
-
-def _depth(path: Path) -> int:
-    """Slices along the body axis, from the header alone."""
-    header = read_header(path)
-    if len(header.shape) < 3:
-        raise BadFileError(f"is not a volume: its shape is {header.shape}")
-    axis = nib.io_orientation(header.affine)[:, 0].tolist().index(2)
-    return header.shape[axis]
 
 
 def _range(values: NDArray, ct_window: Sequence[float] | None) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydicom.uid import generate_uid
 
 import medtl
-from medtl.errors import MedtlError, UsageError
+from medtl.errors import BadFileError, MedtlError, UsageError
 from medtl.files import replacing
 
 # SNOMED CT codes (DICOM PS3.16, CID 7166 and context groups of anatomy)
@@ -27,6 +27,7 @@ CODES: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 CATEGORY = ("123037004", "Anatomical Structure")
 SERIES_NUMBER = 900
+NEEDED = ("FrameOfReferenceUID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 # a segmentation takes these over; a source may leave them out although the standard wants them, if only empty
 MAY_BE_EMPTY = (
     "PatientID",
@@ -48,7 +49,14 @@ def check_installed() -> None:
         raise UsageError("--save dicom_seg needs highdicom: pip install 'medtl[seg]' -c constraints.txt")
 
 
-def write_seg(path: Path, labels: NDArray[np.uint8], files: Sequence[Path], organs: Sequence[str]) -> None:
+def write_seg(
+    path: Path,
+    labels: NDArray[np.uint8],
+    files: Sequence[Path],
+    organs: Sequence[str],
+    frames: Sequence[int | None] | None = None,
+    thickness: float = 1.0,
+) -> None:
     """Write the organs of a series as one binary segmentation; the same bytes for the same mask.
 
     It belongs to the source's study and carries its patient's name and ids, as a DICOM object must; its dates are the
@@ -57,12 +65,14 @@ def write_seg(path: Path, labels: NDArray[np.uint8], files: Sequence[Path], orga
     Args:
         path: the file.
         labels: (columns, rows, slices), organ indices.
-        files: single-frame DICOM file of each slice, in the order of the slices.
+        files: DICOM file of each slice, in the order of the slices.
         organs: names in index order, of ``CODES``.
+        frames: which frame of an enhanced multi-frame file each slice is, from 0; None for single-frame files.
+        thickness: in mm, where the source says none.
 
     Raises:
-        UsageError: highdicom is absent. MedtlError: an organ without a code, or headers that cannot carry a
-            segmentation.
+        UsageError: highdicom is absent. MedtlError: an organ without a code. BadFileError: headers that cannot carry a
+            segmentation, slices of several multi-frame files.
     """
     check_installed()
     import highdicom
@@ -72,7 +82,22 @@ def write_seg(path: Path, labels: NDArray[np.uint8], files: Sequence[Path], orga
     unknown = [organ for organ in organs if organ not in CODES]
     if unknown:
         raise MedtlError(f"--save dicom_seg knows no code of {unknown[0]!r}, only of {', '.join(CODES)}")
-    sources = [_read(file) for file in files]
+    pixels = np.ascontiguousarray(labels.transpose(2, 1, 0))
+    numbers = [number for number in frames or () if number is not None]
+    if numbers:
+        if len(set(files)) > 1:
+            raise BadFileError("cannot have a DICOM segmentation: its frames lie in several files")
+        source = _read(files[0])
+        every = np.zeros((int(source.NumberOfFrames), *pixels.shape[1:]), np.uint8)
+        every[numbers] = pixels
+        sources, pixels = [source], every
+    else:
+        sources = [_read(file) for file in files]
+    for source in sources:
+        _fill_thickness(source, thickness)
+    absent = [name for name in NEEDED if any(not source.get(name) for source in sources)]
+    if absent:
+        raise BadFileError(f"cannot have a DICOM segmentation: its headers have no {' and no '.join(absent)}")
     algorithm = highdicom.AlgorithmIdentificationSequence(
         name="medtl DeepLabV3", version=medtl.__version__, family=Code("123109", "DCM", "Artificial Intelligence")
     )
@@ -92,7 +117,7 @@ def write_seg(path: Path, labels: NDArray[np.uint8], files: Sequence[Path], orga
     try:
         found = highdicom.seg.Segmentation(
             source_images=sources,
-            pixel_array=np.ascontiguousarray(labels.transpose(2, 1, 0)),
+            pixel_array=pixels,
             segmentation_type=SegmentationTypeValues.BINARY,
             segment_descriptions=segments,
             series_instance_uid=generate_uid(entropy_srcs=[*entropy, "series"]),
@@ -105,8 +130,10 @@ def write_seg(path: Path, labels: NDArray[np.uint8], files: Sequence[Path], orga
             device_serial_number="0",
             content_description="organs, automatic, not for clinical use",
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise MedtlError(f"--save dicom_seg: the headers of {files[0].parent} cannot carry one: {error}") from None
+    except AttributeError as error:
+        raise BadFileError(f"cannot have a DICOM segmentation: its headers have no {error.name}") from None
+    except (KeyError, TypeError, ValueError):  # its texts may repeat what a header says
+        raise BadFileError("cannot have a DICOM segmentation: its headers do not suit one") from None
     _date_as(found, sources[0])
     _name_dimensions(found, generate_uid(entropy_srcs=[*entropy, "dimensions"]))
     with replacing(path) as part:
@@ -119,6 +146,15 @@ def _read(file: Path) -> pydicom.Dataset:
         if name not in source:
             setattr(source, name, None)
     return source
+
+
+def _fill_thickness(source: pydicom.Dataset, thickness: float) -> None:
+    """A segmentation must state a thickness: where the source says none, the distance of its slices."""
+    groups = [*source.get("SharedFunctionalGroupsSequence", ()), *source.get("PerFrameFunctionalGroupsSequence", ())]
+    measures = [item for group in groups for item in group.get("PixelMeasuresSequence", ())]
+    for each in measures or [source]:
+        if not each.get("SliceThickness"):
+            each.SliceThickness = f"{thickness:.6g}"
 
 
 def _date_as(found: Any, source: pydicom.Dataset) -> None:

@@ -15,26 +15,49 @@ from medtl.writers.images import write_png
 
 # the grey values in which CHAOS wants liver, right kidney, left kidney and spleen
 CHAOS_GREY = np.array([0, 63, 126, 189, 252], np.uint8)
+# elements of a NIfTI header that say where voxels lie, beside pixdim
+PLACE = (
+    *("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+    *("sform_code", "srow_x", "srow_y", "srow_z", "xyzt_units"),
+)
 # told apart with every common colour blindness (Okabe and Ito 2008)
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 COLOUR_NAMES = ("orange", "sky blue", "green", "yellow", "blue", "vermilion", "purple")
 OPACITY = 0.5
 
 
-def write_nifti(path: Path, labels: NDArray[np.uint8], affine: NDArray[np.float64]) -> None:
-    """Write a mask (x, y, z) with the affine (RAS+ mm) of the image it was made from; the same bytes for the same
-    mask.
+def write_nifti(
+    path: Path,
+    labels: NDArray[np.uint8],
+    affine: NDArray[np.float64],
+    source: nib.Nifti1Header | None = None,
+) -> None:
+    """Write a mask (x, y, z) that lies where the image lies that it was made from; the same bytes for the same mask.
 
     Args:
         path: ending in ``.nii.gz``.
         labels: organ indices, 0 is background.
-        affine: (4, 4).
+        affine: (4, 4) RAS+ mm of the image, for a source that is no NIfTI: both forms are set to it.
+        source: a NIfTI image's header. Its two forms, their codes and the unit are taken over as they stand, even
+            where they contradict each other: readers choose between them in different ways, and so the mask lies on
+            the image in each.
     """
-    image = nib.Nifti1Image(np.asfortranarray(labels), affine)
-    image.set_sform(affine, code="scanner")
-    image.set_qform(affine, code="scanner")
-    image.header.set_xyzt_units("mm")
-    write_bytes(path, gzip.compress(image.to_bytes(), compresslevel=6, mtime=0))
+    header = nib.Nifti2Header() if isinstance(source, nib.Nifti2Header) else nib.Nifti1Header()
+    header.set_data_dtype(np.uint8)
+    header.set_data_shape(labels.shape)
+    if source is None:
+        header.set_sform(affine, code="scanner")
+        header.set_qform(affine, code="scanner")
+        header.set_xyzt_units("mm")
+    else:
+        for name in PLACE:
+            header[name] = source[name]
+        header["pixdim"][:4] = source["pixdim"][:4]
+    header["vox_offset"] = header.single_vox_offset
+    header["magic"] = header.single_magic
+    header["scl_slope"], header["scl_inter"] = 1, 0
+    content = header.binaryblock + bytes(4) + labels.tobytes(order="F")  # the four bytes: no extensions
+    write_bytes(path, gzip.compress(content, compresslevel=6, mtime=0))
 
 
 def write_chaos_pngs(folder: Path, labels: NDArray[np.uint8], files: Sequence[Path]) -> list[Path]:

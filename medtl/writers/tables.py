@@ -1,7 +1,7 @@
 """predictions.csv and metrics.json, whole or absent."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +49,11 @@ def write_predictions(path: Path, tables: Sequence[Table], classes: Sequence[str
 
 def _label(label: int | list[int]) -> str:
     return ";".join(str(c) for c, positive in enumerate(label) if positive) if isinstance(label, list) else str(label)
+
+
+def write_rejected(path: Path, rows: Iterable[tuple[str, str]]) -> None:
+    """Write ``rejected.csv``: one row a file, by its name below the input, with the reason."""
+    write_csv(path, [("file", "reason"), *rows])
 
 
 def write_metrics(path: Path, metrics: Mapping[str, float]) -> None:

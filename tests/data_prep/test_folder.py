@@ -235,7 +235,7 @@ def test_rows_that_cannot_be_used_are_named(prep: Callable[..., Any], tmp_path: 
         ("b/b9_1.png", "a", "1", "later"): "its split 'later' is not train, val or test",
         ("a/a0_0.png", "b", "1", ""): "stands twice in the table",
         ("", "a", "1", ""): "names no picture",
-        ("a/notes.txt", "a", "1", ""): "neither PNG",
+        ("a/notes.txt", "a", "1", ""): "is no picture",
         ("a/broken.png", "a", "1", ""): "cut short",
         ("a/empty.png", "a", "1", ""): "is empty",
         ("a/plain.png", "a", "1", ""): "shows nothing",
@@ -311,7 +311,8 @@ def test_odd_folders(prep: Callable[..., Any], tmp_path: Path) -> None:
     assert ended.rejected == [("loose.png", "lies in no class folder")]
     assert ended.listed["classes"] == ["a", "b", "linked"]
     assert len(ended.entries) == 14
-    assert "1 file(s) of other kinds are passed over" in ended.err
+    assert "passed over: 2 hidden, 1 of other kinds (.db)" in ended.err
+    assert "the folder empty is empty" in ended.err
     assert "class 'linked' has only 1 patient(s)" in ended.err
 
 
@@ -319,7 +320,7 @@ def test_odd_folders(prep: Callable[..., Any], tmp_path: Path) -> None:
     ("make", "words", "wanted"),
     [
         (lambda raw: raw.mkdir(), (), "holds no picture to use: expected DIR/<class>"),
-        (lambda raw: save(raw / "x.png", 0), (), "1 picture(s) lie in no class folder"),
+        (lambda raw: save(raw / "x.png", 0), (), "1 file(s) cannot be used: x.png lies in no class folder"),
         (lambda raw: class_folders(raw, "a"), (), "only one class, 'a'"),
         (lambda raw: class_folders(raw / "set"), (), "say --raw"),
         (class_folders, ("--classes", "a,x"), "no picture of class 'x'; there are 'a', 'b'"),

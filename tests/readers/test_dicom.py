@@ -1,5 +1,7 @@
+import io
 import logging
 import tracemalloc
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +10,13 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from medtl.errors import BadFileError, UsageError
-from medtl.readers import dicom_pixels
+from medtl.readers import dicom_pixels, dicom_tags
 from medtl.readers.dicom import check_volume, read_image, read_slices, read_volume, scan
-from medtl.readers.dicom_tags import TAGS, open_dataset, quiet
+from medtl.readers.dicom_tags import IDENTITY, TAGS, open_dataset, quiet
 from medtl.readers.volume import Volume
 
 OBLIQUE = (0.8, 0.6, 0.0, 0.0, 0.0, -1.0)  # normal (-0.6, 0.8, 0)
@@ -100,6 +103,63 @@ def test_echoes_and_sizes_of_one_series_are_kept_apart(tmp_path, save_series, vo
         check_volume(one)
 
 
+def test_rounded_echo_times_within_one_grid_are_one_volume(tmp_path, save, volume):
+    for times in ((2.38, 2.39), (4.58, 4.62), (2.38, None, 2.38)):
+        folder = tmp_path / str(times)
+        folder.mkdir()
+        for k, pixels in enumerate(volume):
+            echo = times[k % len(times)] or times[0]
+            save(folder / f"{k}", pixels, ImagePositionPatient=[0, 0, 2 * k], EchoTime=echo, Modality="MR")
+        found = read_volume(only(folder))
+        np.testing.assert_array_equal(found.array, volume.transpose(2, 1, 0))
+
+
+def test_rounded_echoes_of_a_dual_echo_series_are_two_volumes(tmp_path, save, volume):
+    for k, pixels in enumerate(volume):
+        for number, echo in enumerate((2.3, 4.6)):
+            shown = {"ImagePositionPatient": [0, 0, 2 * k], "EchoTime": echo + 0.01 * (k % 2), "Modality": "MR"}
+            save(tmp_path / f"{k}_{number}", pixels + number, **shown)
+    one, other = scan(tmp_path).series
+    assert len(one.headers) == len(other.headers) == len(volume)
+    assert {int(read_volume(other).array.sum()) - int(read_volume(one).array.sum())} == {volume.size}
+
+
+@pytest.mark.parametrize("close", [True, False])
+def test_close_echoes_at_the_same_positions_are_kept_apart(tmp_path, save_series, volume, close):
+    for number, echo in enumerate((0.07, 0.1 if close else 4.0)):
+        save_series(tmp_path / f"{number}", volume, EchoTime=echo, Modality="MR")
+    assert [len(one.headers) for one in scan(tmp_path).series] == [len(volume)] * 2
+
+
+def test_echoes_that_change_from_slice_to_slice_are_refused(tmp_path, save, volume):
+    """Every second slice of another echo: two half volumes, each regular and each wrong."""
+    for k, pixels in enumerate(volume):
+        save(tmp_path / f"{k}", pixels, ImagePositionPatient=[0, 0, 2 * k], EchoTime=2.3 * (1 + k % 2), Modality="MR")
+    found = scan(tmp_path)
+    assert not found.series
+    assert {reason for _, reason in found.rejected} == {
+        "the echo time changes from slice to slice: it cannot be told what is one volume"
+    }
+
+
+def test_echoes_of_neighbouring_slabs_are_two_volumes(tmp_path, save_series, volume):
+    save_series(tmp_path / "low", volume, EchoTime=2.3, Modality="MR")
+    save_series(tmp_path / "high", volume, origin=(0, 0, 100), EchoTime=4.6, Modality="MR")
+    assert len(scan(tmp_path).series) == 2
+
+
+def test_ct_without_a_rescale_intercept_is_refused(tmp_path, save, save_series, volume):
+    save(tmp_path / "ct.dcm", volume[0], RescaleIntercept=None)
+    with pytest.raises(BadFileError, match="CT without a rescale intercept"):
+        read_slices(only(tmp_path))
+    with pytest.raises(BadFileError, match="no Hounsfield units"):
+        read_image(tmp_path / "ct.dcm")
+    with pytest.raises(BadFileError, match="no Hounsfield units"):
+        check_volume(only(save_series(tmp_path / "ct", volume, RescaleIntercept=None, SeriesInstanceUID="1.2.3")))
+    save(tmp_path / "ct.dcm", volume[0], RescaleIntercept=None, Modality="MR")
+    np.testing.assert_array_equal(read_image(tmp_path / "ct.dcm"), volume[0])
+
+
 def test_enhanced_multi_frame(volume, enhanced):
     series = only(enhanced(volume, order=[4, 0, 6, 2, 1, 5, 3]))
     read = read_volume(series)
@@ -184,6 +244,51 @@ def test_a_slice_shifted_sideways_is_refused(tmp_path, save_series, save, volume
     save(tmp_path / "slice003.dcm", volume[3], ImagePositionPatient=[0, 7, 6.0])
     for allow in (False, True):
         assert "shifted sideways by up to 7.00 mm, at 6.00 mm (slice003.dcm)" in refused(tmp_path, allow_tilt=allow)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize(
+    ("keyword", "others"),
+    [
+        ("PatientID", ("MRN-7731983", "")),
+        ("StudyInstanceUID", ("1.2.3.4", "1.2.826.0.1.3680043.8.498.22")),
+        ("FrameOfReferenceUID", ("1.2.3.4",)),
+    ],
+)
+def test_two_people_under_one_series_are_refused(tmp_path, save_series, volume, keyword, others, plain):
+    """Grids that follow one another, so that nothing but the header tells them apart; read in either way."""
+    sequence = {} if plain else {"ReferencedImageSequence": [pydicom.Dataset()]}
+    for number, other in enumerate(others):
+        folder = tmp_path / f"{number}"
+        end = 2.0 * len(volume)
+        save_series(folder / "one", volume, names=["a.dcm", *[f"{k}" for k in range(len(volume) - 1)]], **sequence)
+        save_series(folder / "other", volume, origin=(0.0, 0.0, end), **{keyword: other}, **sequence)
+        found = scan(folder)
+        assert not found.series
+        assert len(found.rejected) == 2 * len(volume)
+        reasons = {reason for _, reason in found.rejected}
+        assert reasons == {f"the slices of one series differ in {keyword}: they may be of several people"}
+        assert not any(word in str((found, reasons)) for word in ("7731982", "7731983", "1.2.3.4"))
+
+
+def test_padding_of_an_identifier_makes_nobody_another(tmp_path, save, volume):
+    """Blanks do not count in an identifier; and umlauts without a character set are compared as they are."""
+    for k, given in enumerate((b"M\xfcller 1", b"M\xfcller 1  ", b" M\xfcller 1")):
+        save(
+            tmp_path / f"{k}",
+            volume[k],
+            PatientID=given,
+            ImagePositionPatient=[0, 0, 2 * k],
+            **({"ReferencedImageSequence": [pydicom.Dataset()]} if k else {}),
+        )
+    assert len(scan(tmp_path).series) == 1
+
+
+def test_the_shared_case_of_two_people(shared_case):
+    folder = shared_case("files/same_uid_two_patients")
+    found = scan(folder)
+    assert not found.series
+    assert {path.parent.name for path, _ in found.rejected} == {"patientA", "patientB"}
 
 
 def test_several_orientations_are_refused_before_the_series_is_split(tmp_path, save_series, volume):
@@ -351,10 +456,84 @@ def test_missing_folder_is_a_usage_error(tmp_path):
         scan(tmp_path / "nowhere")
 
 
-def test_deflated_files_are_refused_unread(tmp_path, save, volume):
-    save(tmp_path / "z.dcm", volume[0], TransferSyntaxUID=pydicom.uid.DeflatedExplicitVRLittleEndian)
-    ((_, reason),) = scan(tmp_path).rejected
-    assert "deflated" in reason
+def deflated(path: Path, whole: Path, content: bytes | None = None, padding: int = 0) -> Path:
+    """A file with the meta information of another and a deflated data set, written by hand."""
+    dataset = pydicom.dcmread(whole)
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    if padding:
+        dataset.file_meta.PrivateInformationCreatorUID = "1.2.3"
+        dataset.file_meta.PrivateInformation = bytes(padding)
+    head = pydicom.filebase.DicomBytesIO()
+    pydicom.filewriter.write_file_meta_info(head, dataset.file_meta)
+    start = whole.read_bytes().index(b"\x08\x00\x16\x00UI")
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    packed = packer.compress(whole.read_bytes()[start:] if content is None else content) + packer.flush()
+    path.write_bytes(bytes(128) + b"DICM" + head.getvalue() + packed)
+    return path
+
+
+@pytest.mark.parametrize("padding", [0, 6000, 20000])
+def test_deflated_files_are_read(tmp_path, save_series, volume, padding):
+    whole = save_series(tmp_path / "whole", volume)
+    (tmp_path / "packed").mkdir()
+    for path in whole:
+        deflated(tmp_path / "packed" / path.name, path, padding=padding)
+    found = read_volume(only(tmp_path / "packed"))
+    np.testing.assert_array_equal(found.array, read_volume(only(tmp_path / "whole")).array)
+    cut = tmp_path / "packed" / whole[0].name
+    cut.write_bytes(cut.read_bytes()[:-20])
+    assert len(scan(tmp_path / "packed").rejected) == 1
+
+
+@pytest.mark.parametrize("padding", [0, 6000, 20000])
+def test_a_deflated_file_that_would_fill_the_memory_is_refused(tmp_path, save, volume, padding, monkeypatch):
+    monkeypatch.setattr(dicom_tags, "MOST_INFLATED", 2**20)
+    whole = save(tmp_path / "whole", volume[0])
+    start = whole.read_bytes().index(b"\x08\x00\x16\x00UI")
+    bomb = deflated(tmp_path / "bomb", whole, whole.read_bytes()[start:] + bytes(2**26), padding)
+    whole.unlink()
+    tracemalloc.start()
+    ((path, reason),) = scan(tmp_path).rejected
+    assert tracemalloc.get_traced_memory()[1] < 2**23
+    tracemalloc.stop()
+    assert path == bomb
+    assert reason == "deflated DICOM of more than 1 MB is not supported"
+
+
+def baseline(folder: Path, save: Any, stream: bytes) -> Path:
+    """A DICOM file around a JPEG stream."""
+    path = save(folder / "x.dcm", np.zeros((24, 32), np.uint8))
+    dataset = pydicom.dcmread(path)
+    dataset.PixelData = pydicom.encaps.encapsulate([stream])
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
+    dataset.save_as(path)
+    return path
+
+
+@pytest.mark.parametrize("padding", [b"", bytes(1), bytes(14), bytes(64), bytes(4000), b"\xff" * 40, b" " * 33])
+def test_padding_behind_a_jpeg_stream_does_not_count(tmp_path, save, padding):
+    picture = Image.fromarray(np.linspace(0, 255, 24 * 32).reshape(24, 32).astype(np.uint8))
+    stream = io.BytesIO()
+    picture.save(stream, format="JPEG", quality=95)
+    path = baseline(tmp_path, save, stream.getvalue() + padding)
+    assert np.abs(read_image(path) - np.asarray(picture, float)).max() < 8
+    cut = baseline(tmp_path, save, stream.getvalue()[:-60] + bytes(60) + padding)
+    with pytest.raises(BadFileError, match="has no end"):
+        read_image(cut)
+
+
+def test_the_shared_cases_of_pixels_and_echoes(shared_case):
+    (series,) = scan(shared_case("files/echo_interleaved")).series
+    assert len(series.headers) == 12
+    check_volume(series)
+    plain, *padded = (read_image(path) for path in sorted(shared_case("files/jpeg_padded").iterdir()))
+    assert len(padded) == 3
+    assert all(np.array_equal(one, plain) for one in padded)
+    with pytest.raises(BadFileError, match="no Hounsfield units"):
+        read_image(shared_case("files/ct_no_rescale") / "ct.dcm")
+    assert len(scan(shared_case("files/deflated")).series) == len(scan(shared_case("files/no_preamble")).series) == 1
 
 
 # --- stored bits to values ---
@@ -523,7 +702,9 @@ def test_only_allowed_elements_are_read(tmp_path, save, volume):
     path = save(tmp_path / "x", volume[0])
     with quiet():
         read, _ = open_dataset(path, pixels=True)
+        header, _ = open_dataset(path, pixels=False)
     assert {element.keyword for element in read} <= set(TAGS)
+    assert {element.keyword for element in header} <= {*TAGS, *IDENTITY}
     assert not any(
         word in keyword
         for keyword in TAGS

@@ -2,33 +2,22 @@
 
 import math
 from pathlib import Path
-from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from bright_masks import ORGANS, predict_bright
 from numpy.typing import NDArray
 from PIL import Image
 
 from data_prep import sample
 from medtl.data import volumes
-from medtl.errors import UsageError
-from medtl.handlers.masks import SaveMasks, results_folder
+from medtl.errors import BadFileError
+from medtl.handlers.masks import results_folder
 from medtl.readers.chaos import pair, read_mask
 from medtl.readers.dicom import read_volume, scan
 from medtl.writers.masks import CHAOS_GREY, painted, side_by_side, write_chaos_pngs, write_nifti
-
-ORGANS = ("liver", "right_kidney", "left_kidney", "spleen")
-
-
-def predict_bright(source: Path, out: Path, formats: tuple[str, ...] = ("nifti",)) -> volumes.Volumes:
-    """Masks of a network that finds liver wherever a slice is brighter than half."""
-    found = volumes.found(str(source), 32)
-    labels = {place: (picture > 127).astype(np.uint8) for place, picture in enumerate(found.pictures)}
-    saver = SaveMasks(str(out), found, ORGANS, formats)
-    saver._save(SimpleNamespace(state=SimpleNamespace(slices=labels)))  # type: ignore[arg-type]
-    return found
 
 
 def grey(values: NDArray) -> NDArray[np.bool_]:
@@ -165,16 +154,23 @@ def test_results_lie_in_chaos_folders(tmp_path: Path) -> None:
     }
 
 
-def test_ct_and_what_is_no_volume_are_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UsageError, match="the network knows MR alone"):
-        volumes.found(str(sample.download("chaos") / "Train_Sets/CT/1"), 32)
+def test_ct_and_what_is_no_volume_are_refused_file_by_file(tmp_path: Path) -> None:
+    folder = sample.download("chaos") / "Train_Sets/CT/1/DICOM_anon"
+    ct = volumes.found(str(folder), 32)
+    assert not ct.sources
+    assert {name for name, _ in ct.refused} == {path.name for path in folder.iterdir()}
+    assert {reason for _, reason in ct.refused} == {"modality CT, and the network knows MR alone"}
+    with pytest.raises(BadFileError, match="nothing to predict on"):
+        volumes.stop_without(ct, str(tmp_path))
+    assert len((tmp_path / "rejected.csv").read_text().splitlines()) == 1 + len(ct.refused)
     hounsfield = np.full((6, 6, 6), -1000, np.int16)
     nib.save(nib.Nifti1Image(hounsfield, np.eye(4)), tmp_path / "ct.nii.gz")
     nib.save(nib.Nifti1Image(hounsfield + 1200, np.eye(4)), tmp_path / "mr.nii.gz")
     (tmp_path / "cut.nii.gz").write_bytes((tmp_path / "mr.nii.gz").read_bytes()[:40])
     found = volumes.found(str(tmp_path), 32)
     assert [source.name for source in found.sources] == ["mr"]
-    assert len(found.passed) == 2
+    assert [name for name, _ in found.refused] == ["ct.nii.gz", "cut.nii.gz"]
+    assert [one.name for one in found.passed] == ["rejected.csv"]
 
 
 def test_segmentation_object_lies_on_its_series(tmp_path: Path) -> None:

@@ -1,0 +1,139 @@
+"""PNG, JPEG, TIFF, BMP, WebP and GIF as 8-bit grey or RGB: as deep as the file is, upright, and without what is
+transparent."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from medtl.errors import BadFileError
+from medtl.transforms import intensity
+
+UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError)
+PHOTOMETRIC_INTERPRETATION, WHITE_IS_ZERO = 262, 0  # TIFF 6.0, page 37
+BITS_PER_SAMPLE, ORIENTATION = 258, 274
+PNG_DEPTH_AT = 24  # byte of a PNG's header chunk, which always comes first
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIDEWAYS = [turn for orientation, turn in TURNS.items() if orientation > 4]
+DEEPEST = 2**16 - 1
+TOO_DEEP = "has colours of more than 8 bits that cannot be read: save it with 8"
+
+
+def read_raster(path: Path, channels: int = 1) -> NDArray[np.uint8]:
+    """One picture as 8-bit grey (rows, columns), or RGB (rows, columns, 3) for ``channels`` 3.
+
+    More than 8 bits are scaled by the bits that the largest number uses, which the file's own depth tells of, grey and
+    colour alike. An orientation in the file's EXIF data is applied, as viewers do. What is transparent is composited
+    on black. Of an animation the first frame is taken.
+
+    Raises:
+        BadFileError: missing, no picture, cut short, several pages of a TIFF, or greys without a known white.
+    """
+    mode = "RGB" if channels == 3 else "L"
+    try:
+        with Image.open(path) as image:
+            if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
+                raise BadFileError("holds several pictures where one is expected")
+            turn = _turn(image)
+            if turn in SIDEWAYS and image.format == "TIFF" and image.info.get("compression") == "raw":
+                raise BadFileError(
+                    "is an uncompressed TIFF that lies on its side: save it upright"
+                )  # Pillow garbles it
+            is_turned = image.format == "TIFF"  # Pillow turns a TIFF as it reads its pixels
+            if image.mode.startswith("I") or image.mode == "F":
+                found = Image.fromarray(deep_grey(image))
+            elif _depth(path, image) > 8:
+                found, is_turned = _deep_colour(path, image), False
+            else:
+                found = _opaque(image)
+            upright = found if turn is None or is_turned else found.transpose(turn)
+            return np.asarray(upright.convert(mode))
+    except FileNotFoundError:
+        raise BadFileError("is missing") from None
+    except UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the system's own: Pillow's have no number
+            raise BadFileError(f"cannot be read: {error.strerror}") from None
+        raise BadFileError("is not a readable image, or is cut short") from None
+
+
+def frames(path: Path) -> int:
+    """How many pictures follow on one another in a file (GIF, WebP, PNG); 1 for what cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return 1 if image.format == "TIFF" else int(getattr(image, "n_frames", 1))
+    except UNREADABLE:
+        return 1
+
+
+def deep_grey(image: Image.Image) -> NDArray[np.uint8]:
+    """Grey of more than 8 bits by the bits that it uses; Pillow would clip it at 255.
+
+    Raises:
+        BadFileError: its values are negative or floating-point: what is white is not known.
+    """
+    try:
+        grey = intensity.by_bits_used(np.asarray(image))
+    except ValueError:
+        raise BadFileError("holds negative or floating-point greys: save it with 8 or 16 bits") from None
+    tags = getattr(image, "tag_v2", {})  # of a TIFF; Pillow inverts its 8 bits alone
+    return 255 - grey if tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO else grey
+
+
+def _depth(path: Path, image: Image.Image) -> int:
+    """Bits of a sample by the file itself: Pillow gives the upper 8 of a colour's 16 without a word."""
+    if image.format == "PNG":
+        with open(path, "rb") as file:
+            file.seek(PNG_DEPTH_AT)
+            return file.read(1)[0]
+    if image.format == "TIFF":
+        bits: Any = image.tag_v2.get(BITS_PER_SAMPLE, (8,))  # type: ignore[attr-defined]
+        return max(bits) if isinstance(bits, tuple) else int(bits)
+    return 8
+
+
+def _deep_colour(path: Path, image: Image.Image) -> Image.Image:
+    """Colours, or grey with transparency, of more than 8 bits, through ITK's readers."""
+    import itk  # takes seconds: only who reads such a file waits for it
+
+    reader = itk.TIFFImageIO.New() if image.format == "TIFF" else itk.PNGImageIO.New()
+    try:  # single precision holds 16 bits exactly, and ITK has no integers of several bands
+        reader.SetFileName(str(path))
+        reader.ReadImageInformation()
+        bands = reader.GetNumberOfComponents()
+        pixels = itk.array_from_image(itk.imread(str(path), pixel_type=itk.Vector[itk.F, bands], imageio=reader))
+    except Exception:  # ITK raises RuntimeError with the path and C++ places in it
+        raise BadFileError(TOO_DEEP) from None
+    if pixels.shape != (image.height, image.width, bands) or not 0 <= pixels.min() <= pixels.max() <= DEEPEST:
+        raise BadFileError(TOO_DEEP)
+    if bands in (2, 4):
+        pixels = pixels[..., :-1] * (pixels[..., -1:] / DEEPEST)
+    samples = np.rint(pixels).astype(np.uint16)
+    shown = intensity.by_bits_used(samples)
+    return Image.fromarray(shown[..., 0] if shown.shape[2] == 1 else shown)
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """The picture on black where it is transparent; what lies under a transparent pixel is not meant to be seen."""
+    if "A" not in image.getbands() and "transparency" not in image.info:
+        return image
+    layered = image.convert("RGBA")
+    black = Image.new("RGBA", layered.size, (0, 0, 0, 255))
+    return Image.alpha_composite(black, layered).convert("RGB")
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What makes the picture upright by its EXIF data; None where it is, or the data cannot be read."""
+    try:
+        return TURNS.get(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # EXIF data is a small TIFF of its own, damaged in as many ways
+        return None
