@@ -1,8 +1,6 @@
 """What a figure of a report must be held against: an answer without a look at the image, how many images of each class
 there are, and starts that name one class only."""
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +13,6 @@ from medtl.report.scores import ScoredArm
 
 ONE_CLASS = "one class only"
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
-TRAINING = "training_images"  # of run.json's data: class name to number
 
 
 def of_majority(study: Study) -> tuple[str, dict[str, float]]:
@@ -48,8 +45,8 @@ def class_counts(study: Study) -> Table | None:
         return None
     counts: dict[str, list[int] | None] = {}
     run = study.found.runs[0]
-    known = run.data(TRAINING)
-    if isinstance(known, Mapping) and not study.pooled:
+    known = run.data.training_images
+    if known and not study.pooled:
         counts["train"] = [int(known.get(name, 0)) for name in study.classes]
     for split, sample in ({} if study.pooled else run.splits).items():
         counts[split] = _positives(sample.labels, len(study.classes)).sum(axis=0).tolist()

@@ -17,6 +17,7 @@ from PIL import Image
 from pydicom.uid import BasicTextSRStorage
 
 from medtl.data import pictures, volumes
+from medtl.errors import MedtlError, UsageError
 from medtl.readers.dicom import read_volume, scan
 
 MR = {"Modality": "MR", "FrameOfReferenceUID": "1.2.826.0.1.3680043.8.498.77"}
@@ -51,8 +52,8 @@ def infer(source: Path, out: Path, formats: tuple[str, ...] = ("nifti",)) -> tup
         volumes.announce(found)
         volumes.stop_without(found, str(out))
         predict_bright(source, out, formats)
-    except SystemExit as end:
-        return int(str(end.code)), found
+    except MedtlError as end:
+        return end.exit_status, found
     return 0, found
 
 
@@ -107,12 +108,10 @@ def test_every_file_is_used_named_or_counted(
         assert any(word in reasons.copy().pop() for word in words.split("|")), reasons
 
 
-def test_an_input_without_any_volume_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_input_without_any_volume_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(SystemExit) as end:
+    with pytest.raises(UsageError, match="holds no volume; expected DICOM, NIfTI"):
         volumes.found(str(tmp_path), 32)
-    assert end.value.code == 2
-    assert "holds no volume; expected DICOM, NIfTI" in capsys.readouterr().err
 
 
 def test_all_used_is_status_0_and_leaves_no_rejected_csv(
