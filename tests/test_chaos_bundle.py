@@ -318,6 +318,28 @@ def test_inference_writes_masks_on_the_sources_grid(trained: Path, tmp_path: Pat
     assert {value for path in pictures for value in np.unique(np.asarray(Image.open(path)))} <= {0, 63, 126, 189, 252}
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_inference_names_what_it_cannot_use_and_ends_with_status_3(alone: bool, trained: Path, tmp_path: Path) -> None:
+    """CT for a network of MR, beside an MR series or by itself."""
+    sets = sample.download("chaos") / "Train_Sets"
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/ct").symlink_to(sets / "CT/1/DICOM_anon")
+    if not alone:
+        (tmp_path / "in/mr").symlink_to(sets / "MR/5/T2SPIR/DICOM_anon")
+    out = tmp_path / "out"
+    words = ("--input", str(tmp_path / "in"), "--weights", str(trained / "model.pt"), "--output_dir", str(out))
+    status, printed = bundle_here("run", "--config_file", config("inference", folder=FOLDER), *words, "--device", "cpu")
+    assert status == 3, printed
+    refused = rows(out / "rejected.csv")
+    assert {row["file"] for row in refused} == {f"ct/{path.name}" for path in (sets / "CT/1/DICOM_anon").iterdir()}
+    assert {row["reason"] for row in refused} == {"modality CT, and the network knows MR alone"}
+    assert (out / "predictions.csv").is_file() != alone
+    assert "Traceback" not in printed
+    if not alone:
+        assert [row["case"] for row in rows(out / "predictions.csv")] == ["mr"]
+        assert (out / "masks/mr.nii.gz").is_file()
+
+
 def test_inference_predicts_what_evaluation_did(trained: Path, evaluated: Path, tmp_path: Path) -> None:
     """From DICOM by geometry, and from data_prep's pictures: the same organs in the same voxels."""
     source = sample.download("chaos") / "Train_Sets" / "MR" / "5" / "T1DUAL" / "DICOM_anon" / "InPhase"

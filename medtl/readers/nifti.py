@@ -62,9 +62,13 @@ class NiftiHeader:
 
     @property
     def note(self) -> str:
-        """What is to be said of a file of which only the first of several volumes is taken; empty otherwise."""
+        """What is to be said of a file: that only the first of its volumes is taken, that nothing tells left from
+        right; empty for most."""
         count = math.prod(self.shape[3:])
-        return f"holds {count} volumes of one shape: the first is taken" if count > 1 else ""
+        notes = [f"holds {count} volumes of one shape: the first is taken"] if count > 1 else []
+        if not any(self.stored[code] > 0 for code in ("qform_code", "sform_code")):
+            notes.append("does not say how it lies in the patient (both codes are 0): left and right may be exchanged")
+        return "; ".join(notes)
 
 
 def read_header(path: Path) -> NiftiHeader:

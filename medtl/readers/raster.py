@@ -37,10 +37,12 @@ def read_raster(path: Path, channels: int = 1) -> NDArray[np.uint8]:
     on black. Of an animation the first frame is taken.
 
     Raises:
-        BadFileError: missing, no picture, cut short, several pages of a TIFF, or greys without a known white.
+        BadFileError: missing, empty, no picture, cut short, several pages of a TIFF, or greys without a known white.
     """
     mode = "RGB" if channels == 3 else "L"
     try:
+        if path.is_file() and not path.stat().st_size:
+            raise BadFileError("is empty (0 bytes)")
         with Image.open(path) as image:
             if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
                 raise BadFileError("holds several pictures where one is expected")

@@ -80,6 +80,7 @@ def test_mask_lies_on_its_source_in_itk_and_nibabel(name: str, tmp_path: Path) -
     assert labels[stored > 600].all()
     assert not labels[stored < 300].any()
     assert found.sources[0].header is not None
+    assert any("left and right may be exchanged" in note for note in found.notes) == (name == "neither")
 
 
 @pytest.mark.parametrize(("code", "scale"), [(0, 1), (1, 0.001), (2, 1), (3, 1000)])
