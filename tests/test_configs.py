@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser
 BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
 RUNS = (["train"], ["train", "evaluate"], ["train", "multi_gpu_train"], ["train", "per_image"], ["inference"])
 OF_MONAI = {"monai", "torch", "np", "numpy"}  # ConfigParser's own
-FOLDERS = sorted(BUNDLES.iterdir())
+FOLDERS = sorted(BUNDLES.glob("[!_]*"))
 CONFIGS = [
     pytest.param([folder / "configs" / f"{name}.json" for name in names], id=f"{folder.name}-{'+'.join(names)}")
     for folder in FOLDERS
