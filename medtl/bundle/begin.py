@@ -10,7 +10,7 @@ import torch
 
 from medtl import datalist
 from medtl.bundle import ranges
-from medtl.bundles import facade
+from medtl.bundles import mistakes
 from medtl.data.blank import blank_images
 from medtl.data.packed import Packed
 from medtl.datalist import DataList
@@ -43,7 +43,7 @@ def processes(distributed: bool) -> int:
             raise UsageError(
                 f"multi_gpu_train.json needs torchrun --nproc_per_node N -m monai.bundle run …: {first}"
             ) from None
-        facade.listen()  # torch has put its own hook around ours, and would swallow the line
+        mistakes.listen()  # torch has put its own hook around ours, and would swallow the line
     return idist.get_rank()
 
 
