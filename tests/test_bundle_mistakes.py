@@ -72,7 +72,7 @@ def test_misspelt_override_is_refused(run: Command, words: tuple[str, ...], expe
         (("--ema", "True"), "--ema True: expected a number from 0 to below 1"),
         (("--mixup", "-1"), "--mixup -1: expected 0 or a number above it"),
         (("--mixup", "some"), "--mixup some: expected 0 or a number above it"),
-        (("--key_metric", "acc"), "--key_metric acc is not one of accuracy"),
+        (("--key_metric", "acc"), "--key_metric acc is not one of auc"),
         (("--output_dir", "7"), "--output_dir 7: expected the name of a folder"),
         (("--device", "cuda:7"), "--device cuda:7 cannot be used"),
         (("--device", "abacus"), "--device abacus cannot be used"),

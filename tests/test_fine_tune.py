@@ -338,7 +338,7 @@ def test_balance_makes_up_for_rare_classes(runs: dict[str, Finished], tmp_path: 
         (("--positive_class", "benign"), 2, r"--positive_class benign is not one of normal, tuberculosis"),
         (("--train_fraction", "1.5"), 2, r"--train_fraction 1\.5: expected a number above 0 and up to 1"),
         (("--backbone", "resnet9"), 2, r"resnet9"),
-        (("--key_metric", "dice"), 2, r"--key_metric dice is not one of accuracy"),
+        (("--key_metric", "dice"), 2, r"--key_metric dice is not one of auc"),
         (("--trunk_multiplier", "3"), 2, r"--trunk_multiplier 3: expected at most 1"),
         (("--fold", "1"), 2, r"--fold 1: .*datalist.json is not dealt into folds"),
         (("--backbon", "resnet18"), 2, r"did you mean --backbone\?"),

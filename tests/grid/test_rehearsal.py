@@ -35,7 +35,7 @@ def words(data: Path, out: Path, *more: str) -> list[str]:
     [
         (["--epochs", "0"], "--epochs 0: expected a whole number of at least 1"),
         (["--image_size", "5"], "--image_size 5: expected a whole number of at least 32"),
-        (["--key_metric", "foo"], "--key_metric foo is not one of accuracy, "),
+        (["--key_metric", "foo"], "--key_metric foo is not one of auc, "),
         (["--device", "abacus"], "--device abacus cannot be used: "),
         (["--freeze", "all"], "--freeze all: expected none, trunk "),
         (["--positive_class", "well"], "--positive_class well is not one of malignant, normal_or_benign"),
