@@ -10,7 +10,9 @@ from ignite.engine import Engine
 from monai.data import DataLoader
 from monai.engines import SupervisedEvaluator
 from monai.handlers import TensorBoardStatsHandler
+from monai.optimizers import WarmupCosineSchedule
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from medtl import engines
 from medtl.bundle import begin as checks
@@ -66,15 +68,13 @@ def on_gpu() -> bool:
     return str(ids.value("device")).startswith("cuda")
 
 
-def steps() -> int:
-    """Return the steps of the optimiser in the whole training."""
+def warmup_cosine(optimizer: Optimizer) -> WarmupCosineSchedule:
+    """Return the schedule of the learning rate over all steps of the optimiser: a linear rise from a tenth in the
+    share ``--warmup`` of them, then a cosine to 0."""
     an_epoch = engines.steps_an_epoch(len(ids.value("train#dataloader")), ids.value("accumulate", 1))
-    return int(ids.value("epochs")) * an_epoch
-
-
-def warmup_steps() -> int:
-    """Return how many of them the learning rate rises in."""
-    return round(ids.value("warmup") * steps())
+    steps = int(ids.value("epochs")) * an_epoch
+    rise = round(ids.value("warmup") * steps)
+    return WarmupCosineSchedule(optimizer, warmup_steps=rise, warmup_multiplier=0.1, t_total=steps)
 
 
 def pack(split: str) -> Packed:
@@ -105,17 +105,17 @@ def _normalisation() -> dict[str, Any]:
 
 def mixup() -> Mixup | None:
     """Return what blends images and labels, where ``--mixup`` asks for it."""
-    alpha = ids.value("mixup")
+    alpha = ids.value("mixup", 0)
     return Mixup(len(ids.value("classes")), alpha, ids.value("seed")) if alpha else None
 
 
-def train_loader(dataset: Packed, transform: Any, mixup: Mixup | None = None) -> PackedLoader:
-    """Return the batches of training: shuffled by ``--seed``, ``--batch_size`` shared by all processes.
+def train_loader(dataset: Packed, transform: Any) -> PackedLoader:
+    """Return the batches of training: shuffled by ``--seed``, ``--batch_size`` shared by all processes, blended by
+    ``--mixup`` and drawn by ``--balance``.
 
     Args:
         dataset: the packed split.
         transform: of batches of uint8 images, on the device.
-        mixup: blends them.
     """
     size, world = ids.value("batch_size"), idist.get_world_size()
     weights = balance.sampling_weights(ids.value("data"), ids.value("balance")) if ids.has("balance") else None
@@ -129,7 +129,7 @@ def train_loader(dataset: Packed, transform: Any, mixup: Mixup | None = None) ->
         rank=idist.get_rank(),
         world_size=world,
         transform=transform,
-        mixup=mixup,
+        mixup=mixup(),
         weights=weights,
     )
 
@@ -345,7 +345,12 @@ def pictures(split: str, transform: Any) -> PictureDataset:
 
 
 def picture_train_loader(dataset: PictureDataset) -> RestartableLoader:
-    """Return the batches of training from single pictures, shuffled by ``--seed`` and shared by all processes."""
+    """Return the batches of training from single pictures, shuffled by ``--seed`` and shared by all processes.
+
+    Raises:
+        UsageError: ``--mixup``, which blends whole batches.
+    """
+    checks.no_mixup(ids.value("mixup", 0))
     size = ids.value("batch_size")
     return RestartableLoader(
         dataset,
@@ -364,12 +369,3 @@ def picture_loader(dataset: PictureDataset) -> DataLoader:
     return DataLoader(
         dataset, sampler=in_order(dataset), batch_size=ids.value("batch_size"), num_workers=ids.value("num_workers")
     )
-
-
-def no_mixup() -> None:
-    """Refuse ``--mixup`` where pictures come one by one.
-
-    Raises:
-        UsageError: it is asked for.
-    """
-    checks.no_mixup(ids.value("mixup"))

@@ -17,8 +17,6 @@ from medtl.bundles.components import (
     finish,
     history,
     loader,
-    mixup,
-    no_mixup,
     normalisation,
     on_gpu,
     open_test,
@@ -34,11 +32,10 @@ from medtl.bundles.components import (
     schedule,
     scores,
     step,
-    steps,
     threshold,
     train_board,
     train_loader,
-    warmup_steps,
+    warmup_cosine,
 )
 from medtl.bundles.mistakes import begin, bundle_root, cause_of, end, listen, literal, lost
 from medtl.bundles.start import (
@@ -61,9 +58,9 @@ from medtl.data.pictures import found
 __all__ = [
     "augmentation", "average", "begin", "begin_evaluation", "begin_inference", "begin_training", "beside", "best",
     "board", "bundle_root", "cause_of", "checkpoints", "class_weights", "classes", "data", "end", "finish",
-    "found", "freeze", "history", "listen", "literal", "load_start", "load_weights", "loader", "lost", "mixup",
-    "no_mixup", "normalisation", "on_gpu", "open_run", "open_test", "pack", "parameters", "picture_loader",
+    "found", "freeze", "history", "listen", "literal", "load_start", "load_weights", "loader", "lost",
+    "normalisation", "on_gpu", "open_run", "open_test", "pack", "parameters", "picture_loader",
     "picture_train_loader", "pictures", "prepared", "preset", "progress", "run", "run_folder", "save_scores",
-    "schedule", "scores", "shipped_weights", "short_name", "start", "step", "steps", "threshold", "train_board",
-    "train_loader", "warmup_steps", "workers",
+    "schedule", "scores", "shipped_weights", "short_name", "start", "step", "threshold", "train_board",
+    "train_loader", "warmup_cosine", "workers",
 ]  # fmt: skip

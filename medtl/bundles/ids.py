@@ -1,4 +1,4 @@
-"""Ids of the running config, looked up by name: what is the same in every bundle need not be written in each of them."""
+"""Ids of the running config, looked up by name: what is the same in every bundle is not written in each of them."""
 
 import weakref
 from collections.abc import Callable, Mapping

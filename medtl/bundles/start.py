@@ -51,8 +51,6 @@ def begin_training(splits: Sequence[str] = ("train", "val")) -> None:
         checks.check_explain(ids.value("explain"))
     if ids.has("balance"):
         checks.check_balance(recipe["balance"])
-    if ids.has("train#mixup"):
-        ids.value("train#mixup")
     _announce(recipe)
     monai.utils.set_determinism(seed=recipe["seed"] + idist.get_rank())
     engines.fast_kernels(ids.value("deterministic"))

@@ -114,9 +114,14 @@ def looking(network: nn.Module) -> Iterator[torch.device]:
 
 
 def as_map(output: Tensor) -> Tensor:
-    """Return a stage's output as a map (n, channels, rows, columns): tokens (n, 1 + rows × columns, channels) of a
-    square image are laid out without the class token, maps stay as they are."""
+    """Return a stage's output on square images as a map (n, channels, rows, columns).
+
+    Args:
+        output: a map, its channels in the second or the last place; or tokens (n, 1 or more + rows × columns,
+            channels), of which the last ones are the patches.
+    """
     if output.ndim == 4:
-        return output
+        is_last = output.shape[1] == output.shape[2] != output.shape[3]
+        return output.permute(0, 3, 1, 2) if is_last else output
     side = math.isqrt(output.shape[1] - 1)
     return output[:, -side * side :].transpose(1, 2).reshape(len(output), -1, side, side)

@@ -56,6 +56,9 @@ def test_looking_for_the_map_changes_nothing() -> None:
 def test_tokens_lie_as_their_patches() -> None:
     tokens = torch.arange(10.0)[None, :, None].repeat(1, 1, 2)  # a class token and 3 × 3 patches
     assert as_map(tokens)[0, 1].tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    maps = torch.randn(2, 5, 3, 3)
+    assert as_map(maps) is maps
+    assert torch.equal(as_map(maps.permute(0, 2, 3, 1)), maps)
 
 
 def test_both_parts_of_a_sum_teach_the_trunk_and_a_weight_of_0_does_not() -> None:
