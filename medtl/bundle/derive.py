@@ -1,6 +1,5 @@
 """A bundle like another one with another network: the same recipe, named and cited as what it is."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -8,7 +7,7 @@ from medtl.bundle.inspect import REQUIRED_FILES
 from medtl.cards import BACKBONE_CARDS, BackboneCard
 from medtl.downloads import did_you_mean
 from medtl.errors import MedtlError, UsageError
-from medtl.files import replacing_folder
+from medtl.files import read_object, replacing_folder
 
 TEXT = (".json", ".md", ".txt", ".conf", "")  # LICENSE has no suffix
 COPIED = ("LICENSE", "configs", "docs")  # weights are of the old network and stay behind
@@ -63,9 +62,7 @@ def _backbone(bundle: Path) -> str:
     """The network that a bundle's training config names."""
     path = bundle / "configs" / "train.json"
     try:
-        named = json.loads(path.read_text(encoding="utf-8"))["network_def"]["backbone"]
-    except (OSError, ValueError) as error:
-        raise MedtlError(f"{path} is not readable JSON: {error}") from None
+        named = read_object(path)["network_def"]["backbone"]
     except (KeyError, TypeError):
         raise MedtlError(f"{path} names no network: expected network_def#backbone") from None
     if str(named).startswith(("@", "$")):

@@ -157,6 +157,7 @@ class Recorder:
         """Write run.json with status "finished", the duration and the outcome."""
         self._folder = folder
         self._add(status=FINISHED, duration_s=self._duration(), **outcome)
+        self._let_go()
 
     def interrupt(self, folder: Path) -> None:
         """Write run.json with status "interrupted": saved, and waiting to go on."""
@@ -166,6 +167,10 @@ class Recorder:
     def ended(self, error: BaseException) -> None:
         """Write run.json of a run that an error or Ctrl-C ended, and let others use its folder."""
         self._fail(INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        atexit.unregister(self._fail)
         if self.lock is not None:
             self.lock.release()
 
