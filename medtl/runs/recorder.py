@@ -151,7 +151,11 @@ class Recorder:
         """
         preprocessing = described(dataset, normalisation)
         size = preprocessing.image_size if preprocessing else self.record.recipe.get("image_size")
-        self._add(network={**network, "image_size": network.get("image_size") or size}, preprocessing=preprocessing)
+        network = {**network, "image_size": network.get("image_size") or size}
+        start = self.record.start or RANDOM
+        if preprocessing is not None and start.mean is None:  # nobody asks for another one
+            start = replace(start, mean=preprocessing.mean, std=preprocessing.std)
+        self._add(network=network, preprocessing=preprocessing, start=start)
 
     def close(self, folder: Path, **outcome: Any) -> None:
         """Write run.json with status "finished", the duration and the outcome."""
