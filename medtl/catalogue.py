@@ -2,7 +2,6 @@
 up. No torch, so listing is instant."""
 
 import fnmatch
-import json
 import os
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from medtl.cards import dataset_cards
 from medtl.errors import MedtlError
+from medtl.files import read_object, read_text
 from medtl.networks.registry import BACKBONES, LIBRARIES
 from medtl.weights.card import WeightsCard
 from medtl.weights.sources import SOURCES
@@ -53,8 +53,8 @@ def _weights_under(folder: Path) -> list[Path]:
 def _card(folder: Path) -> dict[str, Any]:
     """``{"card": …}`` of a released bundle, ``{}`` of a recipe, or of one whose card cannot be read."""
     try:
-        return {"card": asdict(WeightsCard.from_json((folder / "card.json").read_text(encoding="utf-8")))}
-    except (OSError, UnicodeDecodeError, MedtlError):
+        return {"card": asdict(WeightsCard.from_json(read_text(folder / "card.json")))}
+    except MedtlError:
         return {}
 
 
@@ -74,10 +74,8 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
     bundles = []
     for folder in bundle_folders():
         try:
-            metadata = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            metadata = None
-        if not isinstance(metadata, dict):
+            metadata = read_object(folder / "configs" / "metadata.json")
+        except MedtlError:
             metadata = {"description": "its metadata.json cannot be read; see: medtl check " + str(folder)}
         wanted = {key: metadata.get(key, "") for key in ("version", "task", "description")}
         bundles.append({"name": folder.name, "path": str(folder), **wanted, **_card(folder)})

@@ -97,7 +97,7 @@ def test_run_record_says_what_was_run(trained: tuple[Path, str], small_list: Pat
     assert record["data"]["sample"] is False
     assert {"medtl", "torch", "monai", "python"} <= set(record["versions"])
     assert record["duration_s"] > 0
-    assert record["config"]["image_size"] == "32"
+    assert record["config"]["image_size"] == record["overrides"]["image_size"] == 32
 
 
 def test_real_data_gets_the_papers_recipe(small_list: Path) -> None:

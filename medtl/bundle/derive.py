@@ -1,12 +1,11 @@
 """A bundle like another one with another network: the same recipe, named and cited as what it is."""
 
-import json
 import shutil
 from pathlib import Path
 
 from medtl.bundle.inspect import REQUIRED_FILES
 from medtl.errors import MedtlError, UsageError
-from medtl.files import replacing_folder
+from medtl.files import read_object, replacing_folder
 from medtl.networks.registry import backbone_of, names
 
 TEXT = (".json", ".md", ".txt", ".conf", "")  # LICENSE has no suffix
@@ -63,9 +62,7 @@ def _backbone(bundle: Path) -> str:
     """The network that a bundle's training config names."""
     path = bundle / "configs" / "train.json"
     try:
-        named = json.loads(path.read_text(encoding="utf-8"))["network_def"]["backbone"]
-    except (OSError, ValueError) as error:
-        raise MedtlError(f"{path} is not readable JSON: {error}") from None
+        named = read_object(path)["network_def"]["backbone"]
     except (KeyError, TypeError):
         raise MedtlError(f"{path} names no network: expected network_def#backbone") from None
     if str(named).startswith(("@", "$")):

@@ -141,7 +141,8 @@ def _check_channels(run: FinishedRun, found: Preprocessing, in_channels: int) ->
     widths = {len(found.mean), len(found.std)}
     if found.channels not in allowed or in_channels % found.channels or widths != {in_channels}:
         told = "; a segmentation is released for grey slices" if is_segmentation(run) else ""
+        what = "slices" if is_segmentation(run) else "pictures"
         raise MedtlError(
-            f"{run.folder}: pictures of {found.channels} channel(s), {len(found.mean)} means and {len(found.std)}"
+            f"{run.folder}: {what} of {found.channels} channel(s), {len(found.mean)} means and {len(found.std)}"
             f" deviations do not give a network's {in_channels} channels{told}"
         )

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from medtl.errors import MedtlError, UsageError
-from medtl.files import file_hash, replacing_folder
+from medtl.files import file_hash, read_text, replacing_folder
 from medtl.weights.card import WeightsCard
 
 MAX_BYTES = 4 * 2**30
@@ -232,10 +232,7 @@ def sums_on_card(folder: Path) -> dict[str, str]:
         MedtlError: there is one, and it cannot be read.
     """
     path = folder / CARD
-    try:
-        return dict(WeightsCard.from_json(path.read_text(encoding="utf-8")).sha256) if path.is_file() else {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise MedtlError(f"{path} cannot be read: {error}") from None
+    return dict(WeightsCard.from_json(read_text(path)).sha256) if path.is_file() else {}
 
 
 def verify(folder: Path) -> list[str]:

@@ -47,7 +47,7 @@ LAST_TO_LEAVE_SECONDS = 1.0  # torchrun ends all processes with the first that l
 def begin() -> None:
     """Let the workflow that evaluates this raise a ``MedtlError`` as it is, instead of what MONAI wraps it in."""
     parser = workflow.running_parser()
-    workflow.current()
+    workflow.look_again()
     if parser is not None and "get_parsed_content" not in vars(parser):
         vars(parser)["get_parsed_content"] = _plain_spoken(parser)
     listen()

@@ -83,6 +83,13 @@ def current() -> Workflow:
     return _known[parser]
 
 
+def look_again() -> None:
+    """Forget what was found of the workflow that is running: it begins, and may have been changed since."""
+    parser = running_parser()
+    if parser is not None:
+        _known.pop(parser, None)
+
+
 def running_parser() -> ConfigParser | None:
     """Return the parser that is evaluating a config now, the innermost where there are several; None where none is."""
     for frame in _frames():

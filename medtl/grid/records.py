@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from medtl.errors import UsageError
-from medtl.files import TEMPORARY_SUFFIX, write_text
+from medtl.errors import MedtlError, UsageError
+from medtl.files import TEMPORARY_SUFFIX, read_object, write_text
 from medtl.grid.cells import Cell, as_row, from_row, is_path
 from medtl.runs.earlier import nested
 from medtl.runs.record import FILE_NAME as RECORD
@@ -82,11 +82,11 @@ def read_grid(out: Path) -> dict[str, Any] | None:
             raise UsageError(f"--out {out} holds files but no {FILE_NAME}; choose an empty folder")
         return None
     try:
-        content = json.loads((out / FILE_NAME).read_text(encoding="utf-8"))
+        content = read_object(out / FILE_NAME)
         for row in content["cells"]:
             from_row(row)
         return {"bundle": content["bundle"], "dataset": content["dataset"], **content}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (MedtlError, ValueError, KeyError, TypeError):
         raise UsageError(f"--out {out}: its {FILE_NAME} is not one that medtl compare wrote; choose another") from None
 
 

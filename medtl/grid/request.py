@@ -1,6 +1,5 @@
 """The words of ``medtl compare`` and everything that can be wrong with them, found before anything runs."""
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,8 @@ from typing import Any, TypeVar
 from medtl import datalist
 from medtl.bundle.inspect import resolves
 from medtl.datalist import DataList, with_fold
-from medtl.errors import UsageError
+from medtl.errors import MedtlError, UsageError
+from medtl.files import read_object
 from medtl.grid.cells import Request
 from medtl.networks.registry import backbone_of
 
@@ -140,14 +140,9 @@ def read_bundle(folder: Path) -> Bundle:
 
 def _object(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise UsageError(f"{path} is not an object of ids")
-    return content
+        return read_object(path) if path.exists() else {}
+    except MedtlError as error:
+        raise UsageError(str(error)) from None
 
 
 def check_ids(bundle: Bundle, request: Request) -> None:

@@ -194,6 +194,8 @@ class RunRecord:
         """Write ``folder/run.json``, whole or not at all; what is not known is left out."""
         known = asdict(self).items()
         content = {key: value for key, value in known if key in ALWAYS or value not in (None, "", (), {})}
+        if self.start is not None and self.start.mean is None:  # nobody said: no key, rather than a null
+            content["start"] = {key: value for key, value in content["start"].items() if key not in ("mean", "std")}
         write_json(folder / FILE_NAME, {**content, NOTICE: True})
 
 

@@ -151,12 +151,17 @@ class Recorder:
         """
         preprocessing = described(dataset, normalisation)
         size = preprocessing.image_size if preprocessing else self.record.recipe.get("image_size")
-        self._add(network={**network, "image_size": network.get("image_size") or size}, preprocessing=preprocessing)
+        network = {**network, "image_size": network.get("image_size") or size}
+        start = self.record.start or RANDOM
+        if preprocessing is not None and start.mean is None:  # nobody asks for another one
+            start = replace(start, mean=preprocessing.mean, std=preprocessing.std)
+        self._add(network=network, preprocessing=preprocessing, start=start)
 
     def close(self, folder: Path, **outcome: Any) -> None:
         """Write run.json with status "finished", the duration and the outcome."""
         self._folder = folder
         self._add(status=FINISHED, duration_s=self._duration(), **outcome)
+        self._let_go()
 
     def interrupt(self, folder: Path) -> None:
         """Write run.json with status "interrupted": saved, and waiting to go on."""
@@ -166,6 +171,10 @@ class Recorder:
     def ended(self, error: BaseException) -> None:
         """Write run.json of a run that an error or Ctrl-C ended, and let others use its folder."""
         self._fail(INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        atexit.unregister(self._fail)
         if self.lock is not None:
             self.lock.release()
 

@@ -17,7 +17,8 @@ from typing import IO, Any, cast
 
 import torch
 
-from medtl.files import replacing
+from medtl.errors import MedtlError
+from medtl.files import read_object, replacing
 
 NAME = re.compile(r"epoch_(\d+)(?:_batch_(\d+))?\.pt")
 PIECE = 4 * 2**20
@@ -107,10 +108,9 @@ def found(folder: Path) -> list[Path]:
 def facts(path: Path) -> dict[str, Any]:
     """What is known of a checkpoint; empty where its JSON file is missing or cannot be read."""
     try:
-        content = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_object(path.with_suffix(".json"))
+    except MedtlError:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def problem_of(path: Path) -> str:

@@ -80,7 +80,7 @@ def test_wrong_arguments_are_told(tmp_path: Path) -> None:
         ('"backbone": "resnet18"', '"backbone": "@backbone"', "takes any network already: run it with --backbone"),
         ('"backbone": "resnet18"', '"backbone": "alexnet"', "alexnet is not one of"),
         ('"network_def"', '"other_def"', "names no network"),
-        ('"imports": [', '"imports": ]', "is not readable JSON"),
+        ('"imports": [', '"imports": ]', "is not valid JSON"),
     ):
         shutil.copytree(source, tmp_path / "copy")
         change(tmp_path / "copy", old, new)
