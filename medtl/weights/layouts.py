@@ -190,10 +190,11 @@ register(
         ),
     )
 )
-# --- what is no trunk: first parts of names of heads, and what else a training leaves in a file
+# --- what is no trunk: heads, behind what a training puts in front, and what else a training leaves in a file
 HEADS = re.compile(
+    r"((module|model|_orig_mod|network|net|student|teacher)\.)*"
     r"(_?fc|heads?|head_dist|head_drop|classifier|classification_head|class_layers|last_linear|logits|pooler"
-    r"|aux_classifier|aux[12]|AuxLogits|auxlayer)"
+    r"|aux_classifier|aux[12]|AuxLogits|auxlayer)\."
 )
 AUXILIARIES: tuple[tuple[str, str], ...] = (
     ("momentum or target encoder", r"(^|\.)(encoder_k|key_encoder|k_encoder|momentum_\w+|target_\w+|\w+_momentum)\."),
@@ -218,7 +219,7 @@ AUXILIARIES: tuple[tuple[str, str], ...] = (
 
 def is_a_head(name: str) -> bool:
     """Return whether a name that is not ours belongs to some library's classification head."""
-    return HEADS.fullmatch(name.split(".")[0]) is not None
+    return HEADS.match(name) is not None
 
 
 def auxiliary(name: str) -> str:

@@ -125,7 +125,7 @@ def test_a_bundle_without_what_a_comparison_varies(tmp_path: Path) -> None:
         check_ids(read_bundle(request.bundle), changed(request, folds=(0,)))
     with pytest.raises(UsageError, match="no such folder; expected a bundle"):
         read_bundle(tmp_path / "nowhere")
-    with pytest.raises(UsageError, match=r"--backbones resnet19: expected of resnet18, resnet34"):
+    with pytest.raises(UsageError, match=r"--backbones resnet19: .* is not one of .*did you mean resnet18"):
         check_backbones(("resnet18", "resnet19"))
 
 

@@ -430,6 +430,10 @@ def test_files_of_self_supervised_and_segmenting_programs_fill_the_trunk(tmp_pat
             {"student": behind("module.backbone.", other), "teacher": behind("backbone.", trunk), "args": None},
             ("taken from 'teacher'; the file also holds 'student', left out",),
         ),
+        "dino_student": (
+            {"student": behind("module.backbone.", trunk) | {"module.head.mlp.0.weight": one}},
+            ("head left out (module.head.mlp.0.weight)",),
+        ),
         "byol": (behind("online_encoder.net.", trunk) | behind("target_encoder.net.", other), ("target encoder",)),
         "smp": (behind("encoder.", trunk) | {"decoder.blocks.0.weight": torch.zeros(3)}, ("decoder left out (1)",)),
         "monai": ({"net": trunk, "opt": {}}, ()),
