@@ -3,9 +3,10 @@
     python bundles/_recipes/build.py            write bundles/NAME of every row
     python bundles/_recipes/build.py --check    write nothing; exit status 1 where a file is not what it would be
 
-A recipe (``finetune.yaml``) holds one part a config file, and ``metadata``; what several share is a ``.part.yaml``;
-``finetune.md`` becomes docs/README.md, and ``licences/DATA.txt`` docs/data_license.txt. ``{{ column }}`` stands for a column of the row, ``classes`` for the class
-names of the data set's card (of ``folder`` none: they are those of the data list).
+A recipe (``finetune.yaml``) holds one part a config file, and ``metadata``; what several share is a ``.part.yaml``.
+``finetune.md`` becomes docs/README.md, and ``licences/DATA.txt`` docs/data_license.txt. ``{{ column }}`` stands for a
+column of the row, ``classes`` for the class names of the data set's card (of ``folder`` none: they are those of the
+data list).
 """
 
 import csv

@@ -8,34 +8,45 @@ every recipe has (``components``; ``cases`` for segmentations).
 from medtl.bundle.begin import shipped_weights
 from medtl.bundle.trained import beside, classes
 from medtl.bundles.components import (
-    augmentation,
     average,
+    class_weights,
+    on_gpu,
+    parameters,
+    prepared,
+    step,
+    warmup_cosine,
+)
+from medtl.bundles.handlers import (
     best,
     board,
     checkpoints,
-    class_weights,
     finish,
     history,
-    loader,
-    normalisation,
-    on_gpu,
     open_test,
-    pack,
-    parameters,
-    picture_loader,
-    picture_train_loader,
-    pictures,
-    prepared,
     progress,
     run,
     save_scores,
     schedule,
     scores,
-    step,
     threshold,
     train_board,
+)
+from medtl.bundles.loaders import (
+    augmentation,
+    loader,
+    normalisation,
+    pack,
+    picture_loader,
+    picture_train_loader,
+    pictures,
     train_loader,
-    warmup_cosine,
+)
+from medtl.bundles.methods import (
+    announce_methods,
+    method_batch,
+    method_pictures,
+    methods,
+    with_heads,
 )
 from medtl.bundles.mistakes import begin, bundle_root, cause_of, end, listen, literal, lost
 from medtl.bundles.start import (
@@ -56,11 +67,12 @@ from medtl.bundles.start import (
 from medtl.data.pictures import found
 
 __all__ = [
-    "augmentation", "average", "begin", "begin_evaluation", "begin_inference", "begin_training", "beside", "best",
-    "board", "bundle_root", "cause_of", "checkpoints", "class_weights", "classes", "data", "end", "finish",
-    "found", "freeze", "history", "listen", "literal", "load_start", "load_weights", "loader", "lost",
-    "normalisation", "on_gpu", "open_run", "open_test", "pack", "parameters", "picture_loader",
-    "picture_train_loader", "pictures", "prepared", "preset", "progress", "run", "run_folder", "save_scores",
-    "schedule", "scores", "shipped_weights", "short_name", "start", "step", "threshold", "train_board",
-    "train_loader", "warmup_cosine", "workers",
+    "announce_methods", "augmentation", "average", "begin", "begin_evaluation", "begin_inference",
+    "begin_training", "beside", "best", "board", "bundle_root", "cause_of", "checkpoints", "class_weights",
+    "classes", "data", "end", "finish", "found", "freeze", "history", "listen", "literal", "load_start",
+    "load_weights", "loader", "lost", "method_batch", "method_pictures", "methods", "normalisation", "on_gpu",
+    "open_run", "open_test", "pack", "parameters", "picture_loader", "picture_train_loader", "pictures",
+    "prepared", "preset", "progress", "run", "run_folder", "save_scores", "schedule", "scores", "shipped_weights",
+    "short_name", "start", "step", "threshold", "train_board", "train_loader", "warmup_cosine", "with_heads",
+    "workers",
 ]  # fmt: skip

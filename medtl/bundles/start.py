@@ -30,7 +30,8 @@ def preset(listed: DataList, name: str, published: Any, sample: Any) -> Any:
         published: for real data.
         sample: for the built-in sample.
     """
-    ids.once("presets", dict)[name] = published
+    presets: dict[str, Any] = ids.once("presets", dict)
+    presets[name] = published
     return sample if listed.sample else published
 
 
@@ -105,7 +106,7 @@ def _announce(recipe: dict[str, Any]) -> None:
     checks.announce_data(listed)
     if idist.get_rank():
         return
-    presets = ids.once("presets", dict)
+    presets: dict[str, Any] = ids.once("presets", dict)
     if listed.sample:
         shortened = [f"{name} {recipe[name]:g} (recipe: {presets[name]:g})" for name in presets]
         tell(f"recipe: shortened for the sample: {', '.join(shortened)}; all else as for real data")
