@@ -8,7 +8,7 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 
-from medtl import datalist
+from medtl import datalist, threads
 from medtl.bundle import ranges
 from medtl.bundles import mistakes
 from medtl.data.blank import blank_images
@@ -176,17 +176,9 @@ def announce_recipe(listed: DataList, recipe: Mapping[str, Any], published: Mapp
 
 
 def share_cores(device: str) -> None:
-    """Share a CPU's cores among the processes that train on it, unless OMP_NUM_THREADS says otherwise.
-
-    Torch's threads wait for each other busily: with more threads than free cores a step can take ten times as long.
-    """
+    """Share a CPU's free cores among the processes that train on it, unless OMP_NUM_THREADS says otherwise."""
     if str(device) == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, cores() // idist.get_world_size()))
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(threads.chosen(threads.cores(), threads.busy_cores(), idist.get_world_size()))
 
 
 def short_name(split: str) -> str:

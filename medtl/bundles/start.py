@@ -8,7 +8,7 @@ import monai.utils
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
-from medtl import engines
+from medtl import engines, threads
 from medtl.bundle import begin as checks
 from medtl.bundle import overrides
 from medtl.bundles import ids, mistakes
@@ -131,7 +131,7 @@ def run_folder() -> str:
 
 def workers() -> int:
     """Return how many processes prepare pictures unless ``--num_workers`` says so: half of the cores, at most 8."""
-    return min(8, checks.cores() // 2)
+    return min(8, threads.cores() // 2)
 
 
 def start() -> starts.Start:

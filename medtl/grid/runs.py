@@ -116,8 +116,9 @@ def start(cell: Cell, folder: Path, command: Sequence[str], jobs: int, goes_on: 
 
 
 def environment(own: Mapping[str, str], jobs: int, debug: bool) -> dict[str, str]:
-    """The environment of a cell: nothing printed is lost when it is killed, and several cells share the cores."""
-    found = {**own, "PYTHONUNBUFFERED": "1"}
+    """Return the environment of a cell: nothing printed is lost when it is killed, threads that wait for each other
+    sleep, and several cells share the cores."""
+    found = {"OMP_WAIT_POLICY": "PASSIVE", **own, "PYTHONUNBUFFERED": "1"}
     if jobs > 1:
         found.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     if debug:

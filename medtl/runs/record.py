@@ -136,6 +136,7 @@ class RunRecord:
         seed: of the run.
         versions: package to version.
         device: in words.
+        threads: that torch computed with.
         started: date and time of the first start, in UTC.
         resumed: when the run went on, and from which checkpoint.
         duration_s: seconds of all attempts together.
@@ -161,6 +162,7 @@ class RunRecord:
     seed: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     device: str = ""
+    threads: int | None = None
     started: str = ""
     resumed: tuple[Mapping[str, str], ...] = ()
     duration_s: float | None = None

@@ -2,6 +2,7 @@
 
 import atexit
 import datetime
+import os
 import platform
 import time
 from collections.abc import Mapping
@@ -70,6 +71,7 @@ class Recorder:
                 **{package: version(package) for package in PACKAGES},
             },
             device=device_name(str(recipe["device"])),
+            threads=torch.get_num_threads(),
             started=_now(),
         )
 
@@ -98,7 +100,10 @@ class Recorder:
             config=before.config,
             start=before.start,
             resumed=(*before.resumed, {"at": _now(), "from": checkpoint}),
+            threads=before.threads,
         )
+        if before.threads and "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(before.threads)  # others would round otherwise in the last digit
         self.open(folder)
 
     def started_from(self, start: starts.Start, loaded: LoadReport | None, folder: str) -> None:

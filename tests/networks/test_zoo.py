@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from medtl.networks.projection import WithProjection
 from safetensors.torch import save_file
 
 from medtl.errors import MedtlError, UsageError
 from medtl.networks.backbones import zoo
 from medtl.networks.classifier import build_classifier, features, head_width
 from medtl.networks.freezing import freeze, parameter_groups
-from medtl.networks.projection import WithProjection
 from medtl.networks.registry import backbone_of
 from medtl.weights.load import load_pretrained
 from medtl.weights.starts import resolve
