@@ -42,10 +42,8 @@ from medtl.bundles.loaders import (
     train_loader,
 )
 from medtl.bundles.methods import (
-    announce_methods,
     method_batch,
     method_pictures,
-    methods,
     with_heads,
 )
 from medtl.bundles.mistakes import begin, bundle_root, cause_of, end, listen, literal, lost
@@ -67,10 +65,10 @@ from medtl.bundles.start import (
 from medtl.data.pictures import found
 
 __all__ = [
-    "announce_methods", "augmentation", "average", "begin", "begin_evaluation", "begin_inference",
+    "augmentation", "average", "begin", "begin_evaluation", "begin_inference",
     "begin_training", "beside", "best", "board", "bundle_root", "cause_of", "checkpoints", "class_weights",
     "classes", "data", "end", "finish", "found", "freeze", "history", "listen", "literal", "load_start",
-    "load_weights", "loader", "lost", "method_batch", "method_pictures", "methods", "normalisation", "on_gpu",
+    "load_weights", "loader", "lost", "method_batch", "method_pictures", "normalisation", "on_gpu",
     "open_run", "open_test", "pack", "parameters", "picture_loader", "picture_train_loader", "pictures",
     "prepared", "preset", "progress", "run", "run_folder", "save_scores", "schedule", "scores", "shipped_weights",
     "short_name", "start", "step", "threshold", "train_board", "train_loader", "warmup_cosine", "with_heads",

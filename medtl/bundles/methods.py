@@ -5,21 +5,10 @@ from torch import nn
 from medtl import engines
 from medtl.bundles import ids, loaders
 from medtl.pretraining import batches
-from medtl.pretraining import method as method_module
 from medtl.pretraining.batches import Pictures
 from medtl.pretraining.method import MethodSum
 from medtl.pretraining.network import WithHeads
 from medtl.transforms import batch
-
-
-def methods(method: str) -> MethodSum:
-    """Return the sum of pretraining methods that ``--method`` names."""
-    return method_module.parse(method)
-
-
-def announce_methods(methods: MethodSum) -> None:
-    """Say on the first process what each method of a sum learns."""
-    method_module.announce(methods)
 
 
 def with_heads(network: nn.Module, methods: MethodSum) -> nn.Module:

@@ -15,6 +15,7 @@ from medtl.bundles import ids, mistakes
 from medtl.datalist import DataList
 from medtl.errors import tell
 from medtl.networks import freezing
+from medtl.pretraining import method
 from medtl.runs import folder, resume
 from medtl.runs.recorder import Recorder
 from medtl.weights import starts
@@ -53,6 +54,8 @@ def begin_training(splits: Sequence[str] = ("train", "val")) -> None:
     if ids.has("balance"):
         checks.check_balance(recipe["balance"])
     _announce(recipe)
+    if ids.has("methods"):
+        method.announce(ids.value("methods"))
     monai.utils.set_determinism(seed=recipe["seed"] + idist.get_rank())
     engines.fast_kernels(ids.value("deterministic"))
     for id_ in ("start", "threshold"):
