@@ -246,7 +246,7 @@ def test_check_explains_configs_that_monai_cannot_read(tmp_path: Path) -> None:
 
 
 def test_every_bundle_of_the_repository_is_sound() -> None:
-    for folder in sorted((ROOT / "bundles").iterdir()):
+    for folder in sorted((ROOT / "bundles").glob("[!_]*")):
         assert problems_of_bundle(folder)[1] == [], folder.name
 
 

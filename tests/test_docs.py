@@ -64,11 +64,11 @@ def test_every_dependency_is_pinned_exactly() -> None:
 
 def test_bundles_and_data_sets_are_documented() -> None:
     data = (ROOT / "docs" / "data.md").read_text()
-    cards = (ROOT / "medtl" / "cards" / "datasets.py").read_text()
+    cards = "".join(path.read_text() for path in (ROOT / "data_prep").glob("*.py"))
     for name in re.findall(r'^    name="(\w+)",$', cards, re.MULTILINE):
         assert f"`{name}`" in data, name
     readme = (ROOT / "README.md").read_text()
-    for folder in (ROOT / "bundles").iterdir():
+    for folder in (ROOT / "bundles").glob("[!_]*"):
         assert f"bundles/{folder.name}" in readme
 
 
@@ -77,7 +77,8 @@ def test_figures_stand_with_the_sample_preset() -> None:
     config = json.loads((ROOT / "bundles/cpmid_resnet18/configs/train.json").read_text())
     document = (ROOT / "bundles/cpmid_resnet18/docs/README.md").read_text()
     for name in ("epochs", "batch_size", "image_size"):
-        preset = re.match(r"\$(\d+) if", config[name])
+        preset = re.fullmatch(r"\$facade\.preset\(@data, '(\w+)', (\d+), sample=(\d+)\)", config[name])
         assert preset is not None
+        assert preset[1] == name
         (row,) = (line for line in document.splitlines() if line.startswith(f"| `--{name}`"))
-        assert f"| {config['published'][name]} | {preset[1]} |" in row
+        assert f"| {preset[2]} | {preset[3]} |" in row

@@ -3,9 +3,10 @@
     python bundles/_recipes/build.py            write bundles/NAME of every row
     python bundles/_recipes/build.py --check    write nothing; exit status 1 where a file is not what it would be
 
-A recipe (``finetune.yaml``) holds one part a config file, and ``metadata``; ``finetune.md`` becomes docs/README.md, and
-``licences/DATA.txt`` docs/data_license.txt. ``{{ column }}`` stands for a column of the row, ``classes`` for the class
-names of the data set's card (of ``folder`` none: they are those of the data list).
+A recipe (``finetune.yaml``) holds one part a config file, and ``metadata``; what several share is a ``.part.yaml``.
+``finetune.md`` becomes docs/README.md, and ``licences/DATA.txt`` docs/data_license.txt. ``{{ column }}`` stands for a
+column of the row, ``classes`` for the class names of the data set's card (of ``folder`` none: they are those of the
+data list).
 """
 
 import csv
@@ -71,6 +72,8 @@ def _shown(row: dict[str, str]) -> dict[str, Any]:
     return {
         **row,
         "classes": list(card.classes) if card else [],
+        "init": row["recipe"] != "pretrain",  # whether it starts from other weights
+        "tests": row["recipe"] == "finetune",  # whether a training opens the test split
         "network": backbone.title if backbone else "",
         "network_reference": backbone.reference if backbone else "",
         "channel_def": lambda names: json.dumps(dict(enumerate(names)), ensure_ascii=False),
@@ -78,8 +81,13 @@ def _shown(row: dict[str, str]) -> dict[str, Any]:
 
 
 def _filled(path: Path, shown: dict[str, Any]) -> str:
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
-    return environment.from_string(path.read_text(encoding="utf-8")).render(shown)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(path.parent),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    return environment.get_template(path.name).render(shown)
 
 
 def _metadata(own: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from torch import nn
 
 from medtl.bundle import begin as checks
 from medtl.bundle import cases as preflight
-from medtl.bundles import components, ids, mistakes, start
+from medtl.bundles import handlers, ids, loaders, mistakes, start
 from medtl.data import slices as packed
 from medtl.data import volumes as inputs
 from medtl.data.slices import SliceLoader, Slices
@@ -133,12 +133,12 @@ def joint_augmentation(**changes: Any) -> JointTransform:
     Args:
         changes: parameters of ``medtl.transforms.batch.BatchTransform``, but ``erase``.
     """
-    return JointTransform(components.augmentation(**{"dtype": "float32", **changes}))
+    return JointTransform(loaders.augmentation(**{"dtype": "float32", **changes}))
 
 
 def joint_normalisation() -> JointTransform:
     """Return what is done to batches that are predicted: no augmentation, normalised as the start expects."""
-    return JointTransform(components.normalisation())
+    return JointTransform(loaders.normalisation())
 
 
 def slice_train_loader(dataset: Slices, transform: JointTransform) -> SliceLoader:
@@ -207,14 +207,14 @@ def best_cases(network: nn.Module) -> KeepBestCases:
 def open_test_cases() -> OpenTest[Any]:
     """Return the trainer's handler that predicts the test split, once, when training is over: with the best weights,
     in the way of the validation."""
-    return components.opened_test([organ_scores("test")])
+    return handlers.opened_test([organ_scores("test")])
 
 
 def finish_cases() -> FinishCases:
     """Return the trainer's handler that computes distances and intervals, draws overlays, closes run.json and says what
     came out."""
     test = open_test_cases() if ids.has("test#dataloader") else None
-    return FinishCases(ids.value("output_dir"), components.kept(), start.record(), test)
+    return FinishCases(ids.value("output_dir"), handlers.kept(), start.record(), test)
 
 
 def save_cases() -> SaveCases:

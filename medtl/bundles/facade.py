@@ -32,34 +32,45 @@ from medtl.bundles.cases import (
     volumes,
 )
 from medtl.bundles.components import (
-    augmentation,
     average,
+    class_weights,
+    on_gpu,
+    parameters,
+    prepared,
+    step,
+    warmup_cosine,
+)
+from medtl.bundles.handlers import (
     best,
     board,
     checkpoints,
-    class_weights,
     finish,
     history,
-    loader,
-    normalisation,
-    on_gpu,
     open_test,
-    pack,
-    parameters,
-    picture_loader,
-    picture_train_loader,
-    pictures,
-    prepared,
     progress,
     run,
     save_scores,
     schedule,
     scores,
-    step,
     threshold,
     train_board,
+)
+from medtl.bundles.loaders import (
+    augmentation,
+    loader,
+    normalisation,
+    pack,
+    picture_loader,
+    picture_train_loader,
+    pictures,
     train_loader,
-    warmup_cosine,
+)
+from medtl.bundles.methods import (
+    announce_methods,
+    method_batch,
+    method_pictures,
+    methods,
+    with_heads,
 )
 from medtl.bundles.mistakes import begin, bundle_root, cause_of, end, listen, literal, lost
 from medtl.bundles.start import (
@@ -81,14 +92,15 @@ from medtl.data.pictures import found
 from medtl.losses_segmentation import check_auxiliary
 
 __all__ = [
-    "augmentation", "average", "begin", "begin_evaluation", "begin_inference", "begin_segmentation_evaluation",
-    "begin_segmentation_inference", "begin_segmentation_training", "begin_training", "beside", "best", "best_cases",
-    "board", "bundle_root", "cases", "cause_of", "check_auxiliary", "checkpoints", "class_weights", "classes", "data",
-    "end", "finish", "finish_cases", "first_fold", "fold_of", "found", "freeze", "history", "joint_augmentation",
-    "joint_normalisation", "listen", "literal", "load_start", "load_weights", "loader", "lost", "normalisation",
-    "on_gpu", "open_run", "open_test", "open_test_cases", "open_volumes", "organ_scores", "pack", "parameters",
-    "picture_loader", "picture_train_loader", "pictures", "prepared", "preset", "progress", "run", "run_folder",
-    "save_cases", "save_scores", "saves", "schedule", "scores", "segmenter_parameters", "sequence", "shipped_weights",
-    "short_name", "slice_loader", "slice_train_loader", "slices", "start", "step", "threshold", "train_board",
-    "train_loader", "trained_cases", "volumes", "warmup_cosine", "workers",
+    "announce_methods", "augmentation", "average", "begin", "begin_evaluation", "begin_inference",
+    "begin_segmentation_evaluation", "begin_segmentation_inference", "begin_segmentation_training", "begin_training",
+    "beside", "best", "best_cases", "board", "bundle_root", "cases", "cause_of", "check_auxiliary", "checkpoints",
+    "class_weights", "classes", "data", "end", "finish", "finish_cases", "first_fold", "fold_of", "found", "freeze",
+    "history", "joint_augmentation", "joint_normalisation", "listen", "literal", "load_start", "load_weights",
+    "loader", "lost", "method_batch", "method_pictures", "methods", "normalisation", "on_gpu", "open_run",
+    "open_test", "open_test_cases", "open_volumes", "organ_scores", "pack", "parameters", "picture_loader",
+    "picture_train_loader", "pictures", "prepared", "preset", "progress", "run", "run_folder", "save_cases",
+    "save_scores", "saves", "schedule", "scores", "segmenter_parameters", "sequence", "shipped_weights", "short_name",
+    "slice_loader", "slice_train_loader", "slices", "start", "step", "threshold", "train_board", "train_loader",
+    "trained_cases", "volumes", "warmup_cosine", "with_heads", "workers",
 ]  # fmt: skip

@@ -30,7 +30,8 @@ def preset(listed: DataList, name: str, published: Any, sample: Any) -> Any:
         published: for real data.
         sample: for the built-in sample.
     """
-    ids.once("presets", dict)[name] = published
+    presets: dict[str, Any] = ids.once("presets", dict)
+    presets[name] = published
     return sample if listed.sample else published
 
 
@@ -116,7 +117,7 @@ def announce_recipe(recipe: Mapping[str, Any]) -> None:
     """
     if idist.get_rank():
         return
-    presets = ids.once("presets", dict)  # without those that the user chose
+    presets: dict[str, Any] = ids.once("presets", dict)  # without those that the user chose
     if ids.value("data").sample and presets:
         shortened = [f"{name} {recipe[name]:g} (recipe: {presets[name]:g})" for name in presets]
         tell(f"recipe: shortened for the sample: {', '.join(shortened)}; all else as for real data")
