@@ -1,7 +1,7 @@
 """The first seconds of a segmentation run: which sequence and fold of a data list are meant, and what cannot be."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +17,37 @@ from medtl.errors import MedtlError, UsageError, tell
 from medtl.metrics import segmentation
 from medtl.runs import record as records
 from medtl.transforms import components
-from medtl.weights.card import WeightsCard
 
 AUTO = "auto"
 FAVOURITE = "T1DUAL-in"  # the CPMID paper trains on T1-weighted cases
 ONLY_LIVER = "CT"  # on which CHAOS marks the liver alone: every other organ would be learnt as background
 SAVES = ("nifti", "dicom_png", "dicom_seg")
-UNSAID = {
-    "backbone": "resnet18",
-    "image_size": 256,
-    "output_stride": 8,
-    "decoder": "deeplabv3",
-    "auxiliary": 0.0,
-    "sequence": AUTO,
-    "fold": None,
-    "postprocess": "none",
-    "mean": IMAGENET_MEAN,
-    "std": IMAGENET_STD,
-}
+
+
+@dataclass(frozen=True)
+class TrainedCases:
+    """How a segmentation's weights were trained; what nothing says is the usual.
+
+    Attributes:
+        backbone: its name.
+        image_size: of the squares, in pixels.
+        output_stride, decoder, auxiliary: of the network; ``auxiliary`` is the weight of that head's loss.
+        sequence: its name, or ``auto``.
+        fold: that was validated on.
+        postprocess: of the masks.
+        mean, std: of the input's normalisation, for values 0..1.
+    """
+
+    backbone: str = "resnet18"
+    image_size: int = 256
+    output_stride: int = 8
+    decoder: str = "deeplabv3"
+    auxiliary: float = 0.0
+    sequence: str = AUTO
+    fold: int | None = None
+    postprocess: str = "none"
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
 
 
 def sequence_in(dataset_dir: str, sequence: str = AUTO) -> str | None:
@@ -77,11 +90,11 @@ def default_fold(dataset_dir: str) -> int | None:
     return folds[0] if folds and not listed.validation else None
 
 
-def fold_of(said: Mapping[str, Any], dataset_dir: str) -> int | None:
+def fold_of(trained: TrainedCases, dataset_dir: str) -> int | None:
     """The fold to evaluate on: the one that the weights were validated on, where the data list has it."""
     listed = _read(dataset_dir)
-    dealt = any(entry.get("fold") == said["fold"] for entry in listed.training if "fold" in entry)
-    return said["fold"] if dealt else default_fold(dataset_dir)
+    dealt = any(entry.get("fold") == trained.fold for entry in listed.training if "fold" in entry)
+    return trained.fold if dealt else default_fold(dataset_dir)
 
 
 def _read(dataset_dir: str) -> DataList:
@@ -186,25 +199,22 @@ def saves(save: str | Sequence[str]) -> tuple[str, ...]:
     return words
 
 
-def beside(weights: str) -> dict[str, Any]:
-    """What ``run.json`` beside weights, or the card of their bundle, says of how they were trained; the usual where
-    there is neither.
+def beside(weights: str) -> TrainedCases:
+    """Return what ``run.json`` beside weights, or the card of their bundle, says of how they were trained; the usual
+    where there is neither.
 
     Raises:
         MedtlError: it is there and cannot be read.
     """
     folder = Path(str(weights)).parent
-    if not (folder / records.FILE_NAME).is_file():
-        return {**UNSAID, **_on_card(card_of(Path(str(weights))))}
-    run = records.read(folder)
-    mean, std = run.normalisation
-    known = {**run.recipe, "mean": mean, "std": std}
-    said = {name: value for name, value in known.items() if name in UNSAID and value is not None}
-    return {**UNSAID, **said}
+    if (folder / records.FILE_NAME).is_file():
+        run = records.read(folder)
+        mean, std = run.normalisation
+        return _trained({**run.recipe, "mean": mean, "std": std})
+    card = card_of(Path(str(weights)))
+    return _trained({**card.recipe, "mean": card.input.mean, "std": card.input.std} if card else {})
 
 
-def _on_card(card: WeightsCard | None) -> dict[str, Any]:
-    if card is None:
-        return {}
-    said = {**card.recipe, "mean": card.input.mean, "std": card.input.std}
-    return {name: value for name, value in said.items() if name in UNSAID and value is not None}
+def _trained(said: Mapping[str, Any]) -> TrainedCases:
+    names = {field.name for field in fields(TrainedCases)}
+    return TrainedCases(**{name: value for name, value in said.items() if name in names and value is not None})

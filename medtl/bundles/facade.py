@@ -6,7 +6,31 @@ every recipe has (``components``; ``cases`` for segmentations).
 """
 
 from medtl.bundle.begin import shipped_weights
+from medtl.bundle.cases import beside as trained_cases
+from medtl.bundle.cases import saves
 from medtl.bundle.trained import beside, classes
+from medtl.bundles.cases import (
+    begin_segmentation_evaluation,
+    begin_segmentation_inference,
+    begin_segmentation_training,
+    best_cases,
+    cases,
+    finish_cases,
+    first_fold,
+    fold_of,
+    joint_augmentation,
+    joint_normalisation,
+    open_test_cases,
+    open_volumes,
+    organ_scores,
+    save_cases,
+    segmenter_parameters,
+    sequence,
+    slice_loader,
+    slice_train_loader,
+    slices,
+    volumes,
+)
 from medtl.bundles.components import (
     average,
     class_weights,
@@ -63,14 +87,18 @@ from medtl.bundles.start import (
     workers,
 )
 from medtl.data.pictures import found
+from medtl.losses_segmentation import check_auxiliary
 
 __all__ = [
     "augmentation", "average", "begin", "begin_evaluation", "begin_inference",
-    "begin_training", "beside", "best", "board", "bundle_root", "cause_of", "checkpoints", "class_weights",
-    "classes", "data", "end", "finish", "found", "freeze", "history", "listen", "literal", "load_start",
-    "load_weights", "loader", "lost", "method_batch", "method_pictures", "normalisation", "on_gpu",
-    "open_run", "open_test", "pack", "parameters", "picture_loader", "picture_train_loader", "pictures",
-    "prepared", "preset", "progress", "run", "run_folder", "save_scores", "schedule", "scores", "shipped_weights",
-    "short_name", "start", "step", "threshold", "train_board", "train_loader", "warmup_cosine", "with_heads",
-    "workers",
+    "begin_segmentation_evaluation", "begin_segmentation_inference", "begin_segmentation_training", "begin_training",
+    "beside", "best", "best_cases", "board", "bundle_root", "cases", "cause_of", "check_auxiliary", "checkpoints",
+    "class_weights", "classes", "data", "end", "finish", "finish_cases", "first_fold", "fold_of", "found", "freeze",
+    "history", "joint_augmentation", "joint_normalisation", "listen", "literal", "load_start", "load_weights",
+    "loader", "lost", "method_batch", "method_pictures", "normalisation", "on_gpu", "open_run",
+    "open_test", "open_test_cases", "open_volumes", "organ_scores", "pack", "parameters", "picture_loader",
+    "picture_train_loader", "pictures", "prepared", "preset", "progress", "run", "run_folder", "save_cases",
+    "save_scores", "saves", "schedule", "scores", "segmenter_parameters", "sequence", "shipped_weights", "short_name",
+    "slice_loader", "slice_train_loader", "slices", "start", "step", "threshold", "train_board", "train_loader",
+    "trained_cases", "volumes", "warmup_cosine", "with_heads", "workers",
 ]  # fmt: skip

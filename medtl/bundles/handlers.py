@@ -59,9 +59,13 @@ def checkpoints(network: nn.Module) -> KeepCheckpoints:
     )
 
 
-def train_board() -> TensorBoardStatsHandler | None:
-    """Return the trainer's handler that writes the loss for TensorBoard."""
-    return _board(tag_name="train_loss", output_transform=_loss, iteration_log=50, state_attributes=None)
+def train_board(every: int = 50) -> TensorBoardStatsHandler | None:
+    """Return the trainer's handler that writes the loss for TensorBoard.
+
+    Args:
+        every: so many batches.
+    """
+    return _board(tag_name="train_loss", output_transform=_loss, iteration_log=every, state_attributes=None)
 
 
 def board() -> TensorBoardStatsHandler | None:
@@ -128,10 +132,15 @@ def open_test() -> OpenTest[Any]:
     handlers: list[Any] = [scores("test")]
     if ids.value("explain", 0) and idist.get_rank() == 0:
         handlers.append(_overlays())
-    return _open_test(handlers)
+    return opened_test(handlers)
 
 
-def _open_test(handlers: list[Any]) -> OpenTest[Any]:
+def opened_test(handlers: list[Any]) -> OpenTest[Any]:
+    """Return what ``open_test`` does, made when it is first asked for.
+
+    Args:
+        handlers: of the test split's evaluator, its scores first.
+    """
     validation: SupervisedEvaluator = ids.value(EVALUATOR)
     make = lambda: OpenTest(  # noqa: E731
         validation.network,

@@ -20,6 +20,8 @@ COMPUTED = (
     *("epochs", "batch_size", "image_size", "learning_rate", "num_workers", "device"),
     *("backbone", "sequence", "fold", "output_stride", "decoder", "auxiliary", "postprocess"),
 )
+# of a word such as auto: the id that holds what it came to mean in this run
+MEANT = {"sequence": "trained_on"}
 _kept: "weakref.WeakKeyDictionary[ConfigParser, dict[str, Any]]" = weakref.WeakKeyDictionary()
 
 
@@ -66,7 +68,8 @@ def recipe() -> dict[str, Any]:
     have again."""
     config: Mapping[str, Any] = _parser().config
     names = [name for name, given in config.items() if _is_plain(given) or name in COMPUTED]
-    return {name: value(name) for name in names if name not in PLACES and not name.startswith("_")}
+    hyperparameters = [name for name in names if name not in PLACES and not name.startswith("_")]
+    return {name: value(MEANT[name] if MEANT.get(name) in config else name) for name in hyperparameters}
 
 
 def _is_plain(given: Any) -> bool:

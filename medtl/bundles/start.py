@@ -1,6 +1,6 @@
 """The steps of ``initialize``: what every run does before it trains, evaluates or predicts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ignite.distributed as idist
@@ -45,7 +45,7 @@ def begin_training(splits: Sequence[str] = ("train", "val")) -> None:
     Raises:
         UsageError: an override, a number, the data or the device cannot be used.
     """
-    recipe = _begin(splits)
+    recipe = checked(splits)
     checks.check_metric(recipe["key_metric"], ids.value("data").task == "multilabel", ids.value("data"))
     if ids.has("threshold_rule"):
         checks.check_threshold_rule(recipe["threshold_rule"])
@@ -53,11 +53,11 @@ def begin_training(splits: Sequence[str] = ("train", "val")) -> None:
         checks.check_explain(ids.value("explain"))
     if ids.has("balance"):
         checks.check_balance(recipe["balance"])
-    _announce(recipe)
+    checks.announce_data(ids.value("data"))
+    announce_recipe(recipe)
     if ids.has("methods"):
         method.announce(ids.value("methods"))
-    monai.utils.set_determinism(seed=recipe["seed"] + idist.get_rank())
-    engines.fast_kernels(ids.value("deterministic"))
+    seed(recipe)
     for id_ in ("start", "threshold"):
         ids.value(id_, None)
 
@@ -69,7 +69,7 @@ def begin_evaluation() -> None:
         UsageError: one of them cannot be used.
     """
     checks.required(ids.value("weights"), "--weights", "the model.pt of a run")
-    recipe = _begin([ids.value("split")])
+    recipe = checked([ids.value("split")])
     checks.check_metric(recipe["key_metric"], ids.value("data").task == "multilabel")
     checks.announce_data(ids.value("data"))
 
@@ -93,7 +93,15 @@ def begin_inference(what: str = "a folder or file of PNG, JPEG, DICOM or NIfTI")
     monai.utils.set_determinism(seed=recipe["seed"])
 
 
-def _begin(splits: Sequence[str]) -> dict[str, Any]:
+def checked(splits: Sequence[str]) -> dict[str, Any]:
+    """Return the recipe of a run that reads a data list, after the checks that all such runs have in common.
+
+    Args:
+        splits: that the run reads.
+
+    Raises:
+        UsageError: an override, a number, the data or the device cannot be used.
+    """
     mistakes.begin()
     ids.forget()
     overrides.refuse_unknown()
@@ -104,18 +112,28 @@ def _begin(splits: Sequence[str]) -> dict[str, Any]:
     return recipe
 
 
-def _announce(recipe: dict[str, Any]) -> None:
-    listed: DataList = ids.value("data")
-    checks.announce_data(listed)
+def announce_recipe(recipe: Mapping[str, Any]) -> None:
+    """Say on the first process which recipe is used; on the sample, which values its presets shorten.
+
+    Args:
+        recipe: the hyperparameters by id.
+    """
     if idist.get_rank():
         return
-    presets: dict[str, Any] = ids.once("presets", dict)
-    if listed.sample:
+    presets: dict[str, Any] = ids.once("presets", dict)  # without those that the user chose
+    if ids.value("data").sample and presets:
         shortened = [f"{name} {recipe[name]:g} (recipe: {presets[name]:g})" for name in presets]
         tell(f"recipe: shortened for the sample: {', '.join(shortened)}; all else as for real data")
     else:
         names = ("epochs", "batch_size", "image_size", "learning_rate")
         tell("recipe: " + ", ".join(f"{name} {recipe[name]}" for name in names))
+
+
+def seed(recipe: Mapping[str, Any]) -> None:
+    """Seed all generators by ``--seed`` and the process's rank, and choose the kernels that ``--deterministic``
+    allows."""
+    monai.utils.set_determinism(seed=recipe["seed"] + idist.get_rank())
+    engines.fast_kernels(ids.value("deterministic"))
 
 
 def record() -> Recorder:

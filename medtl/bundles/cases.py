@@ -1,0 +1,228 @@
+"""What segmentations have in the place of ``components`` and ``start``: slices with masks, scored a case at a time."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ignite.distributed as idist
+from torch import nn
+
+from medtl.bundle import begin as checks
+from medtl.bundle import cases as preflight
+from medtl.bundles import handlers, ids, loaders, mistakes, start
+from medtl.data import slices as packed
+from medtl.data import volumes as inputs
+from medtl.data.slices import SliceLoader, Slices
+from medtl.data.volumes import Volumes
+from medtl.datalist import DataList
+from medtl.handlers.results import OpenTest
+from medtl.handlers.segmentation import FinishCases, KeepBestCases, SaveCases
+from medtl.metrics.ignite_segmentation import OrganScores
+from medtl.networks import segmenter
+from medtl.transforms.joint import JointTransform
+
+
+def begin_segmentation_training() -> None:
+    """Check everything that a user can have got wrong, say what will be trained on what, and seed all generators.
+
+    Raises:
+        UsageError: an override, a number, the data or the device cannot be used.
+    """
+    recipe = start.checked(("train", "val"))
+    preflight.check_batch(recipe["batch_size"])
+    _check(recipe)
+    ids.value("loss_function")
+    _announce()
+    start.announce_recipe(recipe)
+    start.seed(recipe)
+    ids.value("start")
+
+
+def begin_segmentation_evaluation() -> None:
+    """Check weights, data and options of an evaluation and say what is evaluated.
+
+    Raises:
+        UsageError: one of them cannot be used.
+    """
+    mistakes.begin()
+    checks.required(ids.value("weights"), "--weights", "the model.pt of a run")
+    _check(start.checked([ids.value("split")]))
+    _announce()
+
+
+def begin_segmentation_inference() -> None:
+    """Check input, weights and options of an inference.
+
+    Raises:
+        UsageError: one of them cannot be used.
+    """
+    start.begin_inference("a folder or file of DICOM or NIfTI")
+    preflight.check_postprocess(ids.value("postprocess"))
+    inputs.check_formats(ids.value("formats"))
+
+
+def _check(recipe: Mapping[str, Any]) -> None:
+    preflight.check_metric(recipe["key_metric"], ids.value("classes"))
+    preflight.check_postprocess(recipe["postprocess"])
+
+
+def _announce() -> None:
+    listed: DataList = ids.value("data")
+    checks.announce_data(listed)
+    preflight.announce(listed, ids.value("trained_on"), ids.value("fold"))
+
+
+def sequence() -> str | None:
+    """Return the sequence that ``--sequence`` means in the data list; None where the data list names none."""
+    return preflight.sequence_in(ids.value("dataset_dir"), ids.value("sequence"))
+
+
+def first_fold() -> int | None:
+    """Return the default of ``--fold``: the first of a data list without validation entries."""
+    return preflight.default_fold(ids.value("dataset_dir"))
+
+
+def fold_of(trained: preflight.TrainedCases) -> int | None:
+    """Return the fold that weights were validated on, where the data list has it; otherwise ``first_fold``."""
+    return preflight.fold_of(trained, ids.value("dataset_dir"))
+
+
+def cases(organs: Sequence[str]) -> DataList:
+    """Return one sequence of the data list of ``--dataset_dir``, with ``--fold`` and ``--train_fraction``.
+
+    Args:
+        organs: the bundle's names in index order, without the background.
+    """
+    return preflight.data(
+        ids.value("dataset_dir"),
+        organs,
+        ids.value("trained_on"),
+        ids.value("fold"),
+        ids.value("train_fraction"),
+        ids.value("seed"),
+    )
+
+
+def volumes() -> Volumes:
+    """Return every volume of ``--input``, and an account of every other file."""
+    return inputs.found(ids.value("dataset_dir"), ids.value("image_size"), ids.value("num_workers"))
+
+
+def open_volumes(found: Volumes) -> None:
+    """Say which volumes are predicted on, once the folder of the inference is made.
+
+    Raises:
+        BadFileError: there are none; rejected.csv says why.
+    """
+    inputs.announce(found)
+    inputs.stop_without(found, ids.value("output_dir"))
+
+
+def segmenter_parameters(network: segmenter.Segmenter) -> list[dict[str, Any]]:
+    """Return a network's parameters for an optimiser: the heads at ``--learning_rate``, the trunk at its share."""
+    return segmenter.parameter_groups(network, ids.value("learning_rate"), ids.value("trunk_multiplier"))
+
+
+def slices(split: str) -> Slices:
+    """Return a split as slices with masks, fitted into squares of ``--image_size``."""
+    return packed.pack(ids.value("data"), split, ids.value("image_size"), workers=ids.value("num_workers"))
+
+
+def joint_augmentation(**changes: Any) -> JointTransform:
+    """Return the augmentation of training batches and their masks, normalised as the start expects, in float32.
+
+    Args:
+        changes: parameters of ``medtl.transforms.batch.BatchTransform``, but ``erase``.
+    """
+    return JointTransform(loaders.augmentation(**{"dtype": "float32", **changes}))
+
+
+def joint_normalisation() -> JointTransform:
+    """Return what is done to batches that are predicted: no augmentation, normalised as the start expects."""
+    return JointTransform(loaders.normalisation())
+
+
+def slice_train_loader(dataset: Slices, transform: JointTransform) -> SliceLoader:
+    """Return the batches of training: shuffled by ``--seed``, ``--batch_size`` shared by all processes.
+
+    Args:
+        dataset: the slices.
+        transform: of batches and their masks, on the device.
+    """
+    size, world = ids.value("batch_size"), idist.get_world_size()
+    return SliceLoader(
+        dataset,
+        size // world,
+        transform,
+        shuffle=True,
+        seed=ids.value("seed"),
+        device=ids.value("device"),
+        drop_last=len(dataset) > size,
+        rank=idist.get_rank(),
+        world_size=world,
+    )
+
+
+def slice_loader(dataset: Slices, transform: JointTransform) -> SliceLoader:
+    """Return the batches of a split that is predicted: every slice once, in order.
+
+    Args:
+        dataset: the slices.
+        transform: of batches and their masks, on the device.
+    """
+    return SliceLoader(
+        dataset,
+        ids.value("batch_size"),
+        transform,
+        device=ids.value("device"),
+        rank=idist.get_rank(),
+        world_size=idist.get_world_size(),
+    )
+
+
+def organ_scores(split: str) -> OrganScores:
+    """Return the evaluator's handler that scores whole cases of a split, after ``--postprocess``.
+
+    Args:
+        split: its short name, the prefix of its metrics.
+    """
+    return ids.once(f"organ_scores {split}", lambda: _organ_scores(split))
+
+
+def _organ_scores(split: str) -> OrganScores:
+    validated = split == ids.value("validate#split")
+    dataset = ids.value("validate#dataset" if validated else f"{split}#dataset")
+    return OrganScores(dataset, ids.value("data").split(split), ids.value("classes"), split, ids.value("postprocess"))
+
+
+def best_cases(network: nn.Module) -> KeepBestCases:
+    """Return the evaluator's handler that keeps the best epoch by ``--key_metric``.
+
+    Args:
+        network: whose weights are kept, not wrapped by DDP.
+    """
+    folder, metric, listed = ids.value("output_dir"), f"val_{ids.value('key_metric')}", ids.value("data")
+    return ids.once("best", lambda: KeepBestCases(network, folder, metric, listed, organ_scores("val")))
+
+
+def open_test_cases() -> OpenTest[Any]:
+    """Return the trainer's handler that predicts the test split, once, when training is over: with the best weights,
+    in the way of the validation."""
+    return handlers.opened_test([organ_scores("test")])
+
+
+def finish_cases() -> FinishCases:
+    """Return the trainer's handler that computes distances and intervals, draws overlays, closes run.json and says what
+    came out."""
+    test = open_test_cases() if ids.has("test#dataloader") else None
+    return FinishCases(ids.value("output_dir"), handlers.kept(), start.record(), test)
+
+
+def save_cases() -> SaveCases:
+    """Return the evaluator's handler that writes what an evaluation found, masks among it."""
+    return SaveCases(
+        ids.value("output_dir"),
+        ids.value("data"),
+        ids.value("validate#split"),
+        start.record(),
+        ids.value("key_metric"),
+    )
