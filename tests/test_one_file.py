@@ -1,13 +1,16 @@
-"""A network, a source of weights, a key layout and a decoder of the user's own: one new file in a folder, no edit of
-medtl; trained, found, loaded and refused like medtl's."""
+"""Whatever is added is one new file in a folder, and no edit of medtl: a network, a source of weights, a key layout, a
+decoder, a data set, a metric and a pretraining method; found, loaded, trained and reported like medtl's."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import torch
 
+ROOT = Path(__file__).resolve().parents[1]
 PLUGIN = """
 from torch import Tensor, nn
 
@@ -102,12 +105,46 @@ def test_one_file_brings_a_network_its_weights_their_names_and_a_decoder(tmp_pat
     assert third == "(1, 3, 32, 32)"
 
 
-def test_it_trains_through_a_bundle(tmp_path: Path) -> None:
+def block(document: str) -> str:
+    """The file that a document shows."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / document).read_text(encoding="utf-8"), re.DOTALL)[0]
+
+
+def test_one_of_each_through_the_commands(tmp_path: Path) -> None:
+    """A data set, a network, its weights, a metric and a pretraining method of one's own: prepared, pretrained,
+    fine-tuned from there and reported, without an edit of medtl."""
     put(tmp_path)
-    config = Path(__file__).parents[1] / "bundles/folder/configs/train.json"
-    words = ["run", "--config_file", str(config), "--backbone", "tiny", "--init", "mine", "--epochs", "1"]
-    words += ["--output_dir", str(tmp_path / "run"), "--num_workers", "0"]
-    done = run("", tmp_path, str(tmp_path / "plugins"), "monai.bundle", *words)
-    assert done.returncode == 0, done.stderr
-    assert "start: mine: tiny_mine.pt: 100.0 % of the trunk's parameters loaded" in done.stderr
-    assert (tmp_path / "run" / "model.pt").is_file()
+    for kind, name, text in (
+        ("data_prep", "kneeset", block("adding_a_data_set.md")),
+        ("metrics", "kappa", block("adding_a_metric.md")),
+        ("methods", "rotation", block("adding_a_pretraining_method.md")),
+    ):
+        (tmp_path / "plugins" / kind).mkdir()
+        (tmp_path / "plugins" / kind / f"{name}.py").write_text(text, encoding="utf-8")
+
+    def done(*words: str) -> str:
+        ended = run("", tmp_path, str(tmp_path / "plugins"), *words)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout + ended.stderr
+
+    data, short = str(tmp_path / "data"), ["--epochs", "1", "--num_workers", "0", "--image_size", "32"]
+    done("data_prep", "kneeset", "--raw", "sample", "--out", data)
+    recipes = {
+        name: str(ROOT / "bundles" / name / "configs" / "train.json") for name in ("medtl_mini_resnet18", "folder")
+    }
+    bundle = ["monai.bundle", "run", "--dataset_dir", data, *short, "--backbone", "tiny"]
+    pretraining = [*bundle, "--config_file", recipes["medtl_mini_resnet18"], "--method", "rotation", "--init", "mine"]
+    assert "by which quarter turns" in done(*pretraining, "--output_dir", str(tmp_path / "pretrained"))
+    tuning = [*bundle, "--config_file", recipes["folder"], "--key_metric", "kappa"]
+    runs = tmp_path / "runs"
+    done(*tuning, "--init", str(tmp_path / "pretrained"), "--output_dir", str(runs / "from_rotation"))
+    told = done(*tuning, "--init", "mine", "--output_dir", str(runs / "from_mine"))
+    assert "start: mine: tiny_mine.pt: 100.0 % of the trunk's parameters loaded" in told
+    metrics = json.loads((runs / "from_mine" / "metrics.json").read_text())
+    assert "val_kappa" in metrics
+    done("medtl", "report", str(runs))
+    page = (runs / "report.md").read_text(encoding="utf-8")
+    assert "Cohen's kappa" in page
+    assert "tiny" in page
+    record = json.loads((runs / "from_mine" / "run.json").read_text())
+    assert (record["network"]["backbone"], record["start"]["used"]) == ("tiny", 1.0)
