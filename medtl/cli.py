@@ -155,20 +155,6 @@ def weights(
     typer.echo(f"{path}\nsha256 {digest}\nlicence: {source.licence}\nuse: --init {name} --backbone {backbone}")
 
 
-@app.command()
-def derive(
-    bundle: Annotated[Path, typer.Argument(help="A pretraining bundle, such as bundles/cpmid_resnet18.")],
-    backbone: Annotated[str, typer.Option("--backbone", help="The network of the new bundle, such as densenet121.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the new bundle; its name becomes the bundle's.")],
-    debug: Debug = False,
-) -> None:
-    """Make a bundle like another one with another network."""
-    from medtl.bundle.derive import derive as derived
-
-    for line in derived(bundle, backbone, out):
-        typer.echo(line)
-
-
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def compare(
     context: typer.Context,

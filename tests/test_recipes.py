@@ -1,7 +1,9 @@
 """The bundles are what the recipes say, small enough to be read, and every component in them can be replaced."""
 
+import ast
 import importlib.util
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +11,9 @@ from typing import Any
 
 import pytest
 from bundle_runs import BUNDLE, ROOT, SMALL, bundle_here, config
+
+from medtl.bundle.inspect import problems_of_bundle
+from medtl.bundles.known_ids import READ
 
 RECIPES = ROOT / "bundles" / "_recipes"
 MOST_IDS, MOST_EXPRESSIONS, MOST_LINES = 110, 30, 200
@@ -119,3 +124,34 @@ def test_a_second_config_replaces_a_component(what: str, tmp_path: Path) -> None
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["config"].items() >= {key: value for key, value in changed.items() if "#" not in key}.items()
     assert BUNDLE.name == record["bundle"]["name"]
+
+
+def test_another_network_is_another_row(tmp_path: Path) -> None:
+    row = {**ROWS["cpmid_resnet18"], "name": "cpmid_densenet121", "backbone": "densenet121"}
+    for name, text in BUILD.files(row):
+        path = tmp_path / "cpmid_densenet121" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        assert not re.search(r"resnet|residual", text, re.IGNORECASE), name
+    folder = tmp_path / "cpmid_densenet121"
+    assert problems_of_bundle(folder)[1] == []
+    metadata = json.loads((folder / "configs" / "metadata.json").read_text())
+    assert metadata["description"].startswith("DenseNet-121 pretrained on CPMID")
+    assert metadata["references"][-1].endswith("Densely Connected Convolutional Networks, CVPR 2017")
+    train = str(folder / "configs" / "train.json")
+    words = ["run", "--config_file", train, *SMALL, "--output_dir", str(tmp_path / "run"), "--device", "cpu"]
+    status, told = bundle_here(*words, cwd=tmp_path)
+    assert status == 0, told
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["bundle"]["name"], record["network"]["backbone"]) == ("cpmid_densenet121", "densenet121")
+
+
+def test_the_ids_that_the_facade_reads_are_listed() -> None:
+    read = set()
+    for path in (ROOT / "medtl" / "bundles").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("ids.value", "ids.has"):
+                (name, *_) = node.args
+                read |= {ast.literal_eval(name).split("#")[0]} if isinstance(name, ast.Constant) else set()
+    assert read - {"_meta_"} <= READ
+    assert READ - read <= {"debug", "loss_function"}, "listed, and read by nothing"

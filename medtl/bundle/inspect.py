@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 
 from medtl.bundle.unpack import CARD, SUMS, verify
+from medtl.bundles.known_ids import READ
 
 REQUIRED_FILES = ("LICENSE", "docs/README.md", "docs/data_license.txt", "configs/metadata.json", "configs/logging.conf")
 # each is run as one config: later files override earlier ones
@@ -21,6 +22,7 @@ COMBINATIONS = (
     ("train.json", "evaluate.json"),
     ("inference.json",),
 )
+FACADE = "$import medtl.bundles.facade as facade"
 READ_BY_MONAI = {"imports", "initialize", "run", "finalize"}
 REFERENCE = re.compile(r"@([A-Za-z_][\w#]*)")
 
@@ -127,7 +129,10 @@ def unread_ids(configs: dict[str, dict[str, Any]]) -> list[str]:
     read: dict[str, set[str]] = {name: set() for name in configs}
     for names in COMBINATIONS:
         if all(name in configs for name in names):
-            seen = {reference.split("#")[0] for reference in references(merged(configs, names))}
+            config = merged(configs, names)
+            seen = {reference.split("#")[0] for reference in references(config)}
+            if FACADE in config.get("imports", ()):
+                seen |= READ
             for name in names:
                 read[name] |= seen
     return [

@@ -7,21 +7,11 @@ from typing import Any, TypeVar
 from monai.bundle import ConfigParser
 
 from medtl.bundles import workflow
+from medtl.bundles.known_ids import COMPUTED, MEANT, PLACES
 from medtl.errors import MedtlError
 
 T = TypeVar("T")
 
-# where things lie and what is done with them; all other plain values at the top of a config are its recipe
-PLACES = frozenset(
-    {"dataset_dir", "output_dir", "resume", "save_interval", "explain", "weights", "split", "input", "distributed"}
-)
-# hyperparameters that a config computes
-COMPUTED = (
-    *("epochs", "batch_size", "image_size", "learning_rate", "num_workers", "device"),
-    *("backbone", "sequence", "fold", "output_stride", "decoder", "auxiliary", "postprocess"),
-)
-# of a word such as auto: the id that holds what it came to mean in this run
-MEANT = {"sequence": "trained_on"}
 _kept: "weakref.WeakKeyDictionary[ConfigParser, dict[str, Any]]" = weakref.WeakKeyDictionary()
 
 

@@ -121,7 +121,6 @@ REACHING_NAMES = {
     "ignite.distributed.spawn": "starts processes",
     "ignite.distributed.utils.spawn": "starts processes",
     "medtl.__main__": "is a command of its own",
-    "medtl.bundle.derive": "writes bundles",
     "medtl.bundle.release": "writes bundles",
     "medtl.bundle.unpack": "writes bundles",
     "medtl.cli": "is a command of its own",
