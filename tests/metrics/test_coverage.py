@@ -19,7 +19,7 @@ def script() -> ModuleType:
     return module
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_of_a_hundred_intervals_about_95_hold_the_true_area(script: ModuleType) -> None:
     """40, 100 and 156 patients, with one image each and with three; of 1,000 draws a share is uncertain by 0.014."""
     shares = {
