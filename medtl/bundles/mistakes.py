@@ -64,7 +64,8 @@ def literal(id_: str) -> dict[str, Any]:
     parser = workflow.running_parser()
     config = parser.ref_resolver.get_item(id_, resolve=True).get_config() if parser is not None else {}
     if not isinstance(config, dict):  # an object, put in its place from Python
-        return {"_target_": f"{type(config).__module__}.{type(config).__qualname__}"}
+        unknown = {"_target_": f"{type(config).__module__}.{type(config).__qualname__}"}
+        return getattr(config, "literal", None) or unknown
     given = {key: value for key, value in config.items() if key not in ConfigComponent.non_arg_keys}
     target = locate(str(config.get("_target_", "")))
     usual: dict[str, Any] = {}
