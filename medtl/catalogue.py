@@ -40,6 +40,17 @@ def bundle_folder(name: str) -> Path:
     return folders[name]
 
 
+def bundle_of_word(word: str | Path) -> Path:
+    """Return the folder of a bundle that a command names, by its path or by its name.
+
+    Raises:
+        UsageError: there is neither; suggests a name that is spelt alike.
+    """
+    path = Path(word)
+    is_path = path.name != str(path) or (path / "configs").is_dir()
+    return path if is_path else bundle_folder(str(word))
+
+
 def bundle_folders() -> list[Path]:
     """Bundles in ``bundles/`` of the working directory, then medtl's own; each name once."""
     found: dict[str, Path] = {}
