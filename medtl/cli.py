@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from medtl import __version__
-from medtl.catalogue import cache_folder, catalogue, networks_of_libraries
+from medtl.catalogue import bundle_folder, bundle_of_word, cache_folder, catalogue, networks_of_libraries
 from medtl.errors import BadFileError, UsageError
 
 app = typer.Typer(
@@ -158,7 +158,7 @@ def weights(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def compare(
     context: typer.Context,
-    bundle_dir: Annotated[str, typer.Argument(help="A fine-tune bundle.", metavar="BUNDLE_DIR")],
+    bundle_dir: Annotated[str, typer.Argument(help="A fine-tune bundle: its folder or name.", metavar="BUNDLE")],
     dataset_dir: Annotated[Path, typer.Option("--dataset_dir", help="A data_prep output.")],
     backbones: Annotated[str, typer.Option(help="Networks, comma-separated: resnet18,resnet50.")],
     inits: Annotated[str, typer.Option(help="Starts: random,imagenet,cpmid,mini or paths of weights.")],
@@ -176,7 +176,7 @@ def compare(
 
     bundle, ids = grid_request.split_words([bundle_dir, *context.args])
     request = grid_request.Request(
-        bundle=bundle,
+        bundle=bundle_of_word(bundle),
         dataset_dir=dataset_dir,
         backbones=grid_request.names("--backbones", backbones),
         inits=grid_request.names("--inits", inits),
@@ -226,6 +226,15 @@ def release(
         typer.echo(f"float16 changes logits by at most {done.difference:.2g} on random pictures")
     if done.card.data["sample"]:
         typer.echo("trained on PHANTOMS, not patients: the card says so, and so should you")
+
+
+@app.command()
+def path(
+    bundle: Annotated[str, typer.Argument(help="A bundle's name, such as cpmid_resnet18.")],
+    debug: Debug = False,
+) -> None:
+    """Print the folder of a bundle, for --config_file "$(medtl path BUNDLE)/configs/train.json"."""
+    typer.echo(str(bundle_folder(bundle)))
 
 
 @app.command()

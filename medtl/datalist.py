@@ -36,6 +36,9 @@ class DataList:
         sample: made from the built-in phantoms.
         training, validation, test: entries ``{image, label, patient, source, sha256, …}``; paths relative to the file.
         folder: where the file lies.
+        fold: that was taken as validation; None where the splits are those of the file.
+        train_fraction: share of the training patients that was kept, 0..1.
+        drawn_with: seed of the draw of that share.
     """
 
     name: str
@@ -48,6 +51,9 @@ class DataList:
     validation: list[Entry]
     test: list[Entry]
     folder: Path = field(default=Path(), compare=False)
+    fold: int | None = field(default=None, compare=False)
+    train_fraction: float = field(default=1.0, compare=False)
+    drawn_with: int = field(default=0, compare=False)
 
     def split(self, name: str) -> list[Entry]:
         """The entries of a split by either of its names: training/train, validation/val, test."""
@@ -281,7 +287,8 @@ def with_fold(listed: DataList, fold: int | None) -> DataList:
         there = f"has the folds {', '.join(map(str, folds))}" if folds else "is not dealt into folds"
         raise UsageError(f"--fold {fold}: {listed.folder / FILE_NAME} {there}")
     own = [entry for entry in listed.training if entry.get("fold") == fold]
-    return replace(listed, training=[e for e in listed.training if e.get("fold") != fold], validation=own)
+    others = [entry for entry in listed.training if entry.get("fold") != fold]
+    return replace(listed, training=others, validation=own, fold=fold)
 
 
 def with_fraction(listed: DataList, fraction: float, seed: int) -> DataList:
@@ -303,7 +310,8 @@ def with_fraction(listed: DataList, fraction: float, seed: int) -> DataList:
     for entry in listed.training:
         labels[entry["patient"]] += label_classes(entry["label"])
     part = assign_patients(labels, [fraction, 1 - fraction], seed)
-    kept = replace(listed, training=[entry for entry in listed.training if part[entry["patient"]] == 0])
+    training = [entry for entry in listed.training if part[entry["patient"]] == 0]
+    kept = replace(listed, training=training, train_fraction=fraction, drawn_with=seed)
     before, after = class_counts(listed, "train"), class_counts(kept, "train")
     empty = [name for name in listed.classes if before[name] and not after[name]]
     if empty:

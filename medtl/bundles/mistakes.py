@@ -1,8 +1,9 @@
 """The one place where a bundle's mistakes become a line and an exit status, and what else must come first in a run.
 
-MONAI wraps what an expression or component raises in RuntimeErrors, several deep. ``begin``, the first expression of
-``initialize``, lets the running parser raise the ``MedtlError`` within instead, so that from Python
-(``monai.bundle.run``, ``ConfigWorkflow``) a mistake is that exception, never SystemExit. In a process that is
+MONAI wraps what an expression or component raises in RuntimeErrors, several deep. ``begin``, which the first expression
+of ``initialize`` calls, lets the running parser raise the ``MedtlError`` within instead, so that from Python
+(``monai.bundle.run``, ``ConfigWorkflow``) a mistake is that exception, never SystemExit; configs that call no ``begin``
+keep MONAI's own errors. In a process that is
 ``python -m monai.bundle`` (or torchrun's), importing this module sets ``sys.excepthook``, which prints the error's one
 line and leaves with its status. The import comes before everything else that a config names, so mistakes that are
 found while ids are resolved, and in MONAI's other commands, end in one line too.
@@ -19,6 +20,8 @@ import os
 import signal
 import sys
 import time
+import weakref
+from collections.abc import Callable
 from pydoc import locate
 from types import TracebackType
 from typing import Any
@@ -42,14 +45,15 @@ from medtl.errors import (
 COMMON = (UsageError, ToldToStop, NothingToDo, KeyboardInterrupt)
 WITHOUT_PREFIX = (ToldToStop, NothingToDo, PartlyRejected, KeyboardInterrupt)
 LAST_TO_LEAVE_SECONDS = 1.0  # torchrun ends all processes with the first that leaves
+_begun: "weakref.WeakSet[ConfigParser]" = weakref.WeakSet()
 
 
 def begin() -> None:
     """Let the workflow that evaluates this raise a ``MedtlError`` as it is, instead of what MONAI wraps it in."""
     parser = workflow.running_parser()
     workflow.look_again()
-    if parser is not None and "get_parsed_content" not in vars(parser):
-        vars(parser)["get_parsed_content"] = _plain_spoken(parser)
+    if parser is not None:
+        _begun.add(parser)
     listen()
 
 
@@ -64,7 +68,8 @@ def literal(id_: str) -> dict[str, Any]:
     parser = workflow.running_parser()
     config = parser.ref_resolver.get_item(id_, resolve=True).get_config() if parser is not None else {}
     if not isinstance(config, dict):  # an object, put in its place from Python
-        return {"_target_": f"{type(config).__module__}.{type(config).__qualname__}"}
+        unknown = {"_target_": f"{type(config).__module__}.{type(config).__qualname__}"}
+        return getattr(config, "literal", None) or unknown
     given = {key: value for key, value in config.items() if key not in ConfigComponent.non_arg_keys}
     target = locate(str(config.get("_target_", "")))
     usual: dict[str, Any] = {}
@@ -134,30 +139,32 @@ def _leave(kind: type[BaseException], error: BaseException, trace: TracebackType
     raise SystemExit(end(error))
 
 
-def _plain_spoken(parser: ConfigParser) -> Any:
-    """A parser's ``get_parsed_content`` whose errors are those that a user made."""
-    wrapped = parser.get_parsed_content
-    depth = 0
+def _plain_spoken(wrapped: Callable[..., Any]) -> Callable[..., Any]:
+    """``ConfigParser.get_parsed_content`` whose errors are those that a user made, in workflows that have begun."""
+    depths: weakref.WeakKeyDictionary[ConfigParser, int] = weakref.WeakKeyDictionary()
 
     @functools.wraps(wrapped)
-    def get_parsed_content(*args: Any, **kwargs: Any) -> Any:
-        nonlocal depth
-        depth += 1
+    def get_parsed_content(self: ConfigParser, *args: Any, **kwargs: Any) -> Any:
+        depths[self] = depths.get(self, 0) + 1
         try:
-            return wrapped(*args, **kwargs)
+            return wrapped(self, *args, **kwargs)
         except BaseException as error:
-            if depth == 1:  # what an expression asks for and does without ends nothing
-                workflow.ended(parser, error)
+            if self not in _begun:
+                raise
+            if depths[self] == 1:  # what an expression asks for and does without ends nothing
+                workflow.ended(self, error)
             found = cause_of(error)
             if found is error or not isinstance(found, MedtlError):
                 raise
             if "Original Traceback" in str(found):  # of a process that loads data
                 found = type(found)(line_of(found))
         finally:
-            depth -= 1
+            depths[self] -= 1
         raise found
 
     return get_parsed_content
 
 
+# a parser that is evaluating the expression which begins is past wrapping: all are wrapped before
+ConfigParser.get_parsed_content = _plain_spoken(ConfigParser.get_parsed_content)  # type: ignore[method-assign]
 listen()

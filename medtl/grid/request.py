@@ -62,7 +62,7 @@ def split_words(words: Sequence[str]) -> tuple[Path, dict[str, str]]:
         match = WORD.match(word)
         if match is None:
             if bundle is not None:
-                raise UsageError(f"unexpected word {word!r}: expected one BUNDLE_DIR and --id value")
+                raise UsageError(f"unexpected word {word!r}: expected one BUNDLE and --id value")
             bundle = Path(word)
             continue
         name, value = match[1].replace("-", "_").replace("::", "#"), match[2]
@@ -74,7 +74,7 @@ def split_words(words: Sequence[str]) -> tuple[Path, dict[str, str]]:
             raise UsageError(f"--{name} is given twice: {ids[name]} and {value}")
         ids[name] = value
     if bundle is None:
-        raise UsageError("which bundle? expected: medtl compare BUNDLE_DIR --dataset_dir D …")
+        raise UsageError("which bundle? expected: medtl compare BUNDLE --dataset_dir D …")
     return bundle, ids
 
 

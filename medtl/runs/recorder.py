@@ -58,7 +58,7 @@ class Recorder:
             bundle=Bundle(str(bundle["name"]), str(bundle["version"])),
             command=running.command,
             config_files=tuple(path.name for path in running.config_files),
-            overrides=dict(running.overrides),
+            overrides=workflow.plain(running.overrides),
             config=_without_resuming(running.config),
             task=listed.task,
             start=RANDOM,
@@ -111,7 +111,7 @@ class Recorder:
 
         Args:
             start: where the weights were found.
-            loaded: what of them fitted; None for a random start.
+            loaded: what of them fitted; None where the network keeps what it has.
             folder: the run's.
 
         Raises:
@@ -125,7 +125,7 @@ class Recorder:
                 init=start.init if start.path is None or "/" not in start.init else start.path.name,
                 file=start.path.name if start.path else None,
                 sha256=start.sha256,
-                coverage=loaded.coverage if loaded else 0.0,
+                coverage=loaded.coverage if loaded else float(bool(start.sha256)),
                 used=loaded.used if loaded else None,
                 licence=start.licence,
                 trained_on=tuple(start.trained_on),

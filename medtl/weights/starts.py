@@ -27,11 +27,11 @@ class Start:
     Attributes:
         init: a name of ``weights.sources``, or the path as given.
         backbone: whose weights they are.
-        path: a weight file, a bundle's folder or its zip; None for random.
+        path: a weight file, a bundle's folder or its zip; None for random, and for a model that was changed in Python.
         mean, std: of the input's three channels, for values 0..1, as the weights expect them; for a random start
             ImageNet's, so that runs with several starts differ in the weights alone.
         licence: of the weights; empty for random.
-        sha256: of the weight file (of a zip, the zip's); empty for random.
+        sha256: of the weight file (of a zip, the zip's), or of such a model's tensors; empty for random.
         assumed: a sentence where nobody states the mean and SD.
         trained_on: names of the data sets that the weights have seen, where that is known.
     """
@@ -140,13 +140,13 @@ def apply(
         normalization: (mean, SD) that the images come with; by default what the start says.
 
     Returns:
-        What became of each tensor; None for a random start.
+        What became of each tensor; None where the network keeps what it has.
 
     Raises:
         MedtlError: the weights are damaged or do not fill the whole trunk.
     """
     if start.path is None:
-        _tell("start: random weights")
+        _tell("start: the weights that the model came with" if start.sha256 else "start: random weights")
         return None
     report = load_pretrained(network, start.path, backbone)
     sentence = start.assumed
