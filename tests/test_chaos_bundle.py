@@ -364,17 +364,18 @@ def test_report_reads_the_run(trained: Path) -> None:
 
 
 def parsed(data: str | None) -> ConfigParser:
-    parser = ConfigParser()
+    parser = ConfigParser(globals={"ids": "medtl.bundles.ids"})
     parser.read_config(config("train", folder=FOLDER))
     parser.read_meta(META)
     parser["dataset_dir"] = str(sample.prepared("chaos"))
     if data is None:  # any data list that is not the sample
         parser["data"] = "$type('Listed', (), {'sample': False})"
+    parser["recorded"] = "$ids.recipe()"
     return parser
 
 
 def test_only_the_presets_three_values_differ_on_the_sample() -> None:
-    recipes = [parsed(data).get_parsed_content("recipe") for data in ("sample", None)]
+    recipes = [parsed(data).get_parsed_content("recorded") for data in ("sample", None)]
     assert {name for name in recipes[0] if recipes[0][name] != recipes[1][name]} == {
         "epochs",
         "batch_size",
@@ -389,7 +390,7 @@ def test_defaults_build_the_papers_protocol() -> None:
     """An eighth of the picture's size, plain cross-entropy, and the first of three folds by patient."""
     parser = parsed("sample")
     parser["device"] = "cpu"
-    _, third, last = parser.get_parsed_content("network").backbone.eval()(torch.zeros(1, 3, 64, 64))
+    *_, third, last = parser.get_parsed_content("network").backbone.eval()(torch.zeros(1, 3, 64, 64))
     assert third.shape[-2:] == last.shape[-2:] == (8, 8)
     logits, masks = torch.randn(2, 5, 8, 8), torch.randint(0, 5, (2, 8, 8))
     entropy = torch.nn.functional.cross_entropy(logits, masks)

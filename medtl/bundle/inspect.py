@@ -1,6 +1,7 @@
 """Whether a bundle is whole: its files, its metadata against the schema, and its configs' ids, all defined and all
 read."""
 
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -21,7 +22,10 @@ COMBINATIONS = (
     ("train.json", "evaluate.json"),
     ("inference.json",),
 )
-READ_BY_MONAI = {"imports", "initialize", "run", "finalize"}
+READ_BY_MONAI = {"imports", "initialize", "run", "finalize", "bundle_root"}
+READ_BY_COMMAND = {"debug"}  # off the command line, before there is a config
+FACADE = "medtl.bundles.facade"
+LOOKED_UP = re.compile(r'\bids\.(?:value|has)\(\s*"(\w+)')
 REFERENCE = re.compile(r"@([A-Za-z_][\w#]*)")
 
 
@@ -122,12 +126,22 @@ def resolves(config: Any, reference: str) -> bool:
     return True
 
 
+@functools.cache
+def read_by_facade() -> frozenset[str]:
+    """Return the top-level ids that the parts of the facade look up by name, not by reference."""
+    sources = [path.read_text(encoding="utf-8") for path in files("medtl.bundles").iterdir() if path.name[-3:] == ".py"]
+    return frozenset(name for source in sources for name in LOOKED_UP.findall(source))
+
+
 def unread_ids(configs: dict[str, dict[str, Any]]) -> list[str]:
     """Top-level ids that nothing reads in any of the combinations they belong to: knobs connected to nothing."""
     read: dict[str, set[str]] = {name: set() for name in configs}
     for names in COMBINATIONS:
         if all(name in configs for name in names):
-            seen = {reference.split("#")[0] for reference in references(merged(configs, names))}
+            whole = merged(configs, names)
+            seen = {reference.split("#")[0] for reference in references(whole)}
+            if FACADE in json.dumps(whole):
+                seen |= read_by_facade() | READ_BY_COMMAND
             for name in names:
                 read[name] |= seen
     return [
