@@ -483,3 +483,33 @@ def test_losses_weigh_both_heads() -> None:
     dice = 1 - (2 * shared / both)[1:].mean()
     found = PixelLoss("dice_ce", 0)(logits[:, 0], masks)
     assert float(found) == pytest.approx(float(entropy(logits[:, 0], masks) + dice), rel=1e-4)
+
+
+class Watched(torch.nn.CrossEntropyLoss):
+    """Counts its batches."""
+
+    calls = 0
+
+    def forward(self, logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        Watched.calls += 1
+        return super().forward(logits, masks)
+
+
+def test_a_second_config_replaces_components(tmp_path: Path) -> None:
+    """Network, loss, optimiser, schedule, augmentation and a handler, each under MONAI's own id."""
+    here = {
+        "network_def": {"_target_": f"{__name__}.build_segmenter", "backbone": "resnet18", "num_classes": 5},
+        "loss_function": {"_target_": f"{__name__}.Watched"},
+        "optimizer": {"_target_": "torch.optim.SGD", "params": "$@network.parameters()", "lr": 0.01},
+        "lr_scheduler": {"_target_": "torch.optim.lr_scheduler.ConstantLR", "optimizer": "@optimizer", "factor": 0.5},
+        "train#augmentation": {"_target_": "medtl.bundles.facade.joint_normalisation"},
+        "validate#inferer": {"_target_": "SlidingWindowInferer", "roi_size": [48, 48], "sw_batch_size": 4},
+    }
+    (tmp_path / "here.json").write_text(json.dumps(here))
+    Watched.calls = 0
+    files = str([str(FOLDER / "configs" / "train.json"), str(tmp_path / "here.json")])
+    run("--config_file", files, "--output_dir", str(tmp_path / "run"), *SMALL)
+    assert Watched.calls == 5  # 60 slices, 12 a batch
+    (row,) = rows(tmp_path / "run/history.csv")
+    assert float(row["learning_rate"]) == pytest.approx(0.005)
+    assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "finished"

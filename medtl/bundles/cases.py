@@ -1,4 +1,4 @@
-"""What segmentations have in the place of ``components`` and ``start``: slices with masks, scored a case at a time."""
+"""What segmentations have in the place of ``start``, ``loaders`` and ``handlers``: slices with masks, whole cases."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
