@@ -364,17 +364,18 @@ def test_report_reads_the_run(trained: Path) -> None:
 
 
 def parsed(data: str | None) -> ConfigParser:
-    parser = ConfigParser()
+    parser = ConfigParser(globals={"ids": "medtl.bundles.ids"})
     parser.read_config(config("train", folder=FOLDER))
     parser.read_meta(META)
     parser["dataset_dir"] = str(sample.prepared("chaos"))
     if data is None:  # any data list that is not the sample
         parser["data"] = "$type('Listed', (), {'sample': False})"
+    parser["recorded"] = "$ids.recipe()"
     return parser
 
 
 def test_only_the_presets_three_values_differ_on_the_sample() -> None:
-    recipes = [parsed(data).get_parsed_content("recipe") for data in ("sample", None)]
+    recipes = [parsed(data).get_parsed_content("recorded") for data in ("sample", None)]
     assert {name for name in recipes[0] if recipes[0][name] != recipes[1][name]} == {
         "epochs",
         "batch_size",
@@ -389,7 +390,7 @@ def test_defaults_build_the_papers_protocol() -> None:
     """An eighth of the picture's size, plain cross-entropy, and the first of three folds by patient."""
     parser = parsed("sample")
     parser["device"] = "cpu"
-    _, third, last = parser.get_parsed_content("network").backbone.eval()(torch.zeros(1, 3, 64, 64))
+    *_, third, last = parser.get_parsed_content("network").backbone.eval()(torch.zeros(1, 3, 64, 64))
     assert third.shape[-2:] == last.shape[-2:] == (8, 8)
     logits, masks = torch.randn(2, 5, 8, 8), torch.randint(0, 5, (2, 8, 8))
     entropy = torch.nn.functional.cross_entropy(logits, masks)
@@ -482,3 +483,33 @@ def test_losses_weigh_both_heads() -> None:
     dice = 1 - (2 * shared / both)[1:].mean()
     found = PixelLoss("dice_ce", 0)(logits[:, 0], masks)
     assert float(found) == pytest.approx(float(entropy(logits[:, 0], masks) + dice), rel=1e-4)
+
+
+class Watched(torch.nn.CrossEntropyLoss):
+    """Counts its batches."""
+
+    calls = 0
+
+    def forward(self, logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        Watched.calls += 1
+        return super().forward(logits, masks)
+
+
+def test_a_second_config_replaces_components(tmp_path: Path) -> None:
+    """Network, loss, optimiser, schedule, augmentation and a handler, each under MONAI's own id."""
+    here = {
+        "network_def": {"_target_": f"{__name__}.build_segmenter", "backbone": "resnet18", "num_classes": 5},
+        "loss_function": {"_target_": f"{__name__}.Watched"},
+        "optimizer": {"_target_": "torch.optim.SGD", "params": "$@network.parameters()", "lr": 0.01},
+        "lr_scheduler": {"_target_": "torch.optim.lr_scheduler.ConstantLR", "optimizer": "@optimizer", "factor": 0.5},
+        "train#augmentation": {"_target_": "medtl.bundles.facade.joint_normalisation"},
+        "validate#inferer": {"_target_": "SlidingWindowInferer", "roi_size": [48, 48], "sw_batch_size": 4},
+    }
+    (tmp_path / "here.json").write_text(json.dumps(here))
+    Watched.calls = 0
+    files = str([str(FOLDER / "configs" / "train.json"), str(tmp_path / "here.json")])
+    run("--config_file", files, "--output_dir", str(tmp_path / "run"), *SMALL)
+    assert Watched.calls == 5  # 60 slices, 12 a batch
+    (row,) = rows(tmp_path / "run/history.csv")
+    assert float(row["learning_rate"]) == pytest.approx(0.005)
+    assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "finished"

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from monai.bundle import ConfigParser
 
+from medtl.bundle.inspect import FACADE
+from medtl.bundles.known_ids import READ
+
 BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
 RUNS = (["train"], ["train", "evaluate"], ["train", "multi_gpu_train"], ["train", "per_image"], ["inference"])
 OF_MONAI = {"monai", "torch", "np", "numpy"}  # ConfigParser's own
@@ -52,9 +55,11 @@ def imported(statement: str) -> set[str]:
 
 
 def reached(config: dict[str, Any]) -> list[str]:
-    """The texts that a run evaluates: those of what MONAI begins with, and of every id that they refer to."""
+    """The texts that a run evaluates: those of what MONAI begins with, of what the facade looks up by name, and of
+    every id that they refer to."""
     parser = ConfigParser(config)
-    waiting, seen, found = ["initialize", "run"], set(), []
+    by_name = READ if FACADE in config["imports"] else ()
+    waiting, seen, found = ["initialize", "run", *by_name], set(), []
     while waiting:
         identity = waiting.pop()
         if identity in seen or identity not in parser:

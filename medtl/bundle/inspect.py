@@ -23,7 +23,7 @@ COMBINATIONS = (
     ("inference.json",),
 )
 FACADE = "$import medtl.bundles.facade as facade"
-READ_BY_MONAI = {"imports", "initialize", "run", "finalize"}
+READ_BY_MONAI = {"imports", "initialize", "run", "finalize", "bundle_root"}
 REFERENCE = re.compile(r"@([A-Za-z_][\w#]*)")
 
 

@@ -1,4 +1,4 @@
-"""What segmentations have in the place of ``components`` and ``start``: slices with masks, scored a case at a time."""
+"""What segmentations have in the place of ``start``, ``loaders`` and ``handlers``: slices with masks, whole cases."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from torch import nn
 
 from medtl.bundle import begin as checks
 from medtl.bundle import cases as preflight
-from medtl.bundles import handlers, ids, loaders, mistakes, start
+from medtl.bundles import handlers, ids, loaders, start
 from medtl.data import slices as packed
 from medtl.data import volumes as inputs
 from medtl.data.slices import SliceLoader, Slices
@@ -43,7 +43,6 @@ def begin_segmentation_evaluation() -> None:
     Raises:
         UsageError: one of them cannot be used.
     """
-    mistakes.begin()
     checks.required(ids.value("weights"), "--weights", "the model.pt of a run")
     _check(start.checked([ids.value("split")]))
     _announce()

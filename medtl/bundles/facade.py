@@ -1,8 +1,9 @@
 """What configs call: the only import of medtl that a config needs.
 
 Importing it makes the mistakes of a run that was started by a command end in one line (``mistakes``). All that it
-offers reads the ids of the running config (``ids``): the steps of ``initialize`` (``start``) and the components that
-every recipe has (``components``; ``cases`` for segmentations).
+offers reads the ids of the running config (``ids``): the steps of ``initialize`` (``start``), what every recipe has
+(``components``, ``loaders``, ``handlers``), and what only some have (``methods`` of pretraining, ``cases`` of
+segmentations).
 """
 
 from medtl.bundle.begin import shipped_weights

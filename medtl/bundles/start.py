@@ -170,12 +170,18 @@ def board() -> SummaryWriter | None:
     return ids.once("board", lambda: resume.board(ids.value("output_dir"), checkpoint()))
 
 
-def open_run() -> None:
+def open_run(network: nn.Module | None = None) -> None:
     """Make the run's folder, or find the checkpoint that it goes on from, after all parts that may refuse their
-    arguments are made."""
+    arguments are made; then load what the network starts from.
+
+    Args:
+        network: a classifier, filled as by ``load_start``; None loads nothing.
+    """
     for id_ in ("optimizer", "train#step"):
         ids.value(id_)
     checkpoint()
+    if network is not None:
+        load_start(network)
     checks.warn_of_blank(ids.value("train#dataset"), ids.value("data"))
     _describe()
 

@@ -155,11 +155,15 @@ class FinishCases:
         output_dir: the run's folder.
         best: the handler that kept the best epoch.
         record: the run's record.
-        test: the handler that opened the test split; None without one.
+        test: the handler that opened the test split, where there is one.
     """
 
     def __init__(
-        self, output_dir: str, best: KeepBestCases, record: Recorder, test: OpenTest[ScoredCases] | None
+        self,
+        output_dir: str,
+        best: KeepBestCases,
+        record: Recorder,
+        test: OpenTest[ScoredCases] | None = None,
     ) -> None:
         self.folder = Path(output_dir)
         self.best = best
