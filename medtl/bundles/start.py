@@ -10,7 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from medtl import engines, threads
 from medtl.bundle import begin as checks
-from medtl.bundle import overrides
+from medtl.bundle import overrides, ranges
 from medtl.bundles import ids, mistakes
 from medtl.datalist import DataList
 from medtl.errors import tell
@@ -106,6 +106,8 @@ def checked(splits: Sequence[str]) -> dict[str, Any]:
     ids.forget()
     overrides.refuse_unknown()
     checks.processes(bool(ids.value("distributed", False)))
+    # before others are computed from them
+    ranges.check({name: ids.value(name) for name in ("epochs", "batch_size", "image_size") if ids.has(name)})
     recipe = ids.recipe()
     checks.check(ids.value("data"), recipe, splits)
     checks.share_cores(recipe["device"])

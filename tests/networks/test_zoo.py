@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from medtl.networks.projection import WithProjection
 from safetensors.torch import save_file
 
 from medtl.errors import MedtlError, UsageError
@@ -14,6 +13,8 @@ from medtl.networks.backbones import zoo
 from medtl.networks.classifier import build_classifier, features, head_width
 from medtl.networks.freezing import freeze, parameter_groups
 from medtl.networks.registry import backbone_of
+from medtl.pretraining.method import parse
+from medtl.pretraining.network import WithHeads
 from medtl.weights.load import load_pretrained
 from medtl.weights.starts import resolve
 
@@ -63,9 +64,12 @@ def test_frozen_parts_stay_and_the_head_starts_small(name: str) -> None:
     changed = {n for n, tensor in network.state_dict().items() if not torch.equal(tensor, before[n])}
     assert changed <= {f"{card.head}.weight", f"{card.head}.bias"}
     assert changed
-    projecting = WithProjection(plain.eval(), name, width=8)
-    logits, projected = projecting(torch.rand(2, 3, 64, 64))
-    assert (logits.shape, projected.shape) == ((2, 2), (2, 8))
+    projecting = WithHeads(plain.eval(), name, 64, parse("supervised+simclr(width=8)"))
+    answers = projecting({"image": torch.rand(2, 3, 64, 64)})
+    assert {method: tuple(found["answers"].shape) for method, found in answers.items()} == {
+        "supervised": (2, 2),
+        "simclr": (2, 8),
+    }
 
 
 @torch.no_grad()
