@@ -51,10 +51,11 @@ def dealer(shares: Shares, multilabel: bool, file_of: Callable[[Entry], str]) ->
         for entry in entries:
             names = entry["label"]
             entry["label"] = [int(name in names) for name in classes] if multilabel else index[names[0]]
-        kept, rejected = _one_split_each(entries, file_of)
+        agreeing, contradicting = _without_contradictions(entries, classes, file_of)
+        kept, rejected = _one_split_each(agreeing, file_of)
         splits = _dealt(kept, shares)
         _warn_of_rare_classes(kept, classes, shares.folds or 2)
-        return splits, rejected
+        return splits, [*contradicting, *rejected]
 
     return deal
 
@@ -80,6 +81,23 @@ def _warn_of_rare_classes(entries: Sequence[Entry], classes: Sequence[str], want
         elif len(people[number]) < wanted:
             there = f"only {len(people[number])} patient(s)"
             tell(f"data_prep: warning: class {name!r} has {there}: it cannot be in every split")
+
+
+def _without_contradictions(
+    entries: Sequence[Entry], classes: Sequence[str], file_of: Callable[[Entry], str]
+) -> tuple[list[Entry], list[Rejected]]:
+    """Entries without the pictures that stand under several labels: which one is right, nobody here can say."""
+    contradicting = datalist.contradictions(entries)
+    kept, rejected = [], []
+    for entry in entries:
+        others = contradicting.get(entry["sha256"])
+        if others is None:
+            kept.append(entry)
+        else:
+            other = next(each for each in others if each["label"] != entry["label"])
+            named = ", ".join(classes[number] for number in datalist.label_classes(other["label"])) or "no class"
+            rejected.append(Rejected(file_of(entry), f"the same picture is {file_of(other)}, labelled {named}"))
+    return kept, rejected
 
 
 def _one_split_each(entries: Sequence[Entry], file_of: Callable[[Entry], str]) -> tuple[list[Entry], list[Rejected]]:

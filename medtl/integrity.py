@@ -24,12 +24,23 @@ def problems_of_data(folder: Path) -> tuple[str, list[str]]:
     """
     listed = datalist.read(folder)
     sizes = ", ".join(f"{len(getattr(listed, split)):,} {split}" for split in datalist.SPLITS)
-    problems = [*_files(listed), *datalist.overlaps(listed)]
+    problems = [*_files(listed), *datalist.overlaps(listed), *_contradictions(listed)]
     has_folds = any("fold" in entry for entry in listed.training)  # each serves as validation by turns
     for split in ("training",) if has_folds else ("training", "validation"):
         if not getattr(listed, split):
             problems.append(f"the {split} split is empty")
     return f"data list {listed.name!r} with {sizes}", problems
+
+
+def _contradictions(listed: DataList) -> list[str]:
+    """Pictures that are listed under several labels."""
+    found = datalist.contradictions([entry for _, entry in listed])
+    lines = [
+        f"one picture under several labels: {', '.join(sorted({entry['image'] for entry in alike})[:MOST_NAMED])}"
+        for alike in found.values()
+    ]
+    more = [f"… and {len(lines) - MOST_NAMED:,} more pictures under several labels"] if len(lines) > MOST_NAMED else []
+    return [*lines[:MOST_NAMED], *more]
 
 
 def _files(listed: DataList) -> list[str]:

@@ -16,6 +16,8 @@ import pytest
 from PIL import Image
 from pydicom.uid import generate_uid
 
+from medtl.integrity import problems_of_data
+
 SHAPE = (20, 18, 9)
 AFFINE = np.diag([2.0, 3.0, 5.0, 1.0])
 
@@ -283,3 +285,38 @@ def test_the_shared_cases_of_folders(
     batches = prep("chexpert", "--raw", shared_case("files/chexpert_batches"), "--out", tmp_path / "batches")
     assert batches.status == 2
     assert "full-size download in batches" in batches.err
+
+
+def test_a_picture_under_two_labels_is_named_and_used_under_neither(prep: Callable[..., Any], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("benign", "malignant"):
+        for number in range(8):
+            path = tmp_path / "raw" / name / f"{name}{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (16, 16), dtype=np.uint8)).save(path)
+    shutil.copy(tmp_path / "raw/benign/benign0.png", tmp_path / "raw/malignant/copy.png")
+    shutil.copy(tmp_path / "raw/benign/benign1.png", tmp_path / "raw/benign/twice.png")  # no contradiction
+    ended = prep("folder", "--raw", tmp_path / "raw")
+    assert ended.status == 3
+    assert ended.rejected == [
+        ("benign/benign0.png", "the same picture is malignant/copy.png, labelled malignant"),
+        ("malignant/copy.png", "the same picture is benign/benign0.png, labelled benign"),
+    ]
+    assert len(ended.entries) == 16
+    listed = json.loads((ended.folder / "datalist.json").read_text())
+    one, other = (entry for entry in listed["training"] if entry["label"] == 0), listed["training"]
+    first = next(one)
+    changed = next(entry for entry in other if entry["label"] == 1)
+    changed["sha256"] = first["sha256"]
+    (ended.folder / changed["image"]).write_bytes((ended.folder / first["image"]).read_bytes())
+    (ended.folder / "datalist.json").write_text(json.dumps(listed))
+    problems = problems_of_data(ended.folder)[1]
+    assert any(line.startswith("one picture under several labels: ") for line in problems), problems
+
+
+def test_the_shared_case_of_contradictions(
+    prep: Callable[..., Any], shared_case: Callable[..., Path], tmp_path: Path
+) -> None:
+    ended = prep("folder", "--raw", shared_case("training/contradiction", "raw"), "--out", tmp_path / "out")
+    assert ended.status == 3
+    assert {file for file, _ in ended.rejected} >= {"malignant/copy0.png", "benign/benign0.png"}
