@@ -103,8 +103,10 @@ def prepare(
                 licence=card.licence,
                 created_by=created_by,
                 sample=sample,
+                training=splits["training"],
+                validation=splits["validation"],
+                test=splits["test"],
                 folder=out,
-                **splits,
             )
             datalist.write(made, out)
             write_rejected(out / "rejected.csv", ((row.file, row.reason) for row in rejected))

@@ -12,7 +12,7 @@ from medtl.runs import record as records
 from medtl.runs.record import RunRecord
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
     from torch import nn
 
 ENDS = ("_lo", "_hi")
@@ -114,11 +114,11 @@ def _short(split: str) -> str:
     return name
 
 
-def _numbers(column: object) -> object:
+def _numbers(column: Series) -> Series:
     """A column as numbers, where all of it are (several labels stand as ``0;3``)."""
     import pandas as pd
 
     try:
-        return pd.to_numeric(column)  # type: ignore[call-overload]
+        return pd.to_numeric(column)
     except ValueError:
         return column

@@ -166,5 +166,5 @@ def _plain_spoken(wrapped: Callable[..., Any]) -> Callable[..., Any]:
 
 
 # a parser that is evaluating the expression which begins is past wrapping: all are wrapped before
-ConfigParser.get_parsed_content = _plain_spoken(ConfigParser.get_parsed_content)  # type: ignore[method-assign]
+ConfigParser.get_parsed_content = _plain_spoken(ConfigParser.get_parsed_content)
 listen()
