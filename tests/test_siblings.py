@@ -49,7 +49,8 @@ def test_siblings_differ_in_their_network_only(name: str) -> None:
 def test_the_network_is_the_one_in_the_name(name: str) -> None:
     for file in ("train", "inference"):
         read = json.loads(Path(config(file, folder=ROOT / "bundles" / name)).read_text())
-        assert read["network_def"]["backbone"] == NETWORKS[name]
+        named = read["network_def"]["backbone"]
+        assert (read["backbone"] if named == "@backbone" else named) == NETWORKS[name]
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))

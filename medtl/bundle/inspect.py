@@ -131,7 +131,7 @@ def unread_ids(configs: dict[str, dict[str, Any]]) -> list[str]:
         if all(name in configs for name in names):
             config = merged(configs, names)
             seen = {reference.split("#")[0] for reference in references(config)}
-            if FACADE in config.get("imports", ()):
+            if FACADE in str(config.get("imports")):
                 seen |= READ
             for name in names:
                 read[name] |= seen

@@ -1,5 +1,8 @@
 """What a recipe of pretraining methods adds: the sum of methods, their heads and what they are shown."""
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import nn
 
 from medtl import engines
@@ -29,4 +32,6 @@ def method_pictures(methods: MethodSum) -> Pictures:
     return Pictures(methods, plain)
 
 
-method_batch = batches.prepare
+def method_batch() -> Callable[..., Any]:
+    """Return what lays a batch of several methods' pictures out for the trainer."""
+    return batches.prepare

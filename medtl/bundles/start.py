@@ -53,6 +53,8 @@ def begin_training(splits: Sequence[str] = ("train", "val")) -> None:
         checks.check_explain(ids.value("explain"))
     if ids.has("balance"):
         checks.check_balance(recipe["balance"])
+    if recipe.get("mixup"):
+        ids.value("train#dataloader")  # which may refuse it
     checks.announce_data(ids.value("data"))
     announce_recipe(recipe)
     if ids.has("methods"):
@@ -177,8 +179,10 @@ def open_run(network: nn.Module | None = None) -> None:
     arguments are made; then load what the network starts from.
 
     Args:
-        network: a classifier, filled as by ``load_start``; None loads nothing.
+        network: a classifier, frozen as by ``freeze`` and filled as by ``load_start``; None leaves both to the config.
     """
+    if network is not None and ids.has("freeze"):
+        freeze(network)
     for id_ in ("optimizer", "train#step"):
         ids.value(id_)
     checkpoint()

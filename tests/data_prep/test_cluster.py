@@ -1,6 +1,7 @@
 """On a Dask cluster the same bytes come out, and what is wrong with it is told in a line."""
 
 import hashlib
+import importlib.util
 import json
 import logging
 import os
@@ -369,7 +370,8 @@ def test_processes_and_a_cluster_exclude_each_other(prep: Callable[..., Any], ms
 def test_without_dask_the_command_that_installs_it_is_told(
     prep: Callable[..., Any], msd: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "distributed" else found(name))
     ended = prep("msd", "--raw", msd, "--dask", "tcp://127.0.0.1:8786")
     assert "pip install 'medtl[dask]'" in _refused(ended, 2)
 
