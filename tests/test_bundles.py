@@ -102,8 +102,8 @@ def test_run_record_says_what_was_run(trained: tuple[Path, str], small_list: Pat
 
 def test_real_data_gets_the_papers_recipe(small_list: Path) -> None:
     parser = parsed(small_list)
-    recipe = parser.get_parsed_content("recipe")
-    assert (recipe["epochs"], recipe["batch_size"], recipe["image_size"]) == (100, 256, 224)
+    values = [parser.get_parsed_content(name) for name in ("epochs", "batch_size", "image_size", "learning_rate")]
+    assert values == [100, 256, 224, 0.1]
     (group,) = parser.get_parsed_content("optimizer").param_groups
     assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.1, 0.9, 1e-4)
     network = parser.get_parsed_content("network_def")

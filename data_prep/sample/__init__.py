@@ -62,6 +62,8 @@ def prepared(name: str) -> Path:
     place = _place("prepared", name)
     with _made_once(place) as folder:
         if folder:
+            for part in CPMID_PARTS if name == "cpmid" else (name,):
+                _phantom(part)  # or there is no sample
             tell(f"making the built-in sample of {name} (once, kept in the cache)")
             _make_downloads(CPMID_PARTS if name == "cpmid" else (name,))
             _prepare(name, folder)

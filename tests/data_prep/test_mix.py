@@ -195,7 +195,7 @@ def test_files_that_are_not_what_was_listed(prep: Callable[..., Any], tmp_path: 
         (("--lists", "a/b=ONE"), "--name 'a/b'"),
         (("--lists", "one=ONE,one=ONE"), "names 'one' twice"),
         (("--lists", "one=/nowhere"), "/nowhere: no such folder"),
-        (("--lists", "mine=sample"), "no built-in sample of 'mine'"),
+        (("--lists", "mine=sample"), "there is no data set 'mine'"),
         (("--lists", "one=MULTI"), "prepare it again, chexpert with --rule exactly-one"),
         (("--lists", "one=ONE", "--take", "validation"), "its validation split is empty"),
         (("--lists", "one=ONE", "--take", "later"), "--take names 'later': expected some of training"),
