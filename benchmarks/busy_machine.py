@@ -66,9 +66,8 @@ def main() -> None:
             for other in others:
                 other.kill()
             base = base or rate
-            print(
-                f"beside {word} busy process(es): {rate:,} images/s, {threads} thread(s), {rate / base:.2f} of the first"
-            )
+            told = f"{rate:,} images/s, {threads} thread(s), {rate / base:.2f} of the first"
+            print(f"beside {word} busy process(es): {told}")
 
 
 if __name__ == "__main__":

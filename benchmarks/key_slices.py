@@ -44,10 +44,11 @@ from skimage.draw import polygon
 from data_prep import lidc, msd, sample
 from data_prep.msd_tasks import MSD_TASKS
 from data_prep.windows import LUNG, SOFT_TISSUE
+from medtl.readers import intensity
 from medtl.readers.dicom import read_slices, scan
 from medtl.readers.lidc import join_marks, read_xml
 from medtl.readers.nifti import gzip_reader, read_image_and_mask
-from medtl.transforms import intensity, key_slice
+from medtl.transforms import key_slice
 
 ROOT = Path(__file__).resolve().parents[1]
 AREA = "area:0.90"

@@ -13,10 +13,11 @@ from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import DatasetCard
 from medtl.errors import BadFileError, UsageError, tell
 from medtl.files import file_hash
+from medtl.readers import intensity
 from medtl.readers.chaos import check_liver, natural, pair, read_mask
 from medtl.readers.dicom import Series, check_volume, read_volume, scan
 from medtl.readers.volume import Volume, display
-from medtl.transforms import intensity, key_slice
+from medtl.transforms import key_slice
 from medtl.writers.images import write_png
 
 CARD = DatasetCard(

@@ -20,6 +20,7 @@ from medtl.cards import DatasetCard
 from medtl.datalist import Entry
 from medtl.errors import BadFileError, UsageError
 from medtl.files import file_hash
+from medtl.readers import intensity
 from medtl.readers.dicom import Series, read_slices, scan
 from medtl.readers.find import Tree, below
 from medtl.readers.lidc import (
@@ -33,7 +34,6 @@ from medtl.readers.lidc import (
     slices,
     unique_positions,
 )
-from medtl.transforms import intensity
 from medtl.writers.images import write_png
 
 CARD = DatasetCard(

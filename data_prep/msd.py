@@ -19,11 +19,12 @@ from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import DatasetCard
 from medtl.errors import BadFileError, UsageError
 from medtl.files import file_hash
+from medtl.readers import intensity
 from medtl.readers.find import is_hidden
 from medtl.readers.kinds import NIFTI, named
 from medtl.readers.nifti import read_header, read_image_and_mask
 from medtl.readers.volume import Volume, display
-from medtl.transforms import intensity, key_slice
+from medtl.transforms import key_slice
 from medtl.writers.images import write_png
 
 CARD = DatasetCard(

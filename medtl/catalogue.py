@@ -8,61 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from medtl.cards import dataset_cards
-from medtl.errors import MedtlError, UsageError
+from medtl.errors import MedtlError
 from medtl.files import read_object, read_text
 from medtl.networks.registry import BACKBONES, LIBRARIES
-from medtl.registry import did_you_mean
+from medtl.places import WEIGHT_SUFFIXES, bundle_folders, cache_folder
 from medtl.weights.card import WeightsCard
 from medtl.weights.sources import SOURCES
-
-WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
-
-
-def bundle_roots() -> list[Path]:
-    """``bundles/`` of the working directory, then that of medtl's own checkout and what a wheel installs; each once."""
-    own = Path(__file__).resolve().parent
-    return list(dict.fromkeys((Path.cwd() / "bundles", own.parent / "bundles", own / "_bundles")))
-
-
-def bundle_folder(name: str) -> Path:
-    """Return the folder of a bundle, from any working directory.
-
-    Args:
-        name: of the bundle.
-
-    Raises:
-        UsageError: there is none of that name; suggests one that is spelt alike.
-    """
-    folders = {folder.name: folder for folder in bundle_folders()}
-    if name not in folders:
-        known = tuple(folders)
-        raise UsageError(f"bundle {name!r} is not one of {', '.join(known)}{did_you_mean(name, known)}")
-    return folders[name]
-
-
-def bundle_of_word(word: str | Path) -> Path:
-    """Return the folder of a bundle that a command names, by its path or by its name.
-
-    Raises:
-        UsageError: there is neither; suggests a name that is spelt alike.
-    """
-    path = Path(word)
-    is_path = path.name != str(path) or (path / "configs").is_dir()
-    return path if is_path else bundle_folder(str(word))
-
-
-def bundle_folders() -> list[Path]:
-    """Bundles in ``bundles/`` of the working directory, then medtl's own; each name once."""
-    found: dict[str, Path] = {}
-    for root in bundle_roots():
-        for metadata in sorted(root.glob("*/configs/metadata.json")):
-            found.setdefault(metadata.parents[1].name, metadata.parents[1])
-    return list(found.values())
-
-
-def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/medtl, by default ~/.cache/medtl."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medtl"
 
 
 def weight_files() -> list[Path]:

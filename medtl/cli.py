@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from medtl import __version__
-from medtl.catalogue import bundle_folder, bundle_of_word, cache_folder, catalogue, networks_of_libraries
+from medtl.catalogue import catalogue, networks_of_libraries
 from medtl.errors import BadFileError, UsageError
+from medtl.places import bundle_folder, bundle_of_word, cache_folder
 
 app = typer.Typer(
     name="medtl",
@@ -117,7 +118,7 @@ def _check_alone(folder: Path) -> None:
     if not folder.exists():
         raise UsageError(f"{folder}: no such folder; expected a data_prep output or a bundle")
     if folder.suffix == ".zip" or (folder / "configs").is_dir():
-        from medtl.bundle.check import check_bundle
+        from medtl.bundles.check import check_bundle
 
         verdict = check_bundle(folder)
         console = Console()
@@ -208,8 +209,8 @@ def release(
     debug: Debug = False,
 ) -> None:
     """Make a stand-alone bundle of a run, with weights, card and hashes; it opens with stock MONAI alone."""
-    from medtl.bundle.release import release as released
-    from medtl.bundle.shipping import ship
+    from medtl.bundles.release import release as released
+    from medtl.bundles.shipping import ship
 
     if (out is None) == (into is None) or (into and as_zip):
         raise UsageError("expected --out DIR (with --zip if you like) or --into BUNDLE, one of the two")
@@ -244,8 +245,8 @@ def unpack(
     debug: Debug = False,
 ) -> None:
     """Unpack a bundle's zip without trusting it, and compare it with the hashes that it came with."""
-    from medtl.bundle.unpack import SUMS, sums_of
-    from medtl.bundle.unpack import unpack as unpacked
+    from medtl.weights.archive import SUMS, sums_of
+    from medtl.weights.archive import unpack as unpacked
 
     count = len(sums_of(unpacked(archive, out)))
     if not count:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from medtl.bundle.strangers.judge import Seen
+from medtl.bundles.strangers.judge import Seen
 
 IMPORTS = ["$import os", "$import sys", "$import pathlib", "$import functools", "$import pandas as pd", "$import glob"]
 

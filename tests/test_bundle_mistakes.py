@@ -12,7 +12,7 @@ from bundle_runs import BUNDLE, ROOT, SMALL, bundle, bundle_here, config, draw, 
 
 from data_prep.cpmid import CARD as CPMID
 from medtl import datalist
-from medtl.bundle.inspect import problems_of_bundle
+from medtl.bundles.inspect import problems_of_bundle
 from medtl.datalist import DataList
 from medtl.errors import MedtlError
 from medtl.files import file_hash

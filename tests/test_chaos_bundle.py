@@ -23,8 +23,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from data_prep import sample
 from medtl import datalist
-from medtl.bundle import cases
-from medtl.bundle.inspect import problems_of_bundle
+from medtl.bundles import segmentations as cases
+from medtl.bundles.inspect import problems_of_bundle
 from medtl.data.slices import box, cases_of, fitted, fitted_mask, unfitted
 from medtl.datalist import DataList
 from medtl.errors import MedtlError, UsageError
@@ -418,7 +418,7 @@ def test_configs_have_the_ids_that_monai_requires(name: str, properties: dict[st
 
 def test_monais_tools_work(tmp_path: Path) -> None:
     words = {"meta_file": META, "config_file": config("inference", folder=FOLDER)}
-    verify_metadata(meta_file=META, filepath=str(ROOT / "medtl" / "bundle" / "metadata_schema.json"))
+    verify_metadata(meta_file=META, filepath=str(ROOT / "medtl" / "bundles" / "metadata_schema.json"))
     verify_net_in_out("network_def", device="cpu", **words)
     network = build_segmenter("resnet18", 5).eval()
     torch.save(network.state_dict(), tmp_path / "model.pt")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from monai.bundle import ConfigParser
 
-from medtl.bundle.inspect import FACADE
+from medtl.bundles.inspect import FACADE
 from medtl.bundles.known_ids import READ
 
 BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
@@ -98,4 +98,4 @@ def test_every_import_is_used(file: Path) -> None:
 def test_names_of_an_expression() -> None:
     assert free_names("$[begin.a(x) for x in @data#x if os.name and len(x)]") == {"begin", "os"}
     assert free_names("$(lambda net: torch.jit(net))(@network)") == {"torch"}
-    assert imported("$import medtl.bundle.begin as begin") | imported("$import os.path") == {"begin", "os"}
+    assert imported("$import medtl.bundles.begin as begin") | imported("$import os.path") == {"begin", "os"}

@@ -12,7 +12,7 @@ from rank_work import on_two_machines
 from resume_runs import Run, run_bundle
 
 from medtl import datalist
-from medtl.bundle import begin
+from medtl.bundles import begin
 from medtl.bundles.facade import lost
 from medtl.errors import UsageError
 from medtl.files import file_hash

@@ -18,8 +18,8 @@ from monai.bundle import ConfigParser, verify_net_in_out
 from resume_runs import differences, iteration, together
 from safetensors.torch import load_file
 
-from medtl.bundle.inspect import problems_of_bundle
-from medtl.bundle.release import release
+from medtl.bundles.inspect import problems_of_bundle
+from medtl.bundles.release import release
 from medtl.files import file_hash
 from medtl.networks.classifier import build_classifier
 from medtl.pretraining import batches

@@ -10,7 +10,7 @@ from bundle_runs import BUNDLE, ROOT, config
 from monai.bundle import ConfigParser, ckpt_export, onnx_export, verify_metadata, verify_net_in_out
 from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
 
-SCHEMA = ROOT / "medtl" / "bundle" / "metadata_schema.json"
+SCHEMA = ROOT / "medtl" / "bundles" / "metadata_schema.json"
 META = str(BUNDLE / "configs" / "metadata.json")
 NETWORK = {"meta_file": META, "config_file": config("inference")}
 

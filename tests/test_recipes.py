@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from bundle_runs import BUNDLE, ROOT, SMALL, bundle_here, config
 
-from medtl.bundle.inspect import problems_of_bundle
+from medtl.bundles.inspect import problems_of_bundle
 from medtl.bundles.known_ids import READ
 
 RECIPES = ROOT / "bundles" / "_recipes"

@@ -58,7 +58,7 @@ def test_monais_tools_work_on_each(name: str, tmp_path: Path) -> None:
     folder = ROOT / "bundles" / name
     meta = str(folder / "configs" / "metadata.json")
     words = {"meta_file": meta, "config_file": config("inference", folder=folder)}
-    verify_metadata(meta_file=meta, filepath=str(ROOT / "medtl" / "bundle" / "metadata_schema.json"))
+    verify_metadata(meta_file=meta, filepath=str(ROOT / "medtl" / "bundles" / "metadata_schema.json"))
     verify_net_in_out("network_def", device="cpu", **words)
     torch.manual_seed(0)
     network = build_classifier(NETWORKS[name], 20).eval()
@@ -162,6 +162,6 @@ def test_monais_tools_work_on_bundles_of_any_network(name: str) -> None:
     classes = list(metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values())
     if name not in ("folder", "medtl_mini_resnet18"):  # theirs come from the data list
         assert classes == list(CLASSES[name])
-    verify_metadata(meta_file=str(meta), filepath=str(ROOT / "medtl" / "bundle" / "metadata_schema.json"))
+    verify_metadata(meta_file=str(meta), filepath=str(ROOT / "medtl" / "bundles" / "metadata_schema.json"))
     words = {"meta_file": str(meta), "config_file": config("inference", folder=folder)}
     verify_net_in_out("network_def", device="cpu", classes=classes, **words)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from bundle_runs import ROOT
 
-from medtl.catalogue import bundle_folder, bundle_of_word
 from medtl.errors import UsageError
+from medtl.places import bundle_folder, bundle_of_word
 
 pytest.importorskip("setuptools")
 

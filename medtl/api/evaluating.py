@@ -7,9 +7,9 @@ from typing import Any
 import monai.bundle
 
 from medtl.api.run import Run
-from medtl.catalogue import bundle_folder
 from medtl.datalist import DataList
 from medtl.errors import UsageError
+from medtl.places import bundle_folder
 
 
 def evaluate(

@@ -10,9 +10,9 @@ from torch import nn
 from medtl import datalist
 from medtl.api.origin import Origin, fingerprint, is_unchanged, origin_of, shapes
 from medtl.api.run import Run
-from medtl.catalogue import bundle_folder
 from medtl.datalist import DataList
 from medtl.errors import UsageError
+from medtl.places import bundle_folder
 from medtl.runs import folder as folders
 from medtl.weights import starts
 

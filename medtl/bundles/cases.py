@@ -6,9 +6,9 @@ from typing import Any
 import ignite.distributed as idist
 from torch import nn
 
-from medtl.bundle import begin as checks
-from medtl.bundle import cases as preflight
+from medtl.bundles import begin as checks
 from medtl.bundles import handlers, ids, loaders, start
+from medtl.bundles import segmentations as preflight
 from medtl.data import slices as packed
 from medtl.data import volumes as inputs
 from medtl.data.slices import SliceLoader, Slices

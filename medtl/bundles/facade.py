@@ -6,10 +6,7 @@ offers reads the ids of the running config (``ids``): the steps of ``initialize`
 segmentations).
 """
 
-from medtl.bundle.begin import shipped_weights
-from medtl.bundle.cases import beside as trained_cases
-from medtl.bundle.cases import saves
-from medtl.bundle.trained import beside, classes
+from medtl.bundles.begin import shipped_weights
 from medtl.bundles.cases import (
     begin_segmentation_evaluation,
     begin_segmentation_inference,
@@ -72,6 +69,8 @@ from medtl.bundles.methods import (
     with_heads,
 )
 from medtl.bundles.mistakes import begin, bundle_root, cause_of, end, listen, literal, lost
+from medtl.bundles.segmentations import beside as trained_cases
+from medtl.bundles.segmentations import saves
 from medtl.bundles.start import (
     begin_evaluation,
     begin_inference,
@@ -89,6 +88,7 @@ from medtl.bundles.start import (
 )
 from medtl.data.pictures import found
 from medtl.losses_segmentation import check_auxiliary
+from medtl.runs.trained import beside, classes
 
 __all__ = [
     "augmentation", "average", "begin", "begin_evaluation", "begin_inference",

@@ -8,7 +8,7 @@ from monai.engines import SupervisedEvaluator
 from monai.handlers import TensorBoardStatsHandler
 from torch import nn
 
-from medtl.bundle import begin as checks
+from medtl.bundles import begin as checks
 from medtl.bundles import ids, loaders, start
 from medtl.errors import UsageError
 from medtl.handlers import preemption, scored

@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 
 from monai.bundle import ConfigParser
 
-from medtl.bundles import workflow
 from medtl.bundles.known_ids import COMPUTED, MEANT, PLACES
 from medtl.errors import MedtlError
+from medtl.runs import workflow
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ import ignite.distributed as idist
 from monai.data import DataLoader
 
 from medtl import engines
-from medtl.bundle import begin as checks
+from medtl.bundles import begin as checks
 from medtl.bundles import components, ids
 from medtl.data import balance, packed
 from medtl.data.packed import Packed

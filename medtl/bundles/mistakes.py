@@ -28,7 +28,6 @@ from typing import Any
 
 from monai.bundle import ConfigComponent, ConfigParser
 
-from medtl.bundles import workflow
 from medtl.errors import (
     MedtlError,
     NothingToDo,
@@ -40,6 +39,7 @@ from medtl.errors import (
     status_of,
     tell,
 )
+from medtl.runs import workflow
 
 # found by all processes of a machine alike: one tells it
 COMMON = (UsageError, ToldToStop, NothingToDo, KeyboardInterrupt)

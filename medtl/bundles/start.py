@@ -9,9 +9,8 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from medtl import engines, threads
-from medtl.bundle import begin as checks
-from medtl.bundle import overrides, ranges
-from medtl.bundles import ids, mistakes
+from medtl.bundles import begin as checks
+from medtl.bundles import ids, mistakes, overrides, ranges
 from medtl.datalist import DataList
 from medtl.errors import tell
 from medtl.networks import freezing

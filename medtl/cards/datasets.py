@@ -2,7 +2,6 @@
 ``FOLDER/data_prep/NAME.py`` of a folder that $MEDTL_PLUGINS names, and is read from there without running it."""
 
 import ast
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -92,10 +91,8 @@ def read_card(path: Path) -> DatasetCard | None:
 
 
 def _shipped() -> list[Path]:
-    """Files of the package ``data_prep``, which is looked up and not imported: this package stands below it."""
-    spec = importlib.util.find_spec("data_prep")
-    places = spec.submodule_search_locations if spec else None
-    return sorted(path for place in places or () for path in Path(place).glob("*.py"))
+    """Files of the package ``data_prep``, which lies beside this one and is not imported: it stands above it."""
+    return sorted((Path(__file__).resolve().parents[2] / "data_prep").glob("*.py"))
 
 
 def _is_card(node: ast.Assign | ast.AnnAssign) -> bool:

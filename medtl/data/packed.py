@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from medtl.catalogue import cache_folder
 from medtl.datalist import DataList, Entry
 from medtl.errors import BadFileError, MedtlError, UsageError
 from medtl.files import TEMPORARY_SUFFIX, file_hash, replacing
+from medtl.places import cache_folder
 
 FORMAT = 1
 MARK = b"medtl-u8"

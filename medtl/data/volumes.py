@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from medtl.data.slices import Case, Slices, fitted
 from medtl.data.volume_sources import Look, Source, apart
 from medtl.errors import BadFileError, UsageError, tell
+from medtl.readers import intensity
 from medtl.readers.dicom import read_volume
 from medtl.readers.find import Passed, Refused, counted, images
 from medtl.readers.itk_volume import read_itk
 from medtl.readers.nifti import read_nifti
 from medtl.readers.picture import HU_OF_AIR
 from medtl.readers.volume import Volume, display
-from medtl.transforms import intensity
 from medtl.writers.tables import write_rejected
 
 MR = "MR"

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medtl.bundle.trained import beside
 from medtl.data.packed import resized
 from medtl.errors import MedtlError, UsageError
 from medtl.explain.heat import Heat, heat_of, layer_of
@@ -15,6 +14,7 @@ from medtl.files import file_hash
 from medtl.networks.classifier import build_classifier
 from medtl.runs.record import FILE_NAME as RECORD
 from medtl.runs.record import RunRecord, read
+from medtl.runs.trained import beside
 from medtl.weights.load import load_exactly
 
 WEIGHTS = "model.pt"

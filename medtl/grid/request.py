@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from medtl import datalist
-from medtl.bundle.inspect import resolves
+from medtl.bundles.inspect import resolves
 from medtl.datalist import DataList, with_fold
 from medtl.errors import MedtlError, UsageError
 from medtl.files import read_object
@@ -167,7 +167,7 @@ def check_ids(bundle: Bundle, request: Request) -> None:
 
 
 def _hint(bundle: Bundle, name: str) -> str:
-    from medtl.bundle.overrides import closest, known_ids  # seconds, that only a mistake costs
+    from medtl.bundles.overrides import closest, known_ids  # seconds, that only a mistake costs
 
     ids = [id_ for id_ in known_ids(bundle.config) if ("#" in id_) == ("#" in name) and id_ not in (*OPTIONS, RESUME)]
     options = [option.removeprefix("--") for option in (*OPTIONS.values(), "--jobs")]

@@ -34,7 +34,7 @@ class SaveMasks:
         output_dir: where to write.
         data: what is predicted on.
         organs: names in index order.
-        formats: of ``medtl.bundle.cases.SAVES``; PNG and SEG are for DICOM sources only.
+        formats: of ``medtl.bundles.segmentations.SAVES``; PNG and SEG are for DICOM sources only.
         postprocess: see ``medtl.transforms.components``.
 
     Raises:

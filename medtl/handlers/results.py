@@ -13,8 +13,9 @@ from ignite.engine import Engine, Events
 from medtl.datalist import DataList
 from medtl.errors import tell
 from medtl.handlers.best import BestEpoch, S
-from medtl.handlers.scored import Scored, Threshold, choose, from_state, scored, write_scored
+from medtl.handlers.scored import Scored, choose, from_state, scored, write_scored
 from medtl.metrics import classification
+from medtl.metrics.operating_point import Threshold
 from medtl.runs.recorder import Recorder
 
 OPENED_ONCE = "opened once, after the best epoch was chosen on validation"

@@ -1,7 +1,7 @@
 """A split's predictions with its metrics, and how several splits become predictions.csv and metrics.json."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from medtl.datalist import DataList, Entry
 from medtl.metrics import registry
 from medtl.metrics.bootstrap import intervals as intervals_of
 from medtl.metrics.ignite import Predictions
-from medtl.metrics.operating_point import choose_threshold
+from medtl.metrics.operating_point import Threshold, choose_threshold
 from medtl.metrics.registry import split_of
 from medtl.writers.tables import Table, write_metrics, write_predictions
 
@@ -43,27 +43,6 @@ class Scored:
             **{name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()},
             "metrics": {name: float(value) for name, value in self.metrics.items()},
         }
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """An operating point of a two-class problem.
-
-    Attributes:
-        positive: index of the class whose probability is compared with it.
-        positive_class: its name.
-        rule: how it is chosen on validation.
-        value: probability from which on an image counts as positive; None as long as it is not chosen.
-    """
-
-    positive: int
-    positive_class: str
-    rule: str
-    value: float | None = None
-
-    def as_record(self) -> dict[str, Any]:
-        """As run.json holds it."""
-        return asdict(self)
 
 
 def threshold(positive: int | None, classes: Sequence[str], rule: str) -> Threshold | None:

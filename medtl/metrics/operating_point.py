@@ -5,6 +5,8 @@ same; the middle is taken, so that rounding of a stored score does not flip an a
 """
 
 import re
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,27 @@ from numpy.typing import NDArray
 from medtl.errors import MedtlError, UsageError
 
 RULE = re.compile(r"(sensitivity|specificity):([0-9.]+)")
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """An operating point of a two-class problem.
+
+    Attributes:
+        positive: index of the class whose probability is compared with it.
+        positive_class: its name.
+        rule: how it is chosen on validation.
+        value: probability from which on an image counts as positive; None as long as it is not chosen.
+    """
+
+    positive: int
+    positive_class: str
+    rule: str
+    value: float | None = None
+
+    def as_record(self) -> dict[str, Any]:
+        """As run.json holds it."""
+        return asdict(self)
 
 
 def parse_rule(rule: str) -> tuple[str, float]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtl.errors import BadFileError, UsageError
+from medtl.readers import intensity
 from medtl.readers.dicom import holds_image, read_slices, scan
 from medtl.readers.find import IMAGELESS, File, Passed, Refused, images
 from medtl.readers.itk_volume import read_itk
@@ -21,7 +22,6 @@ from medtl.readers.kinds import kind
 from medtl.readers.nifti import read_header, read_nifti
 from medtl.readers.raster import frames, read_raster
 from medtl.readers.volume import Volume, display
-from medtl.transforms import intensity
 
 HU_OF_AIR = -500  # a NIfTI file does not name its modality; only CT has voxels below this
 EXPECTED = "PNG, JPEG, TIFF, DICOM or NIfTI"

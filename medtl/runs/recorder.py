@@ -18,10 +18,10 @@ from filelock import FileLock
 
 import medtl
 from medtl import datalist
-from medtl.bundles import workflow
 from medtl.datalist import DataList
 from medtl.errors import UsageError, tell
 from medtl.files import file_hash
+from medtl.runs import workflow
 from medtl.runs.preprocessing import described
 from medtl.runs.record import FAILED, FINISHED, INTERRUPTED, RUNNING, Bundle, Data, RunRecord, Start
 from medtl.weights import starts

@@ -13,8 +13,9 @@ from monai.transforms.traits import MultiSampleTrait
 from monai.utils import ensure_tuple
 
 from medtl.errors import BadFileError, MedtlError
+from medtl.readers import intensity
 from medtl.readers.picture import read_picture
-from medtl.transforms import intensity, key_slice
+from medtl.transforms import key_slice
 
 SLICE, DEPTH, RULE = "key_slice", "key_slice_depth", "key_slice_rule"
 

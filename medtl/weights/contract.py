@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medtl.bundle.unpack import CARD, opened
 from medtl.cards import IMAGENET_MEAN, IMAGENET_STD
 from medtl.errors import MedtlError
 from medtl.networks.registry import backbone_of
+from medtl.weights.archive import CARD, opened
 from medtl.weights.read import read_state_dict
 from medtl.weights.sources import SOURCES
 

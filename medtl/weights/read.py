@@ -14,9 +14,9 @@ import safetensors
 import torch
 from safetensors.torch import load, load_file
 
-from medtl.bundle.unpack import CARD, SUMS, check_sum, opened, sums_of, sums_on_card
 from medtl.errors import MedtlError, UsageError
 from medtl.files import file_hash
+from medtl.weights.archive import CARD, SUMS, check_sum, opened, sums_of, sums_on_card
 
 StateDict = dict[str, torch.Tensor]
 # where training programs keep the network; of a student and its teacher the teacher is the one to use

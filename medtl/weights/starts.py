@@ -7,10 +7,10 @@ from pathlib import Path
 import ignite.distributed as idist
 from torch import nn
 
-from medtl.catalogue import WEIGHT_SUFFIXES, bundle_roots, cache_folder
 from medtl.errors import UsageError, tell
 from medtl.files import file_hash
 from medtl.networks.registry import backbone_of
+from medtl.places import WEIGHT_SUFFIXES, bundle_roots, cache_folder
 from medtl.registry import did_you_mean
 from medtl.weights.contract import Normalization, contract_of
 from medtl.weights.load import LoadReport, load_pretrained

@@ -12,8 +12,8 @@ import pytest
 
 from data_prep.sample import lidc as phantom_lidc
 from data_prep.windows import LUNG
+from medtl.readers import intensity
 from medtl.readers.volume import display
-from medtl.transforms import intensity
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -17,8 +17,9 @@ from fine_tune_lists import CLASSES, some_list
 from monai.bundle import ConfigWorkflow
 from resume_runs import Run, iteration, record, run_bundle
 
-from medtl.bundles import facade, workflow
+from medtl.bundles import facade
 from medtl.errors import MedtlError, UsageError
+from medtl.runs import workflow
 
 TB = ROOT / "bundles" / "tb"
 TINY = {"epochs": 1, "image_size": 32, "batch_size": 20, "num_workers": 0, "device": "cpu"}

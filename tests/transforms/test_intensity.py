@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from medtl.transforms import intensity, key_slice
+from medtl.readers import intensity
+from medtl.transforms import key_slice
 
 SHAPES = arrays.array_shapes(min_dims=3, max_dims=3, max_side=6)
 VOLUMES = st.sampled_from(["i1", "u1", "<i2", ">i2", "u2", "i4", "f4"]).flatmap(

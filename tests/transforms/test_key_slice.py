@@ -10,8 +10,9 @@ from monai.data import MetaTensor
 from monai.transforms import Compose
 
 from medtl.errors import MedtlError, UsageError
+from medtl.readers import intensity
 from medtl.readers.volume import Volume, display
-from medtl.transforms import CTWindowd, KeySliced, MRPercentilesd, SlicesToVolumed, intensity, key_slice
+from medtl.transforms import CTWindowd, KeySliced, MRPercentilesd, SlicesToVolumed, key_slice
 
 AREAS = st.lists(st.integers(0, 50), min_size=1, max_size=40)
 

@@ -1,0 +1,105 @@
+"""What the run beside a weight file says of it, so that evaluation and inference need not be told again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medtl.cards import IMAGENET_MEAN, IMAGENET_STD
+from medtl.errors import MedtlError, UsageError
+from medtl.metrics.operating_point import Threshold
+from medtl.runs import record as records
+from medtl.weights.archive import CARD, opened
+from medtl.weights.card import WeightsCard
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How weights were trained; what nothing says is None, or the usual.
+
+    Attributes:
+        backbone: its name.
+        image_size: in pixels.
+        classes: names in index order.
+        channels: of the pictures, 1 (grey) or 3.
+        mean, std: of the input's normalisation, for values 0..1.
+        threshold: the operating point, where one was chosen.
+    """
+
+    backbone: str | None = None
+    image_size: int | None = None
+    classes: tuple[str, ...] | None = None
+    channels: int = 1
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    threshold: Threshold | None = None
+
+
+def beside(weights: str) -> Trained:
+    """What ``run.json`` in the folder of ``weights``, or the card of their bundle, says; the usual where there is
+    neither.
+
+    Raises:
+        MedtlError: it is there and cannot be read.
+    """
+    folder = Path(str(weights)).parent
+    if not (folder / records.FILE_NAME).is_file():
+        card = card_of(Path(str(weights)))
+        return _on_card(card) if card else Trained()
+    run = records.read(folder)
+    if run.data is None or not run.recipe:
+        path = folder / records.FILE_NAME
+        raise MedtlError(
+            f"{path} does not describe a run: it names no data or recipe; move it away to go on without it"
+        )
+    mean, std = run.normalisation
+    return Trained(
+        backbone=run.backbone,
+        image_size=run.image_size,
+        classes=run.data.classes,
+        channels=run.data.channels,
+        mean=mean or IMAGENET_MEAN,
+        std=std or IMAGENET_STD,
+        threshold=_threshold(run.threshold),
+    )
+
+
+def card_of(weights: Path) -> WeightsCard | None:
+    """The card of the bundle that weights (a file in its models/, its folder or its zip) lie in; None where there is
+    none.
+
+    Raises:
+        MedtlError: it is there and cannot be read.
+    """
+    if weights.suffix == ".zip" and weights.is_file():
+        with opened(weights, option="--weights") as archive:
+            text = archive.read(CARD).decode("utf-8", "replace") if CARD in archive.files else ""
+    else:
+        folder = weights if weights.is_dir() else weights.absolute().parents[1]
+        path = folder / CARD
+        is_in_bundle = path.is_file() and (weights.is_dir() or weights.parent.name == "models")
+        text = path.read_text(encoding="utf-8", errors="replace") if is_in_bundle else ""
+    return WeightsCard.from_json(text) if text else None
+
+
+def _on_card(card: WeightsCard) -> Trained:
+    what, pixels = card.architecture, card.input
+    return Trained(what.backbone, what.image_size, card.classes, pixels.file_channels, pixels.mean, pixels.std)
+
+
+def _threshold(record: Mapping[str, Any] | None) -> Threshold | None:
+    return Threshold(**record) if record else None
+
+
+def classes(start: Trained, weights: str) -> list[str]:
+    """The class names that weights were trained for.
+
+    Raises:
+        UsageError: nothing says.
+    """
+    if start.classes is None:
+        raise UsageError(
+            f"--weights {weights}: neither a run.json beside it nor a card names its classes; pass --classes"
+            " \"['a','b']\""
+        )
+    return list(start.classes)
