@@ -9,6 +9,7 @@ from data_prep.work import Rejected
 from medtl import datalist
 from medtl.datalist import Entry
 from medtl.errors import UsageError, tell
+from medtl.integrity import contradictions
 
 # where a patient stands in several given splits, the last of these keeps the images
 HELD_BACK = ("training", "validation", "test")
@@ -87,7 +88,7 @@ def _without_contradictions(
     entries: Sequence[Entry], classes: Sequence[str], file_of: Callable[[Entry], str]
 ) -> tuple[list[Entry], list[Rejected]]:
     """Entries without the pictures that stand under several labels: which one is right, nobody here can say."""
-    contradicting = datalist.contradictions(entries)
+    contradicting = contradictions(entries)
     kept, rejected = [], []
     for entry in entries:
         others = contradicting.get(entry["sha256"])

@@ -319,22 +319,6 @@ def with_fraction(listed: DataList, fraction: float, seed: int) -> DataList:
     return kept
 
 
-def contradictions(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
-    """Return the entries of each picture, by its sha256, that several files show under different labels.
-
-    One file that is listed under each of its findings is no contradiction, and a mask is no label.
-    """
-    found: dict[str, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        if entry["sha256"] and not isinstance(entry["label"], str):
-            found[entry["sha256"]].append(entry)
-
-    def differs(one: Entry, other: Entry) -> bool:
-        return bool(one["image"] != other["image"] and one["label"] != other["label"])
-
-    return {digest: alike for digest, alike in found.items() if any(differs(alike[0], other) for other in alike[1:])}
-
-
 def overlaps(datalist: DataList) -> list[str]:
     """What two splits or two folds of one data list share: patients and identical files, of which an empty one is not
     known. Empty when these are clean."""

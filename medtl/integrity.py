@@ -1,13 +1,14 @@
 """Whether the files that a data list names are there, are the ones that were listed, and keep patients apart."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from rich.console import Console
 from rich.progress import track
 
 from medtl import datalist
-from medtl.datalist import DataList
+from medtl.datalist import DataList, Entry
 from medtl.files import file_hash
 
 MOST_NAMED = 5
@@ -32,9 +33,25 @@ def problems_of_data(folder: Path) -> tuple[str, list[str]]:
     return f"data list {listed.name!r} with {sizes}", problems
 
 
+def contradictions(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """Return the entries of each picture, by its sha256, that several files show under different labels.
+
+    One file that is listed under each of its findings is no contradiction, and a mask is no label.
+    """
+    found: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        if entry["sha256"] and not isinstance(entry["label"], str):
+            found[entry["sha256"]].append(entry)
+
+    def differs(one: Entry, other: Entry) -> bool:
+        return bool(one["image"] != other["image"] and one["label"] != other["label"])
+
+    return {digest: alike for digest, alike in found.items() if any(differs(alike[0], other) for other in alike[1:])}
+
+
 def _contradictions(listed: DataList) -> list[str]:
     """Pictures that are listed under several labels."""
-    found = datalist.contradictions([entry for _, entry in listed])
+    found = contradictions([entry for _, entry in listed])
     lines = [
         f"one picture under several labels: {', '.join(sorted({entry['image'] for entry in alike})[:MOST_NAMED])}"
         for alike in found.values()
