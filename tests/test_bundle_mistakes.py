@@ -17,6 +17,8 @@ from medtl.datalist import DataList
 from medtl.errors import MedtlError
 from medtl.files import file_hash
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., tuple[int, str]]
 
 

@@ -21,6 +21,8 @@ from medtl import datalist
 from medtl.datalist import DataList
 from medtl.files import file_hash
 
+pytestmark = pytest.mark.slow
+
 TRAIN = config("train")
 
 

@@ -13,6 +13,8 @@ from data_prep import sample
 from medtl import datalist
 from medtl.integrity import problems_of_data
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def first_run(module_path: Path) -> tuple[Path, str]:

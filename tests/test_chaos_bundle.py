@@ -34,6 +34,8 @@ from medtl.networks.classifier import build_classifier
 from medtl.networks.segmenter import build_segmenter
 from medtl.report.build import write_report
 
+pytestmark = pytest.mark.slow
+
 FOLDER = ROOT / "bundles" / "chaos_deeplabv3"
 META = str(FOLDER / "configs" / "metadata.json")
 ORGANS = ("liver", "right_kidney", "left_kidney", "spleen")

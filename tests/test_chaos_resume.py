@@ -19,6 +19,8 @@ from resume_runs import Run, differences, iteration, record, run_bundle, undistu
 
 from medtl.writers import checkpoint
 
+pytestmark = pytest.mark.slow
+
 FOLDER = ROOT / "bundles" / "chaos_deeplabv3"
 SMALL = ("--epochs", "3", "--image_size", "32", "--batch_size", "6", "--output_stride", "16")
 HERE = ("--num_workers", "0", "--device", "cpu")

@@ -13,6 +13,8 @@ from data_prep.msd_tasks import MSD_TASKS
 from medtl.cards import dataset_cards
 from medtl.cli import app
 
+pytestmark = pytest.mark.slow
+
 
 def medtl(*words: str) -> tuple[int, str]:
     done = subprocess.run([sys.executable, "-m", "medtl", *words], capture_output=True, text=True, timeout=120)

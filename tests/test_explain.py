@@ -31,6 +31,8 @@ from medtl.explain.subject import Subject, of_run
 from medtl.handlers.grad_cam import GradCAMOverlays
 from medtl.networks.classifier import build_classifier
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 NETWORK = {"_target_": "medtl.networks.classifier.build_classifier", "num_classes": 3, "image_size": 64}
 

@@ -18,6 +18,8 @@ from medtl.errors import UsageError
 from medtl.files import file_hash
 from medtl.writers import checkpoint
 
+pytestmark = pytest.mark.slow
+
 TB = ROOT / "bundles" / "tb"
 SMALL = ["--epochs", "2", "--image_size", "32", "--batch_size", "4", "--num_workers", "0"]
 

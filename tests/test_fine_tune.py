@@ -28,6 +28,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from medtl import datalist
 from medtl.files import file_hash
 
+pytestmark = pytest.mark.slow
+
 TINY = ("--epochs", "1", "--image_size", "32", *CPU)
 BACKBONES = {"chestxray2017": "resnet18", "tb": "densenet121", "breastmnist": "resnet18", "folder": "resnet18"}
 Row = dict[str, str]

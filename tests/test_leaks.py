@@ -24,6 +24,8 @@ from medtl.datalist import DataList
 from medtl.files import file_hash
 from medtl.signatures import Listed
 
+pytestmark = pytest.mark.slow
+
 Change = Callable[[Image.Image], Image.Image]
 
 

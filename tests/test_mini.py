@@ -27,6 +27,8 @@ from medtl.transforms.batch import BatchTransform
 from medtl.weights.card import WeightsCard
 from medtl.weights.starts import apply, resolve
 
+pytestmark = pytest.mark.slow
+
 MINI = ROOT / "bundles" / "medtl_mini_resnet18"
 MIXED = ("chexpert/Edema", "chaos/CT", "lidc/Nodule")
 SMALL = ("--epochs", "2", "--image_size", "32", "--batch_size", "8", "--num_workers", "0")

@@ -10,6 +10,8 @@ from bundle_runs import BUNDLE, ROOT, config
 from monai.bundle import ConfigParser, ckpt_export, onnx_export, verify_metadata, verify_net_in_out
 from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = ROOT / "medtl" / "bundles" / "metadata_schema.json"
 META = str(BUNDLE / "configs" / "metadata.json")
 NETWORK = {"meta_file": META, "config_file": config("inference")}

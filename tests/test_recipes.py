@@ -15,6 +15,8 @@ from bundle_runs import BUNDLE, ROOT, SMALL, bundle_here, config
 from medtl.bundles.inspect import problems_of_bundle
 from medtl.bundles.known_ids import READ
 
+pytestmark = pytest.mark.slow
+
 RECIPES = ROOT / "bundles" / "_recipes"
 MOST_IDS, MOST_EXPRESSIONS, MOST_LINES = 110, 30, 200
 

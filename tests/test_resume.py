@@ -19,6 +19,8 @@ from data_prep.chestxray2017 import CARD as CHESTXRAY2017
 from data_prep.cpmid import CARD as CPMID
 from medtl.writers import checkpoint
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--epochs", "3", "--image_size", "32", "--batch_size", "10", "--num_workers", "0", "--device", "cpu"]
 RESUME = ["--resume", "auto"]
 SAVING = [*RESUME, "--save_interval", "0"]  # after each batch

@@ -16,6 +16,8 @@ from medtl import datalist
 from medtl.datalist import DataList
 from medtl.networks.classifier import build_classifier
 
+pytestmark = pytest.mark.slow
+
 NETWORKS = {
     "cpmid_resnet18": "resnet18",
     "cpmid_resnet34": "resnet34",

@@ -15,6 +15,8 @@ from monai.bundle import ConfigParser
 
 from medtl.writers import checkpoint
 
+pytestmark = pytest.mark.slow
+
 TB = ROOT / "bundles" / "tb"
 TINY = ("--image_size", "32", *CPU)
 ALL = ("--ema", "0.7", "--mixup", "0.4", "--accumulate", "2")

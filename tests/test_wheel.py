@@ -12,6 +12,8 @@ from bundle_runs import ROOT
 from medtl.errors import UsageError
 from medtl.places import bundle_folder, bundle_of_word
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("setuptools")
 
 

@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
+
+pytestmark = pytest.mark.slow
 
 CONFIGS = Path(__file__).parents[1] / "bundles" / "folder" / "configs"
 NETWORK = ("--backbone", "timm/mobilenetv2_100", "--epochs", "1", "--num_workers", "0")

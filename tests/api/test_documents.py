@@ -9,6 +9,8 @@ from bundle_runs import ROOT
 
 from data_prep import sample
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOKS = sorted((ROOT / "docs").glob("*.ipynb"))
 
 

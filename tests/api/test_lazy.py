@@ -7,6 +7,8 @@ import pytest
 
 import medtl
 
+pytestmark = pytest.mark.slow
+
 NAMES = {"load_data", "build", "load_weights", "fit", "evaluate", "report", "Run", "MedtlError", "UsageError"}
 
 

@@ -18,6 +18,8 @@ from medtl.api.model import SAMPLE_SIZE, USUAL_SIZE
 from medtl.api.origin import origin_of
 from medtl.networks.classifier import build_classifier
 
+pytestmark = pytest.mark.slow
+
 FOLDER = ROOT / "bundles" / "folder"
 QUICK: dict[str, Any] = {"epochs": 1, "batch_size": 6, "num_workers": 0, "device": "cpu"}
 

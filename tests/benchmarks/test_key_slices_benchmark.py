@@ -15,6 +15,8 @@ from data_prep.windows import LUNG
 from medtl.readers import intensity
 from medtl.readers.volume import display
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -21,6 +21,8 @@ from medtl.bundles import facade
 from medtl.errors import MedtlError, UsageError
 from medtl.runs import workflow
 
+pytestmark = pytest.mark.slow
+
 TB = ROOT / "bundles" / "tb"
 TINY = {"epochs": 1, "image_size": 32, "batch_size": 20, "num_workers": 0, "device": "cpu"}
 

@@ -45,6 +45,8 @@ from medtl.transforms import LoadPictured
 from medtl.weights.card import WeightsCard
 from medtl.weights.read import read_state_dict
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = ROOT / "medtl" / "bundles" / "metadata_schema.json"
 Made = tuple[Path, Path, DataList, torch.nn.Module]
 

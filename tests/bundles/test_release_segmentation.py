@@ -34,6 +34,8 @@ from medtl.runs.recorder import Recorder
 from medtl.weights.archive import unpack
 from medtl.weights.card import SegmentationArchitecture, VolumeContract, WeightsCard
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = ROOT / "medtl" / "bundles" / "metadata_schema.json"
 CHAOS = ROOT / "bundles" / "chaos_deeplabv3"
 ORGANS = ("liver", "right_kidney", "left_kidney", "spleen")

@@ -19,6 +19,8 @@ from medtl.runs.recorder import Recorder
 from medtl.runs.workflow import Workflow
 from medtl.writers import checkpoint
 
+pytestmark = pytest.mark.slow
+
 RECIPE = {"epochs": 3, "seed": 0, "learning_rate": 0.1, "device": "cpu", "num_workers": 0}
 
 

@@ -25,6 +25,8 @@ from medtl.networks.classifier import build_classifier
 from medtl.weights.read import read_state_dict
 from medtl.weights.starts import apply, resolve
 
+pytestmark = pytest.mark.slow
+
 NAME = "medtl_mini_resnet18"
 Shipped = tuple[Path, Path, DataList, torch.nn.Module]
 

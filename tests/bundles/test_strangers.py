@@ -23,6 +23,8 @@ from medtl.bundles.strangers.finding import printable
 from medtl.bundles.strangers.look import look
 from medtl.cli import app
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 AWKWARD = {"brackets": "[" * 1100, "keys": '{"a":' * 1100, "digits": "1" * 5000, "itself": "a: &a [*a, *a]"}
 

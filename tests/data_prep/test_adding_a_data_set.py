@@ -19,6 +19,8 @@ from medtl import cli
 from medtl.cards import dataset_cards
 from medtl.errors import UsageError
 
+pytestmark = pytest.mark.slow
+
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "adding_a_data_set.md"
 
 

@@ -20,6 +20,8 @@ from medtl.errors import BadFileError
 from medtl.integrity import problems_of_data
 from medtl.readers.chaos import check_liver, natural, read_mask
 
+pytestmark = pytest.mark.slow
+
 ORGANS = ["liver", "right_kidney", "left_kidney", "spleen"]
 FOLDERS = {
     "CT": ("DICOM_anon", "Ground"),

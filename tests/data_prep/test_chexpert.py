@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 RULES = ("paper", "multilabel", "exactly-one")
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -26,6 +26,8 @@ from data_prep.msd import CARD as MSD
 from data_prep.piece import Piece, do
 from medtl.errors import MedtlError
 
+pytestmark = pytest.mark.slow
+
 distributed = pytest.importorskip("distributed", reason="needs Dask: pip install 'medtl[dask]'")
 
 NEEDS_PROC = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs a path that differs by process")

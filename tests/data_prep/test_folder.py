@@ -20,6 +20,8 @@ from data_prep.sample.folder import _header
 from medtl import datalist
 from medtl.integrity import problems_of_data
 
+pytestmark = pytest.mark.slow
+
 
 def noise(seed: int, shape: tuple[int, ...] = (24, 20)) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)

@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 from scipy.ndimage import binary_fill_holes
 
+pytestmark = pytest.mark.slow
+
 PLANTED = {
     "PatientName": "Zebedee^Quentin",
     "PatientBirthDate": "19470823",

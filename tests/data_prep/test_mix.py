@@ -17,6 +17,8 @@ from medtl.datalist import DataList
 from medtl.files import file_hash
 from medtl.integrity import problems_of_data
 
+pytestmark = pytest.mark.slow
+
 
 def prepared(
     folder: Path, patients: int = 8, images: int = 2, channels: int = 1, seed: int = 0, **changes: Any

@@ -10,6 +10,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 CODES = ("RAS", "LPS", "LAS", "ASR", "SPL", "PIR")
 HIPPOCAMPI = ("hippocampus_001", "hippocampus_003", "hippocampus_004")
 

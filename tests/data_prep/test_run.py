@@ -18,6 +18,8 @@ import pytest
 from data_prep import piece, sample
 from medtl.integrity import problems_of_data
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -16,6 +16,8 @@ from data_prep import piece, sample
 from medtl.cards import dataset_cards
 from medtl.integrity import problems_of_data
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("chestxray2017", "tb", "breastmnist")
 
 

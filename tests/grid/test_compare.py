@@ -25,6 +25,8 @@ from medtl.grid.compare import compare
 from medtl.grid.records import LOCK_NAME, write_grid
 from medtl.grid.runs import environment, locked_log
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 EACH_STEP = [1, 2, 3, 4]
 ALL = ["resnet18_random_seed0", "resnet18_random_seed1", "resnet34_random_seed0", "resnet34_random_seed1"]

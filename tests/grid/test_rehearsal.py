@@ -13,6 +13,8 @@ from medtl.grid.rehearsal import answers, common_mistake, mistake
 from medtl.runs import folder as run_folder
 from medtl.runs import resume
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "bundles" / "breastmnist"
 

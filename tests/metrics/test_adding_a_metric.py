@@ -19,6 +19,8 @@ from medtl.metrics import bootstrap, classification, registry
 from medtl.metrics.registry import split_of
 from medtl.report.build import write_report
 
+pytestmark = pytest.mark.slow
+
 GUIDE = ROOT / "docs" / "adding_a_metric.md"
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from bundle_runs import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:

@@ -8,6 +8,8 @@ from medtl.networks.classifier import build_classifier, features
 from medtl.networks.complexity import complexity
 from medtl.networks.registry import backbone_of, names
 
+pytestmark = pytest.mark.slow
+
 # CPMID's table: FLOPs in G to two places, parameters of the trunk in M (its 21.29 for ResNet-34 includes the head)
 PAPER = {
     "resnet18": (1.82, 11.18),

@@ -13,6 +13,8 @@ from medtl.networks.freezing import freeze
 from medtl.networks.segmenter import build_segmenter, parameter_groups, trunks
 from medtl.weights.load import load_pretrained
 
+pytestmark = pytest.mark.slow
+
 # torchvision's published counts of deeplabv3_resnet50 and _resnet101 with 21 classes and the auxiliary head
 PUBLISHED = {"resnet50": 42_004_074, "resnet101": 60_996_202}
 BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}

@@ -18,6 +18,8 @@ from medtl.pretraining.network import WithHeads
 from medtl.weights.load import load_pretrained
 from medtl.weights.starts import resolve
 
+pytestmark = pytest.mark.slow
+
 NETWORKS = (
     "timm/mobilenetv2_100",
     "timm/vit_tiny_patch16_224",

@@ -20,6 +20,8 @@ from medtl.data import pictures, volumes
 from medtl.errors import MedtlError, UsageError
 from medtl.readers.dicom import read_volume, scan
 
+pytestmark = pytest.mark.slow
+
 MR = {"Modality": "MR", "FrameOfReferenceUID": "1.2.826.0.1.3680043.8.498.77"}
 
 

@@ -28,6 +28,8 @@ from medtl.report.build import write_report
 from medtl.report.collect import collect
 from medtl.report.page import Results, evaluate
 
+pytestmark = pytest.mark.slow
+
 SIZES = {"val": 40, "test": 90}
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 

@@ -13,6 +13,8 @@ from medtl.errors import MedtlError, UsageError
 from medtl.networks.classifier import build_classifier
 from medtl.weights.load import load_pretrained
 
+pytestmark = pytest.mark.slow
+
 State = dict[str, torch.Tensor]
 
 

@@ -21,6 +21,8 @@ from medtl.weights.card import InputContract, WeightsCard
 from medtl.weights.sources import official
 from medtl.weights.starts import Start, apply, resolve
 
+pytestmark = pytest.mark.slow
+
 HALF = (0.5, 0.5, 0.5)
 
 
