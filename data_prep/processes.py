@@ -12,6 +12,7 @@ from pathlib import Path
 
 from data_prep.piece import Piece, do
 from data_prep.work import Done, Source
+from medtl import plugins
 from medtl.errors import MedtlError
 
 
@@ -34,7 +35,8 @@ def do_all(workers: int, source: Source, todo: Sequence[Piece], out: Path) -> Ge
     # not fork: the progress bar's thread may hold a lock at that moment
     context = multiprocessing.get_context("forkserver")
     alone = replace(source, works=(), rejected=())  # what a worker needs of it
-    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=context, initializer=_begin_worker) as pool:
+    own = (os.environ.get(plugins.VARIABLE, ""),)
+    with ProcessPoolExecutor(min(workers, len(todo)), context, _begin_worker, own) as pool:
         waiting = iter(todo)
         running: dict[Future[Done], Piece] = {}
         try:
@@ -56,8 +58,15 @@ def do_all(workers: int, source: Source, todo: Sequence[Piece], out: Path) -> Ge
             raise
 
 
-def _begin_worker() -> None:
-    """A worker leaves Ctrl-C to the main process, and ends when that one is killed instead of waiting for ever."""
+def _begin_worker(own: str) -> None:
+    """A worker leaves Ctrl-C to the main process, and ends when that one is killed instead of waiting for ever.
+
+    Args:
+        own: $MEDTL_PLUGINS of the main process; a fork server has that of the moment when it was started.
+    """
+    if own:
+        os.environ[plugins.VARIABLE] = own
+        plugins.modules("data_prep")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 

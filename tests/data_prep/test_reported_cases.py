@@ -219,7 +219,7 @@ def test_a_class_of_other_files_is_named_and_bmp_is_read(prep: Callable[..., Any
         (tmp_path / "raw" / name).mkdir(parents=True)
         for number in range(4):
             path = tmp_path / "raw" / name / f"{number}.{suffix}"
-            noise = np.random.default_rng(number + ord(name)).integers(0, 256, (12, 12)).astype(np.uint8)
+            noise = np.random.default_rng([number, ord(name)]).integers(0, 256, (12, 12)).astype(np.uint8)
             path.write_bytes(b"heic") if suffix == "heic" else Image.fromarray(noise).save(path)
     ended = prep("folder", "--raw", tmp_path / "raw")
     assert ended.status == 3

@@ -593,7 +593,9 @@ def test_two_at_once_from_the_command_line(
 
 
 def test_cells_at_a_time_share_the_cores_unless_the_user_says_otherwise() -> None:
-    assert environment({"A": "1"}, 1, False) == {"A": "1", "PYTHONUNBUFFERED": "1"}
+    alone = environment({"A": "1"}, 1, False)
+    assert alone == {"A": "1", "PYTHONUNBUFFERED": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    assert environment({"OMP_WAIT_POLICY": "ACTIVE"}, 1, False)["OMP_WAIT_POLICY"] == "ACTIVE"
     assert environment({"OMP_NUM_THREADS": "1"}, 4, False)["OMP_NUM_THREADS"] == "1"
     assert int(environment({}, 2, False)["OMP_NUM_THREADS"]) == max(1, (os.cpu_count() or 1) // 2)
 
