@@ -44,9 +44,14 @@ def _name(weights: Path) -> str:
 
 
 def networks_of_libraries(pattern: str) -> list[dict[str, Any]]:
-    """Return the networks of timm and torchvision whose ``library/name`` matches a shell pattern; imports both."""
+    """Return the networks of timm and torchvision whose ``library/name`` matches a shell pattern; imports both.
+
+    Args:
+        pattern: a word without ``*``, ``?`` or ``[`` matches the names that hold it.
+    """
     found = [f"{library.name}/{name}" for library in LIBRARIES.records() for name in library.list()]
-    return [{"name": name, "title": name, "reference": ""} for name in fnmatch.filter(found, pattern)]
+    wanted = pattern if set(pattern) & set("*?[") else f"*{pattern}*"
+    return [{"name": name, "title": name, "reference": ""} for name in fnmatch.filter(found, wanted)]
 
 
 def catalogue() -> dict[str, list[dict[str, Any]]]:

@@ -46,7 +46,7 @@ def options(
 def list_(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
     networks: Annotated[
-        str, typer.Option(help="Instead: networks of timm and torchvision, by a pattern: 'timm/mobilenet*'.")
+        str, typer.Option(help="Instead: networks of timm and torchvision, by a word or a pattern: 'timm/mobilenet*'.")
     ] = "",
     debug: Debug = False,
 ) -> None:

@@ -44,6 +44,8 @@ def test_networks_and_starts_are_listed_and_those_of_libraries_by_a_pattern() ->
     assert {"random", "imagenet", "cpmid", "mini"} <= {row["name"] for row in found["starts"]}
     only = CliRunner().invoke(app, ["list", "--json", "--networks", "*/mobilenet_v2"])
     assert [row["name"] for row in json.loads(only.stdout)["networks"]] == ["torchvision/mobilenet_v2"]
+    held = CliRunner().invoke(app, ["list", "--json", "--networks", "convnextv2_atto"])
+    assert "timm/convnextv2_atto" in [row["name"] for row in json.loads(held.stdout)["networks"]]
 
 
 def test_bundles_that_an_init_would_take_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
