@@ -1,0 +1,42 @@
+"""List what can be prepared, trained and started from: ``medtl list``."""
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from medtl.catalogue import catalogue, networks_of_libraries
+from medtl.commands.options import Debug
+
+
+def list_(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
+    networks: Annotated[
+        str, typer.Option(help="Instead: networks of timm and torchvision, by a word or a pattern: 'timm/mobilenet*'.")
+    ] = "",
+    debug: Debug = False,
+) -> None:
+    """List the data sets that can be prepared, the bundles, networks and starts, and the weights at hand."""
+    found = {"networks": networks_of_libraries(networks)} if networks else catalogue()
+    if as_json:
+        typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
+        return
+    console = Console()
+    columns = {
+        "datasets": ("name", "title", "task", "licence"),
+        "bundles": ("name", "version", "description"),
+        "networks": ("name", "title"),
+        "starts": ("name", "title", "licence"),
+        "weights": ("name", "path"),
+    }
+    for kind, names in columns.items():
+        if kind not in found:
+            continue
+        table = Table(title=kind, title_justify="left")
+        for name in names:
+            table.add_column(name, overflow="fold")
+        for row in found[kind]:
+            table.add_row(*(str(row[name]) for name in names))
+        console.print(table if found[kind] else f"{kind}: none")

@@ -1,0 +1,16 @@
+"""Print the folder of a bundle: ``medtl path``."""
+
+from typing import Annotated
+
+import typer
+
+from medtl.commands.options import Debug
+from medtl.places import bundle_folder
+
+
+def path(
+    bundle: Annotated[str, typer.Argument(help="A bundle's name, such as cpmid_resnet18.")],
+    debug: Debug = False,
+) -> None:
+    """Print the folder of a bundle, for --config_file "$(medtl path BUNDLE)/configs/train.json"."""
+    typer.echo(str(bundle_folder(bundle)))

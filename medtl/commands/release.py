@@ -1,0 +1,46 @@
+"""Make a bundle of a run: ``medtl release``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medtl.commands.options import Debug
+from medtl.errors import UsageError
+
+
+def release(
+    run: Annotated[Path, typer.Argument(help="A finished training run: the folder that holds model.pt and run.json.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the new bundle; its name becomes the bundle's.")
+    ] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option(help="Instead of --out: the bundle that trained the run, which then holds weights and card."),
+    ] = None,
+    as_zip: Annotated[bool, typer.Option("--zip", help="Also write it as one file, OUT.zip.")] = False,
+    half: Annotated[bool, typer.Option("--half", help="Store the weights as float16.")] = False,
+    licence: Annotated[
+        str, typer.Option(help="Of the images, with the credits that it asks for, where the data list says too little.")
+    ] = "",
+    debug: Debug = False,
+) -> None:
+    """Make a stand-alone bundle of a run, with weights, card and hashes; it opens with stock MONAI alone."""
+    from medtl.bundles.release import release as released
+    from medtl.bundles.shipping import ship
+
+    if (out is None) == (into is None) or (into and as_zip):
+        raise UsageError("expected --out DIR (with --zip if you like) or --into BUNDLE, one of the two")
+    if into:
+        done = ship(run, into, half=half, licence=licence)
+    else:
+        done = released(run, Path(str(out)), as_zip=as_zip, half=half, licence=licence)
+    what = done.card.architecture
+    size = f"{what.in_channels} x {what.image_size} x {what.image_size}"
+    typer.echo(f"{done.folder}: {what.backbone}, {what.num_classes} classes, input {size}, {done.card.dtype}")
+    if done.zip:
+        typer.echo(f"{done.zip}: the same as one file")
+    if done.difference is not None:
+        typer.echo(f"float16 changes logits by at most {done.difference:.2g} on random pictures")
+    if done.card.data["sample"]:
+        typer.echo("trained on PHANTOMS, not patients: the card says so, and so should you")

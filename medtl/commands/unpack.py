@@ -1,0 +1,24 @@
+"""Unpack a bundle's zip: ``medtl unpack``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medtl.commands.options import Debug
+
+
+def unpack(
+    archive: Annotated[Path, typer.Argument(help="A bundle's .zip.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder that becomes the bundle; absent or empty.")],
+    debug: Debug = False,
+) -> None:
+    """Unpack a bundle's zip without trusting it, and compare it with the hashes that it came with."""
+    from medtl.weights.archive import SUMS, sums_of
+    from medtl.weights.archive import unpack as unpacked
+
+    count = len(sums_of(unpacked(archive, out)))
+    if not count:
+        typer.echo(f"{out}: unpacked but UNCHECKED: it has no {SUMS} to compare with")
+        raise typer.Exit(1)
+    typer.echo(f"{out}: {count} files match {SUMS}")
