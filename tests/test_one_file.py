@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from monai.bundle import ConfigParser
+from monai.networks.nets import ResNet
+from safetensors.torch import load_file
 
 pytestmark = pytest.mark.slow
 
@@ -20,17 +23,14 @@ from torch import Tensor, nn
 from medtl.networks.registry import DECODERS, Backbone, Decoder, register
 from medtl.weights import layouts, sources
 
+SHAPE = {"block": "basic", "layers": [1, 1, 1, 1], "block_inplanes": [8, 8, 8, 8], "spatial_dims": 2}
+SHAPE |= {"conv1_t_stride": 2, "bias_downsample": False}
 
-class Tiny(nn.Module):
-    def __init__(self, in_channels, num_classes):
-        super().__init__()
-        self.stem = nn.Conv2d(in_channels, 8, 3, 4)
-        self.one = nn.Conv2d(8, 8, 3, 1, 1)
-        self.norm = nn.BatchNorm2d(8)
-        self.fc = nn.Linear(8, num_classes)
 
-    def forward(self, images):
-        return self.fc(self.norm(self.one(self.stem(images).relu())).relu().mean((2, 3)))
+def build(in_channels, image_size, num_classes):
+    from monai.networks.nets import ResNet
+
+    return ResNet(**SHAPE, n_input_channels=in_channels, num_classes=num_classes)
 
 
 register(
@@ -39,15 +39,20 @@ register(
         title="Tiny",
         reference="nobody",
         family="tiny",
-        build=lambda in_channels, image_size, num_classes: Tiny(in_channels, num_classes),
+        build=build,
         head="fc",
-        stages=("one",),
-        last_norm="norm",
-        parts=(("stem",), ("one", "norm")),
-        stock=lambda num_classes, in_channels, image_size: {},
+        stages=("layer1", "layer2", "layer3", "layer4"),
+        last_norm="layer4.0.bn2",
+        parts=(("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)),
+        stock=lambda num_classes, in_channels, image_size: {
+            "_target_": "monai.networks.nets.ResNet",
+            **SHAPE,
+            "n_input_channels": in_channels,
+            "num_classes": num_classes,
+        },
     )
 )
-layouts.register(layouts.Layout("Somebody's", "tiny", ((r"^first\\.", "stem."), (r"^second\\.", "one."))))
+layouts.register(layouts.Layout("Somebody's", "tiny", ((r"^first\\.", "conv1."), (r"^norm\\.", "bn1."))))
 sources.register(sources.Source("mine", "my own", licence="CC0-1.0", mean=(0.5,) * 3, std=(0.25,) * 3))
 
 
@@ -74,9 +79,10 @@ from medtl.weights.starts import apply, resolve
 start = resolve("mine", "tiny")
 network = build_classifier("tiny", 2, image_size=32, dropout=0.5)
 report = apply(network, start, "tiny")
-freeze(network, "tiny", "all_but_last:1")
+freeze(network, "tiny", "all_but_last:3")
 print(names()[-1], start.licence, start.mean[0], report.coverage, report.used, report.layout)
-print([n for n, p in network.named_parameters() if not p.requires_grad], float(network.stem.bias[0]))
+frozen = {n.split(".")[0] for n, p in network.named_parameters() if not p.requires_grad}
+print(sorted(frozen), float(network.bn1.bias[0]))
 segmenter = build_segmenter("resnet18", 3, decoder="plain")
 print(tuple(torch.jit.script(segmenter.eval())(torch.zeros(1, 3, 32, 32)).shape))
 """
@@ -92,9 +98,13 @@ def put(folder: Path) -> None:
     """A plugin, and weights for its network under its layout's names."""
     (folder / "plugins" / "networks").mkdir(parents=True)
     (folder / "plugins" / "networks" / "mine.py").write_text(PLUGIN)
-    state = {"first.weight": torch.rand(8, 3, 3, 3), "first.bias": torch.full((8,), 0.75)}
-    state |= {"second.weight": torch.rand(8, 8, 3, 3), "second.bias": torch.rand(8), "norm.weight": torch.rand(8)}
-    state |= {"norm.bias": torch.rand(8), "norm.running_mean": torch.rand(8), "norm.running_var": torch.rand(8)}
+    shape = {"layers": (1, 1, 1, 1), "block_inplanes": (8, 8, 8, 8), "conv1_t_stride": 2, "bias_downsample": False}
+    network = ResNet("basic", spatial_dims=2, num_classes=5, **shape)
+    torch.nn.init.constant_(network.bn1.bias, 0.75)
+    theirs = {"conv1.": "first.", "bn1.": "norm."}
+    state = {
+        re.sub("^(conv1|bn1)[.]", lambda found: theirs[found[0]], key): v for key, v in network.state_dict().items()
+    }
     torch.save(state, folder / "tiny_mine.pt")
 
 
@@ -104,7 +114,7 @@ def test_one_file_brings_a_network_its_weights_their_names_and_a_decoder(tmp_pat
     assert done.returncode == 0, done.stderr
     first, second, third = done.stdout.splitlines()
     assert first == "tiny CC0-1.0 0.5 1.0 1.0 those of Somebody's"
-    assert second == "['stem.weight', 'stem.bias'] 0.75"
+    assert second == "['bn1', 'conv1', 'layer1'] 0.75"
     assert third == "(1, 3, 32, 32)"
 
 
@@ -151,3 +161,9 @@ def test_one_of_each_through_the_commands(tmp_path: Path) -> None:
     assert "tiny" in page
     record = json.loads((runs / "from_mine" / "run.json").read_text())
     assert (record["network"]["backbone"], record["start"]["used"]) == ("tiny", 1.0)
+    done("medtl", "release", str(runs / "from_mine"), "--out", str(tmp_path / "released"))
+    # stock MONAI opens it: no plugin, no medtl
+    settled = ConfigParser.load_config_file(str(tmp_path / "released" / "configs" / "inference.json"))
+    parser = ConfigParser({"network_def": settled["network_def"]})
+    network = parser.get_parsed_content("network_def")
+    network.load_state_dict(load_file(tmp_path / "released" / "models" / "model.safetensors"))
