@@ -35,6 +35,7 @@ DryRun = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Of the training/validation split.")]
 Validation = Annotated[float, typer.Option(min=0.0, max=0.9, help="Share of the images, by patient, for validation.")]
+Test = Annotated[float, typer.Option(min=0.0, max=0.9, help="Share of the images, by patient, for test.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -84,6 +85,10 @@ def finish(
     """
     if workers and dask:
         raise UsageError("--workers and --dask exclude each other: a cluster has as many workers as were started there")
+    if not card.seen and not is_sample:
+        tell(
+            f"{card.name}: this reader was written from the publisher's documentation; check what it made of your files"
+        )
     incomplete = "" if is_sample else _missing_parts(card, sources)
     if dry_run:
         _print_dry_run(card, sources, incomplete)

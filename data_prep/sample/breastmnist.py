@@ -35,6 +35,11 @@ def make(folder: Path, seed: int = 0) -> None:
     np.savez_compressed(folder / f"{NAME}_lesion_masks.npz", **masks)
 
 
+def ultrasound(key: str, malignant: bool, lesion: bool) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return one picture and its lesion's mask (0 and 1), both 64 × 64; the same key gives the same."""
+    return _draw(generator(0, key), malignant, lesion)
+
+
 def _draw(rng: np.random.Generator, malignant: bool, lesion: bool) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """A picture and its lesion's mask; x runs to the right, y into the depth, both from -1 to 1."""
     at = np.linspace(-1, 1, SIZE, dtype=np.float32)

@@ -1,0 +1,105 @@
+"""Sets without patients' names: pictures that look alike are taken for one person's, so that no copy of a training
+picture is tested on."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from data_prep.run import Deal
+from data_prep.work import Rejected
+from medtl import datalist
+from medtl.datalist import DataList, Entry
+from medtl.errors import tell
+from medtl.integrity import contradictions
+from medtl.leaks import near_pairs
+from medtl.signatures import Listed, sign_list
+
+
+def dealer(out: Path, name: str, shares: tuple[float, float], seed: int, workers: int, known: Path | None) -> Deal:
+    """Return the function that gives entries their splits.
+
+    Pictures are one group where their files are equal or where both the perceptual hash and the fine structure agree
+    (``medtl.leaks``); groups are dealt whole. Equal pictures under different labels are left out and named.
+
+    Args:
+        out: folder that the entries' images are relative to.
+        name: of the set.
+        shares: of the images, for validation and for test.
+        seed: of the deal.
+        workers: processes that look at pictures.
+        known: a prepared data list that holds some of the same pictures *with* patients (a data_prep output); a picture
+            that looks like one of it gets that patient.
+    """
+
+    def deal(entries: list[Entry], classes: Sequence[str]) -> tuple[dict[str, list[Entry]], list[Rejected]]:
+        index = {label: number for number, label in enumerate(classes)}
+        for entry in entries:
+            entry["label"] = index[entry["label"]]
+        differing = contradictions(entries)
+        rejected = [_contradicting(entry, differing, classes) for entry in entries if entry["sha256"] in differing]
+        kept = [entry for entry in entries if entry["sha256"] not in differing]
+        own = sign_list(_listed(kept, out, name, classes), name, workers)
+        if known is not None:
+            _name_patients(kept, own, known, classes, workers)
+        group = _groups(kept, own)
+        sizes = Counter(group)
+        alike = sum(size for size in sizes.values() if size > 1)
+        tell(f"data_prep: {alike:,} of {len(kept):,} pictures share a patient or look like another: grouped")
+        labels: dict[str, list[int]] = {}
+        for entry, leader in zip(kept, group, strict=True):
+            labels.setdefault(leader, []).append(entry["label"])
+        part = datalist.assign_patients(labels, (1 - sum(shares), *shares), seed)
+        splits: dict[str, list[Entry]] = {split: [] for split in datalist.SPLITS}
+        for entry, leader in zip(kept, group, strict=True):
+            splits[datalist.SPLITS[part[leader]]].append({**entry, "patient": leader})
+        return splits, rejected
+
+    return deal
+
+
+def _listed(entries: Sequence[Entry], out: Path, name: str, classes: Sequence[str]) -> DataList:
+    head: dict[str, Any] = {"name": name, "classes": tuple(classes), "channels": 1, "licence": "", "created_by": ""}
+    return DataList(**head, sample=False, training=list(entries), validation=[], test=[], folder=out)
+
+
+def _contradicting(entry: Entry, differing: dict[str, list[Entry]], classes: Sequence[str]) -> Rejected:
+    other = next(each for each in differing[entry["sha256"]] if each["label"] != entry["label"])
+    return Rejected(entry["image"], f"the same picture is {other['image']}, labelled {classes[other['label']]}")
+
+
+def _name_patients(entries: list[Entry], own: Listed, known: Path, classes: Sequence[str], workers: int) -> None:
+    """Give pictures that look like one of another data list that one's patient, and say how many."""
+    other = sign_list(datalist.read(known), str(known), workers)
+    place = {image: number for number, image in enumerate(own.images)}
+    patients: dict[int, str] = {}
+    for first, second, _, _ in near_pairs(own, other):
+        patients.setdefault(first, other.patients[second])
+    counts: Counter[str] = Counter()
+    for entry in entries:
+        if patient := patients.get(place[entry["image"]]):
+            entry["patient"] = patient
+            counts[classes[entry["label"]]] += 1
+    named = ", ".join(f"{counts[label]:,} {label}" for label in classes if counts[label])
+    tell(f"data_prep: pictures of {other.name} found again, with their patients: {named or 'none'}")
+
+
+def _groups(entries: Sequence[Entry], own: Listed) -> list[str]:
+    """Return each picture's group, named by its first patient in the alphabet."""
+    patient = {entry["image"]: entry["patient"] for entry in entries}
+    of = [patient[image] for image in own.images]
+    leader = {one: one for one in of}
+
+    def find(one: str) -> str:
+        while leader[one] != one:
+            leader[one] = one = leader[leader[one]]
+        return one
+
+    for first, second, _, _ in near_pairs(own, own):
+        a, b = find(of[first]), find(of[second])
+        leader[max(a, b)] = min(a, b)
+    same = datalist.same_people(entries)
+    for one, other in same.items():
+        a, b = find(one), find(other)
+        leader[max(a, b)] = min(a, b)
+    return [find(entry["patient"]) for entry in entries]

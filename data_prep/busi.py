@@ -1,0 +1,134 @@
+"""BUSI: breast ultrasound with lesion masks; benign, malignant or normal."""
+
+import re
+from collections import defaultdict
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+import typer
+
+from data_prep import alike, listed, options, sample
+from data_prep.listed import Row
+from data_prep.sample.breastmnist import ultrasound
+from data_prep.work import Rejected, Source
+from medtl.cards import DatasetCard
+from medtl.errors import UsageError
+from medtl.readers.find import below
+from medtl.writers.images import write_png
+
+CARD = DatasetCard(
+    name="busi",
+    title="BUSI, breast ultrasound with lesion masks",
+    task="classification",
+    classes=("malignant", "normal_or_benign"),
+    published={"malignant": 210, "normal_or_benign": 570},
+    licence="CC BY 4.0",
+    citation="Al-Dhabyani et al., Dataset of breast ultrasound images, Data in Brief 2020",
+    url="https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
+    how_to_get="Download Dataset_BUSI.zip from the authors' page and unzip it.",
+    disk_gb=0.3,
+    layout="{benign,malignant,normal}/KIND (N).png with KIND (N)_mask.png, _mask_1.png … beside it",
+)
+MALIGNANT, MERGED = CARD.classes
+PUBLISHED = {"benign": 437, "malignant": 210, "normal": 133}
+NAME = re.compile(r"(?P<kind>benign|malignant|normal) \((?P<number>\d+)\)(?P<mask>_mask(?:_\d+)?)?\.png", re.IGNORECASE)
+
+
+class Normals(StrEnum):
+    """What pictures without a lesion are."""
+
+    BENIGN = "benign"  # filed with the benign ones, as BreastMNIST and RadImageNet's authors did
+    CLASS = "class"  # a class of their own
+    LEFT_OUT = "left-out"
+
+
+def command(
+    raw: options.Raw,
+    out: options.Out,
+    normals: Annotated[Normals, typer.Option(help="What pictures without a lesion are.")] = Normals.BENIGN,
+    workers: options.Workers = None,
+    dask: options.Dask = None,
+    dry_run: options.DryRun = False,
+    seed: options.Seed = 0,
+    validation_fraction: options.Validation = 0.1,
+    test_fraction: options.Test = 0.15,
+    debug: options.Debug = False,
+) -> None:
+    source = find(options.raw_folder(raw, "--raw", CARD.name), normals)
+    shares = (validation_fraction, test_fraction)
+    options.finish(
+        card(normals),
+        [source],
+        out,
+        choices={"normals": normals.value},
+        is_sample=raw == sample.WORD,
+        workers=workers,
+        dask=dask,
+        dry_run=dry_run,
+        seed=seed,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        deal=alike.dealer(out, CARD.name, shares, seed, workers or options.CPUS, None),
+    )
+
+
+def card(normals: Normals) -> DatasetCard:
+    """Return the set's card with the classes of a choice."""
+    if normals is Normals.BENIGN:
+        return CARD
+    kinds = ("malignant", "benign", "normal") if normals is Normals.CLASS else ("malignant", "benign")
+    return replace(CARD, classes=kinds, published={kind: PUBLISHED[kind] for kind in kinds})
+
+
+def find(raw: Path, normals: Normals = Normals.BENIGN) -> Source:
+    """Return the work of a download: its pictures, each with its masks.
+
+    Args:
+        raw: a folder with the pictures anywhere below it. Their names say what they show.
+        normals: what pictures without a lesion are.
+
+    Raises:
+        UsageError: it holds no picture of the set.
+    """
+    tree = below(raw)
+    rejected = [Rejected(*one) for one in tree.refused]
+    pictures: dict[tuple[str, int], str] = {}
+    masks: dict[tuple[str, int], list[str]] = defaultdict(list)
+    for file in sorted(one.name for one in tree.files):
+        match = NAME.fullmatch(PurePosixPath(file).name)
+        if match is None:
+            continue
+        key = (match["kind"].lower(), int(match["number"]))
+        if match["mask"]:
+            masks[key].append(file)
+        elif key in pictures:
+            rejected.append(Rejected(file, f"{pictures[key]} has the same name"))
+        else:
+            pictures[key] = file
+    rejected += [Rejected(masks[key][0], "is a mask without its picture") for key in sorted(masks.keys() - pictures)]
+    if not pictures and not rejected:
+        raise UsageError(f"{raw} holds no picture of BUSI: expected {CARD.layout}")
+    rows = []
+    for (kind, number), file in sorted(pictures.items()):
+        if kind == "normal" and normals is Normals.LEFT_OUT:
+            continue
+        if kind != "normal" and not masks[kind, number]:
+            rejected.append(Rejected(file, "has no mask beside it"))
+            continue
+        label = kind if kind == MALIGNANT or normals is not Normals.BENIGN else MERGED
+        rows.append(Row(file, label, f"{kind}-{number}", masks=tuple(masks[kind, number])))
+    return listed.source(CARD.name, raw, rows, rejected, grey=True)
+
+
+def make_sample(folder: Path) -> None:
+    """Draw the official layout: lesions with masks, one with two, and pictures without a lesion."""
+    for kind, count in {"benign": 48, "malignant": 32, "normal": 16}.items():
+        for number in range(1, count + 1):
+            image, mask = ultrasound(f"busi-{kind}-{number}", kind == "malignant", kind != "normal")
+            stem = folder / "Dataset_BUSI_with_GT" / kind / f"{kind} ({number})"
+            write_png(stem.with_name(f"{stem.name}.png"), image)
+            write_png(stem.with_name(f"{stem.name}_mask.png"), mask * 255)
+            if (kind, number) == ("benign", 1):
+                write_png(stem.with_name(f"{stem.name}_mask_1.png"), mask[::-1] * 255)
