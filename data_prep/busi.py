@@ -31,6 +31,7 @@ CARD = DatasetCard(
     disk_gb=0.3,
     layout="{benign,malignant,normal}/KIND (N).png with KIND (N)_mask.png, _mask_1.png … beside it",
 )
+TEST_FRACTION = 0.15  # nobody published a split
 MALIGNANT, MERGED = CARD.classes
 PUBLISHED = {"benign": 437, "malignant": 210, "normal": 133}
 NAME = re.compile(r"(?P<kind>benign|malignant|normal) \((?P<number>\d+)\)(?P<mask>_mask(?:_\d+)?)?\.png", re.IGNORECASE)
@@ -53,7 +54,7 @@ def command(
     dry_run: options.DryRun = False,
     seed: options.Seed = 0,
     validation_fraction: options.Validation = 0.1,
-    test_fraction: options.Test = 0.15,
+    test_fraction: options.Test = TEST_FRACTION,
     debug: options.Debug = False,
 ) -> None:
     source = find(options.raw_folder(raw, "--raw", CARD.name), normals)

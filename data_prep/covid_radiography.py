@@ -39,6 +39,7 @@ CARD = DatasetCard(
     disk_gb=0.8,
     layout="{COVID,Normal,Viral Pneumonia,Lung_Opacity}/images/NAME-N.png and …/masks/NAME-N.png",
 )
+TEST_FRACTION = 0.2  # nobody published a split
 OPACITY = "lung_opacity"
 FOLDERS = {"covid": "covid", "covid19": "covid", "normal": "normal", "viralpneumonia": "viral_pneumonia"}
 FOLDERS |= {"lungopacity": OPACITY}
@@ -73,7 +74,7 @@ def command(
     dry_run: options.DryRun = False,
     seed: options.Seed = 0,
     validation_fraction: options.Validation = 0.2,
-    test_fraction: options.Test = 0.2,
+    test_fraction: options.Test = TEST_FRACTION,
     debug: options.Debug = False,
 ) -> None:
     source = find(options.raw_folder(raw, "--raw", CARD.name), classes, balance, mask_lungs, seed)

@@ -86,6 +86,7 @@ def _prepare(name: str, out: Path) -> None:
         workers=1,  # worker processes would import the caller's script, which may have no __main__ guard
         seed=0,
         validation_fraction=SAMPLE_VALIDATION_FRACTION,
+        test_fraction=getattr(module, "TEST_FRACTION", 0.0),  # of sets whose publisher made no test split
     )
 
 
