@@ -32,8 +32,9 @@ def freeze(network: nn.Module, backbone: str, how: str) -> None:
     """
     frozen = frozen_parts(backbone, how)
     unused = backbone_of(backbone).unused  # has no gradient that DDP could wait for
+    still = getattr(network, "still", ())  # nor have these, in a trunk whose last layers are not used
     for name, parameter in network.named_parameters():
-        is_used = not (unused and unused in name)
+        is_used = not (unused and unused in name) and name not in still
         parameter.requires_grad_(is_used and not any(_belongs(name, part) for part in frozen))
     modules = dict(network.named_modules())
     for part in frozen:

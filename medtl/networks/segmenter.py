@@ -1,6 +1,7 @@
-"""Segmentation networks: a dilated ResNet and a decoder of ``medtl.networks.segmentation``.
+"""Segmentation networks: a trunk with four stages and a decoder of ``medtl.networks.segmentation``.
 
-Names and arithmetic of the trunk are torchvision's, so its segmentation weights load with ``strict=True``.
+Names and arithmetic of a ResNet trunk are torchvision's, so its segmentation weights load with ``strict=True``. Of
+timm, any network whose stages shrink the picture by 4, 8, 16 and 32 is a trunk, not dilated.
 """
 
 from typing import Any
@@ -11,9 +12,11 @@ from torch.nn import functional
 
 from medtl.errors import UsageError
 from medtl.networks.classifier import build_classifier
-from medtl.networks.registry import BACKBONES, DECODERS
+from medtl.networks.registry import BACKBONES, DECODERS, Decoder
 
 LEAST_SIZE = 32
+STRIDES = (4, 8, 16, 32)  # pixels of the image to one of each stage's map, where nothing is dilated
+TIMM = "timm/"
 
 
 class Trunk(nn.Module):
@@ -21,7 +24,7 @@ class Trunk(nn.Module):
 
     Args:
         resnet: as ``build_classifier`` made it; its modules are taken over.
-        output_stride: pixels of the image to one of the last map, 8 or 16.
+        output_stride: pixels of the image to one of the last map: 8, 16, or 32, where nothing is dilated.
     """
 
     def __init__(self, resnet: Any, output_stride: int) -> None:
@@ -35,7 +38,7 @@ class Trunk(nn.Module):
         self.layer3 = resnet.layer3
         self.layer4 = resnet.layer4
         dilation = 1
-        for stage in (self.layer3, self.layer4)[0 if output_stride == 8 else 1 :]:
+        for stage in {8: (self.layer3, self.layer4), 16: (self.layer4,), 32: ()}[output_stride]:
             dilate(stage, dilation, 2 * dilation)
             dilation *= 2
 
@@ -46,6 +49,58 @@ class Trunk(nn.Module):
         second = self.layer2(first)
         third = self.layer3(second)
         return first, second, third, self.layer4(third)
+
+
+def staged(network: Any) -> tuple[nn.Module, tuple[int, ...]]:
+    """Return a network of timm that gives the maps of its four stages instead of logits, and their channels.
+
+    Its modules and their names stay, so weights load into it as into the classifier; the head is gone.
+
+    Args:
+        network: as ``build_classifier`` made it; it is changed.
+
+    Raises:
+        UsageError: its maps do not shrink by 4, 8, 16 and 32, as those of most vision transformers.
+    """
+    info = list(getattr(network, "feature_info", None) or ())  # dictionaries, of some networks within an object
+    reductions, widths = [one["reduction"] for one in info], [one["num_chs"] for one in info]
+    if not set(STRIDES) <= set(reductions) or not hasattr(network, "forward_intermediates"):
+        raise UsageError(f"its maps shrink the picture by {reductions or 'nothing known'}; expected {list(STRIDES)}")
+    places = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in STRIDES]
+    network.reset_classifier(0)
+    network.stage_places = places
+    # the same object under a class with another forward: names, weights and devices stay what they are
+    network.__class__ = type(f"Staged{type(network).__name__}", (type(network),), {"forward": _stages})
+    _still_unused(network)
+    return network, tuple(int(widths[place]) for place in places)
+
+
+def _trial_size(network: Any) -> tuple[int, int]:
+    """Return rows and columns of a picture that it takes: networks with windows take one size only."""
+    size = getattr(getattr(network, "patch_embed", None), "img_size", None)
+    return (int(size[0]), int(size[1])) if size else (2 * LEAST_SIZE, 2 * LEAST_SIZE)
+
+
+def _stages(self: Any, images: Tensor) -> tuple[Tensor, ...]:
+    """Return the maps of the four stages, the finest first."""
+    return tuple(self.forward_intermediates(images, indices=self.stage_places, intermediates_only=True))
+
+
+def _still_unused(network: Any) -> None:
+    """Take the gradient from parameters behind the last stage, such as a layer before the head: distributed training
+    would wait for it."""
+    network.eval()
+    parameters = list(network.parameters())
+    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    images = torch.zeros(1, first.in_channels, *_trial_size(network))
+    total = sum((each.sum() for each in network(images)), torch.zeros(()))
+    gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+    network.still = tuple(
+        name for (name, _), gradient in zip(network.named_parameters(), gradients, strict=True) if gradient is None
+    )
+    for name in network.still:
+        network.get_parameter(name).requires_grad_(False)
+    network.train()
 
 
 def dilate(stage: nn.Sequential, before: int, after: int) -> None:
@@ -77,7 +132,7 @@ class Segmenter(nn.Module):
         aux_classifier: the auxiliary head, or None.
     """
 
-    def __init__(self, backbone: Trunk, classifier: nn.Module, aux_classifier: nn.Module | None = None) -> None:
+    def __init__(self, backbone: nn.Module, classifier: nn.Module, aux_classifier: nn.Module | None = None) -> None:
         super().__init__()
         self.backbone = backbone
         self.classifier = classifier
@@ -113,8 +168,19 @@ def convolution(in_channels: int, out_channels: int, kernel: int, rate: int = 1)
 
 
 def trunks() -> tuple[str, ...]:
-    """Return the names of the networks that a segmentation can be built on: ResNets, whose stages can be dilated."""
+    """Return the names of medtl's own networks that a segmentation can be built on: ResNets, whose stages can be
+    dilated. Those of timm come on top."""
     return tuple(card.name for card in BACKBONES.records() if card.family == "resnet")
+
+
+def output_stride_of(backbone: str, decoder: str) -> int:
+    """Return the output stride that a decoder is usually built for: 8 for DeepLab, 32 for a U-Net or a trunk of timm.
+
+    Raises:
+        UsageError: there is no such decoder.
+    """
+    strides = _card(decoder).output_strides
+    return STRIDES[-1] if backbone.startswith(TIMM) and STRIDES[-1] in strides else strides[0]
 
 
 def build_segmenter(
@@ -132,32 +198,45 @@ def build_segmenter(
     network, name by name.
 
     Args:
-        backbone: one of ``trunks()``.
+        backbone: one of ``trunks()``, or ``timm/NAME`` of a network with four stages.
         num_classes: with the background.
         in_channels: of the images.
-        output_stride: 8 or 16: pixels of the image to one of the trunk's last map.
+        output_stride: 8, 16 or 32: pixels of the image to one of the trunk's last map. Trunks of timm have 32.
         decoder: one of ``registry.DECODERS``.
         auxiliary: adds a second head on the third stage, which helps training only.
 
     Raises:
         UsageError: an argument is none of these.
     """
-    if backbone not in trunks():
-        raise UsageError(f"--backbone {backbone}: a segmentation is built on one of {', '.join(trunks())}")
-    try:
-        card = DECODERS.find(decoder)
-    except UsageError as error:
-        raise UsageError(f"--decoder {decoder}: {error}") from None
-    if isinstance(output_stride, bool) or output_stride not in card.output_strides:
-        raise UsageError(f"--output_stride {output_stride}: expected {' or '.join(map(str, card.output_strides))}")
+    if backbone not in trunks() and not backbone.startswith(TIMM):
+        others = f"{', '.join(trunks())} or {TIMM}NAME"
+        raise UsageError(f"--backbone {backbone}: a segmentation is built on one of {others}")
+    card = _card(decoder)
+    strides = [stride for stride in card.output_strides if stride == STRIDES[-1] or not backbone.startswith(TIMM)]
+    if isinstance(output_stride, bool) or output_stride not in strides:
+        expected = " or ".join(map(str, strides)) or f"another decoder: {decoder} needs a trunk that can be dilated"
+        raise UsageError(f"--output_stride {output_stride}: expected {expected}")
     if num_classes < 2:
         raise UsageError(f"a segmentation needs the background and at least one organ: num_classes {num_classes}")
-    resnet: Any = build_classifier(backbone, num_classes, in_channels)
-    last = int(resnet.fc.in_features)
-    widths = (last // 8, last // 4, last // 2, last)
-    trunk = Trunk(resnet, output_stride)
+    network: Any = build_classifier(backbone, num_classes, in_channels)
+    if backbone.startswith(TIMM):
+        try:
+            trunk, found = staged(network)
+        except UsageError as error:
+            raise UsageError(f"--backbone {backbone}: {error}") from None
+        widths = (found[0], found[1], found[2], found[3])
+    else:
+        last = int(network.fc.in_features)
+        trunk, widths = Trunk(network, output_stride), (last // 8, last // 4, last // 2, last)
     head = card.build(widths, num_classes, output_stride)
     return Segmenter(trunk, head, _auxiliary_head(widths[2], num_classes) if auxiliary else None)
+
+
+def _card(decoder: str) -> Decoder:
+    try:
+        return DECODERS.find(decoder)
+    except UsageError as error:
+        raise UsageError(f"--decoder {decoder}: {error}") from None
 
 
 def _auxiliary_head(in_channels: int, num_classes: int) -> nn.Sequential:

@@ -11,8 +11,8 @@ from torch.nn import functional
 from medtl.networks.registry import DECODERS, Decoder
 from medtl.networks.segmenter import convolution
 
-# rates of the pyramid; twice as wide where the map is twice as fine (section 4.1)
-RATES = {8: (12, 24, 36), 16: (6, 12, 18)}
+# rates of the pyramid; twice as wide where the map is twice as fine (section 4.1); 32 is for trunks that stay undilated
+RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
 WIDTH = 256
 
 
@@ -82,5 +82,6 @@ DECODERS.register(
         title="DeepLabV3",
         reference="Chen, Papandreou, Schroff, Adam: Rethinking Atrous Convolution, 2017",
         build=build,
+        output_strides=(8, 16, 32),
     )
 )

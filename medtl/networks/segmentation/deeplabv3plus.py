@@ -46,5 +46,6 @@ DECODERS.register(
         title="DeepLabV3+",
         reference="Chen et al.: Encoder-Decoder with Atrous Separable Convolution, ECCV 2018",
         build=build,
+        output_strides=(8, 16, 32),
     )
 )
