@@ -1,20 +1,23 @@
-"""What a segmentation learns from: cross-entropy of pixels, alone or with Dice, of one head or two."""
+"""What a segmentation learns from: cross-entropy of pixels (plain or balanced), with Dice, or Lovász's extension of the
+Jaccard index, of one head or two."""
 
 import torch
 from monai.losses import DiceCELoss
 from torch import nn
+from torch.nn import functional
 
 from medtl.errors import UsageError
 
-LOSSES = ("ce", "dice_ce")
+LOSSES = ("ce", "balanced_ce", "dice_ce", "lovasz")
 
 
 class PixelLoss(nn.Module):
     """The loss of logits (n, n_classes, rows, columns), or (n, 2, n_classes, rows, columns) of two heads.
 
     Args:
-        kind: ``ce``, or ``dice_ce``: the sum of cross-entropy and Dice (MONAI's DiceCELoss, of the organs without the
-            background, over the whole batch).
+        kind: ``ce``; ``balanced_ce``: each class of the batch counts alike, however few its pixels; ``dice_ce``: the
+            sum of cross-entropy and Dice (MONAI's DiceCELoss, of the organs without the background, over the whole
+            batch); ``lovasz``: ``lovasz_softmax``.
         auxiliary: weight of the second head.
     """
 
@@ -34,7 +37,50 @@ class PixelLoss(nn.Module):
     def _of_one(self, logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         if self.kind == "ce":
             return self.entropy(logits, masks)
+        if self.kind == "balanced_ce":
+            return functional.cross_entropy(logits.float(), masks, weight=balanced_weights(masks, logits.shape[1]))
+        if self.kind == "lovasz":
+            return lovasz_softmax(logits.float(), masks)
         return self.both(logits.float(), masks[:, None])
+
+
+def balanced_weights(masks: torch.Tensor, count: int) -> torch.Tensor:
+    """Return the weight of each class (count,), float32: its inverse share of the pixels, with mean 1 over the classes
+    that are there; 0 for one that is not.
+
+    Args:
+        masks: class indices of any shape.
+        count: number of classes, with the background.
+    """
+    pixels = torch.bincount(masks.reshape(-1), minlength=count).float()
+    inverse = torch.where(pixels > 0, 1 / pixels.clamp(min=1), torch.zeros_like(pixels))
+    weights: torch.Tensor = inverse * (pixels > 0).sum() / inverse.sum()
+    return weights
+
+
+def lovasz_softmax(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """Return the Lovász extension of the Jaccard loss, its mean over the classes that are in the batch's masks.
+
+    Berman, Triki, Blaschko: The Lovász-Softmax loss, CVPR 2018, equations 8 and 9 and algorithm 1.
+
+    Args:
+        logits: (n, n_classes, rows, columns).
+        masks: (n, rows, columns), int64.
+    """
+    probability = logits.softmax(dim=1).movedim(1, 0).flatten(1)
+    labels = masks.reshape(-1)
+    losses = []
+    for index in labels.unique().tolist():
+        there = (labels == index).float()
+        errors, order = (there - probability[index]).abs().sort(descending=True)
+        sorted_there = there[order]
+        total = sorted_there.sum()
+        intersection = total - sorted_there.cumsum(0)
+        union = total + (1 - sorted_there).cumsum(0)
+        jaccard = 1 - intersection / union
+        steps = torch.cat((jaccard[:1], jaccard[1:] - jaccard[:-1]))
+        losses.append((errors * steps).sum())
+    return torch.stack(losses).mean()
 
 
 def pixel_loss(kind: str, auxiliary: float = 0.0) -> PixelLoss:
@@ -44,7 +90,7 @@ def pixel_loss(kind: str, auxiliary: float = 0.0) -> PixelLoss:
         UsageError: no such loss, or a weight below 0.
     """
     if kind not in LOSSES:
-        raise UsageError(f"--loss {kind}: expected {' or '.join(LOSSES)}")
+        raise UsageError(f"--loss {kind}: expected {', '.join(LOSSES)}")
     check_auxiliary(auxiliary)
     return PixelLoss(kind, auxiliary)
 

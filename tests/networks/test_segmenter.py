@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from medtl.errors import MedtlError, UsageError
 from medtl.networks.freezing import freeze
-from medtl.networks.segmenter import build_segmenter, parameter_groups, trunks
+from medtl.networks.segmenter import build_segmenter, output_stride_of, parameter_groups, trunks
 from medtl.weights.load import load_pretrained
 
 pytestmark = pytest.mark.slow
@@ -271,10 +271,58 @@ def test_groups_cover_every_training_parameter_once() -> None:
     ("words", "expected"),
     [
         ({"backbone": "vit_b16"}, "--backbone vit_b16: a segmentation is built on one of resnet18"),
-        ({"output_stride": 32}, "--output_stride 32: expected 8 or 16"),
-        ({"decoder": "unet"}, "--decoder unet: decoder 'unet' is not one of deeplabv3, deeplabv3plus"),
+        ({"output_stride": 4}, "--output_stride 4: expected 8 or 16 or 32"),
+        ({"decoder": "unets"}, "--decoder unets: decoder 'unets' is not one of .*deeplabv3plus"),
+        ({"backbone": "timm/resnet10t"}, "--output_stride 8: expected 32"),
+        (
+            {"backbone": "timm/vit_tiny_patch16_224", "output_stride": 32},
+            r"timm/vit_tiny_patch16_224: its maps shrink .*expected \[4, 8, 16, 32\]",
+        ),
     ],
 )
 def test_what_cannot_be_built_is_refused(words: dict[str, object], expected: str) -> None:
     with pytest.raises(UsageError, match=expected):
         build_segmenter(**{"backbone": "resnet18", "num_classes": 5, **words})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("decoder", ["unet", "cenet", "deeplabv3", "deeplabv3plus"])
+@pytest.mark.parametrize("backbone", ["resnet18", "timm/mobilenetv2_050", "timm/convnext_atto"])
+def test_every_decoder_fits_every_trunk(backbone: str, decoder: str) -> None:
+    """Logits of each pixel for sides that no stage halves evenly, and a gradient for every parameter that trains."""
+    network = build_segmenter(backbone, 3, decoder=decoder, output_stride=output_stride_of(backbone, decoder))
+    logits = network(torch.rand(2, 3, 68, 90))
+    assert logits.shape == (2, 3, 68, 90)
+    logits.square().mean().backward()
+    without = [name for name, each in network.named_parameters() if each.requires_grad and each.grad is None]
+    assert without == []
+
+
+def test_a_trunk_of_timm_keeps_its_names_and_arithmetic() -> None:
+    timm = pytest.importorskip("timm")
+    classifier = timm.create_model("resnet10t", pretrained=False).eval()
+    network = build_segmenter("timm/resnet10t", 2, decoder="unet", output_stride=32)
+    state = {name: each for name, each in classifier.state_dict().items() if not name.startswith("fc.")}
+    network.backbone.load_state_dict(state, strict=True)
+    images = torch.rand(1, 3, 64, 64)
+    features = timm.create_model("resnet10t", pretrained=False, features_only=True).eval()
+    features.load_state_dict(state, strict=False)
+    with torch.no_grad():
+        for own, other in zip(network.backbone.eval()(images), features(images)[1:], strict=True):
+            assert torch.equal(own, other)
+    freeze(network.backbone, "timm/resnet10t", "trunk")
+    assert not any(each.requires_grad for each in network.backbone.parameters())
+
+
+def test_layers_behind_the_last_stage_are_still() -> None:
+    network = build_segmenter("timm/mobilenetv2_050", 2, decoder="unet", output_stride=32)
+    freeze(network.backbone, "timm/mobilenetv2_050", "none")
+    still = {name for name, each in network.backbone.named_parameters() if not each.requires_grad}
+    assert still == {"conv_head.weight", "bn2.weight", "bn2.bias"}
+
+
+def test_the_unet_has_as_many_parameters_as_counted_by_hand() -> None:
+    """Convolutions without bias and two numbers of a batch norm a channel, from the widths of ResNet-18."""
+    network = build_segmenter("resnet18", 2, decoder="unet", output_stride=32)
+    steps = [(512 + 256, 256), (256 + 128, 128), (128 + 64, 64), (64, 32), (32, 16)]
+    expected = sum(9 * into * out + 2 * out + 9 * out * out + 2 * out for into, out in steps) + 16 * 2 + 2
+    assert sum(each.numel() for each in network.classifier.parameters()) == expected
