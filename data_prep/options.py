@@ -118,7 +118,8 @@ def finish(
     if after:
         after(made)
     console = Console()
-    console.print(_sequences(card, made) if card.task == "segmentation" else _classes(card, made))
+    table = _classes if card.task != "segmentation" else _sequences if card.published else _pictures
+    console.print(table(card, made))
     sizes = ", ".join(f"{len(made.split(split)):,} {split}" for split in datalist.SPLITS)
     console.print(f"{card.name}: {sizes} entries in {datalist.FILE_NAME}{incomplete}", soft_wrap=True, highlight=False)
     for line in datalist.overlaps(made):
@@ -151,6 +152,17 @@ def _sequences(card: DatasetCard, made: datalist.DataList) -> Table:
         own = [entry for entry in made.training if entry["sequence"] == name]
         slices = (f"{sum(entry['fold'] == fold for entry in own):,}" for fold in folds)
         table.add_row(name, *slices, f"{len({entry['case'] for entry in own}):,}", _paper(card, name))
+    return table
+
+
+def _pictures(card: DatasetCard, made: datalist.DataList) -> Table:
+    """Pictures with masks, and patients, of each split."""
+    table = Table(title=card.title, title_justify="left")
+    for column in ("", *datalist.SPLITS):
+        table.add_column(column, justify="right")
+    splits = [made.split(split) for split in datalist.SPLITS]
+    table.add_row("pictures", *(f"{len(own):,}" for own in splits))
+    table.add_row("patients", *(f"{len({entry['patient'] for entry in own}):,}" for own in splits))
     return table
 
 

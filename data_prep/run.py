@@ -194,8 +194,8 @@ def _remove_stale(pieces: Sequence[Piece], out: Path) -> None:
 def _split(
     entries: Sequence[Entry], classes: Sequence[str], fractions: Sequence[float], seed: int, folds: int = 0
 ) -> dict[str, list[Entry]]:
-    """Class names to indices, publisher's test entries apart, the patients of the rest dealt into the three splits by
-    ``fractions``; with folds, masks to labels and all into training."""
+    """Class names to indices, masks to labels, entries with a publisher's split apart, the patients of the rest dealt
+    into the three splits by ``fractions``; with folds, all into training."""
     index = {name: number for number, name in enumerate(classes)}
     splits: dict[str, list[Entry]] = {name: [] for name in datalist.SPLITS}
     if folds:
@@ -203,9 +203,13 @@ def _split(
         return {**splits, "training": datalist.assign_folds(labelled, folds, seed)}
     open_entries: list[Entry] = []
     people: dict[str, list[int]] = {}
-    multi_hot = any(isinstance(entry["label"], list) for entry in entries)
+    multi_hot = any(isinstance(entry.get("label"), list) for entry in entries)
     for entry in entries:
         fixed = entry.pop("split", None)
+        if "label" not in entry:  # a picture with a mask
+            entry["label"] = entry.pop("mask")
+            (splits[fixed] if fixed else open_entries).append(entry)
+            continue
         named = [entry["label"]] if isinstance(entry["label"], str) else entry["label"]
         entry["label"] = [int(name in named) for name in classes] if multi_hot else index[named[0]]
         if fixed:

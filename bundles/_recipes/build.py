@@ -5,8 +5,8 @@
 
 A recipe (``finetune.yaml``) holds one part a config file, and ``metadata``; what several share is a ``.part.yaml``.
 ``finetune.md`` becomes docs/README.md, and ``licences/DATA.txt`` docs/data_license.txt. ``{{ column }}`` stands for a
-column of the row, ``classes`` for the class names of the data set's card (of ``folder`` none: they are those of the
-data list).
+column of the row, ``classes`` for the class names of the data set's card; ``folder`` and rows whose column ``own`` is
+filled have none: theirs are those of the data list.
 """
 
 import csv
@@ -71,7 +71,7 @@ def _shown(row: dict[str, str]) -> dict[str, Any]:
     backbone = backbone_of(row["backbone"]) if row["backbone"] else None
     return {
         **row,
-        "classes": list(card.classes) if card else [],
+        "classes": list(card.classes) if card and not row["own"] else [],
         "init": row["recipe"] != "pretrain",  # whether it starts from other weights
         "tests": row["recipe"] == "finetune",  # whether a training opens the test split
         "network": backbone.title if backbone else "",

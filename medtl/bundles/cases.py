@@ -12,12 +12,16 @@ from medtl.bundles import segmentations as preflight
 from medtl.data import slices as packed
 from medtl.data import volumes as inputs
 from medtl.data.slices import SliceLoader, Slices
+from medtl.data.unmasked import Unmasked
+from medtl.data.unmasked import found as pictures_of
 from medtl.data.volumes import Volumes
 from medtl.datalist import DataList
+from medtl.errors import tell
 from medtl.handlers.results import OpenTest
 from medtl.handlers.segmentation import FinishCases, KeepBestCases, SaveCases
 from medtl.metrics.ignite_segmentation import OrganScores
 from medtl.networks import segmenter
+from medtl.readers.find import counted
 from medtl.transforms.joint import JointTransform
 
 
@@ -85,11 +89,11 @@ def fold_of(trained: preflight.TrainedCases) -> int | None:
     return preflight.fold_of(trained, ids.value("dataset_dir"))
 
 
-def cases(organs: Sequence[str]) -> DataList:
+def cases(organs: Sequence[str] | None = None) -> DataList:
     """Return one sequence of the data list of ``--dataset_dir``, with ``--fold`` and ``--train_fraction``.
 
     Args:
-        organs: the bundle's names in index order, without the background.
+        organs: the bundle's names in index order, without the background; None takes those of the data list.
     """
     return preflight.data(
         ids.value("dataset_dir"),
@@ -99,6 +103,32 @@ def cases(organs: Sequence[str]) -> DataList:
         ids.value("train_fraction"),
         ids.value("seed"),
     )
+
+
+def output_stride() -> int:
+    """Return the default of ``--output_stride``: what the decoder is usually built for on the backbone."""
+    return segmenter.output_stride_of(str(ids.value("backbone")), str(ids.value("decoder")))
+
+
+def begin_picture_inference() -> None:
+    """Check input, weights and options of an inference on pictures, and say what is predicted on.
+
+    Raises:
+        UsageError: one of them cannot be used.
+    """
+    start.begin_inference("a folder or file of pictures")
+    preflight.check_postprocess(ids.value("postprocess"))
+    found: Unmasked = ids.value("data")
+    if not idist.get_rank():
+        passed = f"; passed over: {counted(found.passed)}" if found.passed else ""
+        tell(f"pictures: {len(found.names):,}{passed}")
+
+
+def unmasked() -> Unmasked:
+    """Return every picture of ``--input``, and an account of every other file."""
+    trained: preflight.TrainedCases = ids.value("start")
+    size, workers = ids.value("image_size"), ids.value("num_workers")
+    return pictures_of(ids.value("dataset_dir"), size, trained.channels, workers)
 
 
 def volumes() -> Volumes:

@@ -8,6 +8,7 @@ segmentations).
 
 from medtl.bundles.begin import shipped_weights
 from medtl.bundles.cases import (
+    begin_picture_inference,
     begin_segmentation_evaluation,
     begin_segmentation_inference,
     begin_segmentation_training,
@@ -21,12 +22,14 @@ from medtl.bundles.cases import (
     open_test_cases,
     open_volumes,
     organ_scores,
+    output_stride,
     save_cases,
     segmenter_parameters,
     sequence,
     slice_loader,
     slice_train_loader,
     slices,
+    unmasked,
     volumes,
 )
 from medtl.bundles.components import (
@@ -91,15 +94,16 @@ from medtl.losses_segmentation import check_auxiliary
 from medtl.runs.trained import beside, classes
 
 __all__ = [
-    "augmentation", "average", "begin", "begin_evaluation", "begin_inference",
+    "augmentation", "average", "begin", "begin_evaluation", "begin_inference", "begin_picture_inference",
     "begin_segmentation_evaluation", "begin_segmentation_inference", "begin_segmentation_training", "begin_training",
     "beside", "best", "best_cases", "board", "bundle_root", "cases", "cause_of", "check_auxiliary", "checkpoints",
     "class_weights", "classes", "data", "end", "finish", "finish_cases", "first_fold", "fold_of", "found", "freeze",
     "history", "joint_augmentation", "joint_normalisation", "listen", "literal", "load_start", "load_weights",
     "loader", "lost", "method_batch", "method_pictures", "normalisation", "on_gpu", "open_run",
-    "open_test", "open_test_cases", "open_volumes", "organ_scores", "pack", "parameters", "picture_loader",
-    "picture_train_loader", "pictures", "prepared", "preset", "progress", "run", "run_folder", "save_cases",
-    "save_scores", "saves", "schedule", "scores", "segmenter_parameters", "sequence", "shipped_weights", "short_name",
+    "open_test", "open_test_cases", "open_volumes", "organ_scores", "output_stride", "pack", "parameters",
+    "picture_loader", "picture_train_loader", "pictures", "prepared", "preset", "progress", "run", "run_folder",
+    "save_cases", "save_scores", "saves", "schedule", "scores", "segmenter_parameters", "sequence", "shipped_weights",
+    "short_name",
     "slice_loader", "slice_train_loader", "slices", "start", "step", "threshold", "train_board", "train_loader",
-    "trained_cases", "volumes", "warmup_cosine", "with_heads", "workers",
+    "trained_cases", "unmasked", "volumes", "warmup_cosine", "with_heads", "workers",
 ]  # fmt: skip

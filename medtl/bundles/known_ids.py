@@ -15,7 +15,7 @@ MEANT = {"sequence": "trained_on"}
 READ = frozenset(
     {
         "accumulate", "backbone", "balance", "batch_size", "channels_last", "classes", "compile", "data",
-        "dataset_dir", "debug", "deterministic", "device", "distributed", "ema", "epochs", "explain", "fold",
+        "dataset_dir", "debug", "decoder", "deterministic", "device", "distributed", "ema", "epochs", "explain", "fold",
         "formats", "freeze", "image_size", "init", "input", "key_metric", "learning_rate", "loss_function",
         "lr_scheduler", "methods", "mixup", "network", "num_workers", "optimizer", "output_dir",
         "positive_class", "postprocess", "precision", "resume", "save_interval", "seed", "sequence", "split",

@@ -36,6 +36,8 @@ class TrainedCases:
         fold: that was validated on.
         postprocess: of the masks.
         mean, std: of the input's normalisation, for values 0..1.
+        classes: names in index order, without the background; empty where nothing says.
+        channels: of the pictures, 1 (grey) or 3.
     """
 
     backbone: str = "resnet18"
@@ -48,6 +50,8 @@ class TrainedCases:
     postprocess: str = "none"
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    classes: tuple[str, ...] = ()
+    channels: int = 1
 
 
 def sequence_in(dataset_dir: str, sequence: str = AUTO) -> str | None:
@@ -106,7 +110,7 @@ def _read(dataset_dir: str) -> DataList:
 
 def data(
     dataset_dir: str,
-    organs: Sequence[str],
+    organs: Sequence[str] | None,
     sequence: str | None,
     fold: int | None = None,
     train_fraction: float = 1.0,
@@ -116,7 +120,7 @@ def data(
 
     Args:
         dataset_dir: a data_prep output.
-        organs: the bundle's names in index order.
+        organs: the bundle's names in index order; None takes any.
         sequence: its name; None takes all entries.
         fold: of the training entries, taken as validation.
         train_fraction: share of the training patients that is kept.
@@ -210,7 +214,8 @@ def beside(weights: str) -> TrainedCases:
     if (folder / records.FILE_NAME).is_file():
         run = records.read(folder)
         mean, std = run.normalisation
-        return _trained({**run.recipe, "mean": mean, "std": std})
+        listed = {"classes": run.data.classes, "channels": run.data.channels} if run.data else {}
+        return _trained({**run.recipe, "mean": mean, "std": std, **listed})
     card = card_of(Path(str(weights)))
     return _trained({**card.recipe, "mean": card.input.mean, "std": card.input.std} if card else {})
 

@@ -249,7 +249,7 @@ def write_overlays(folder: Path, scored: ScoredCases, listed: DataList, epoch: i
             if number not in each.case.numbers:  # an empty slice where the data list has none
                 number = each.case.numbers[0]
             place = each.case.index[each.case.numbers.index(number)]
-            picture = read_picture(Path(entries[place]["image"]))
+            picture = read_picture(Path(entries[place]["image"]), channels=listed.channels)
             masks = [volume[:, :, number - each.case.numbers[0]].T for volume in (each.truth, each.predicted)]
             panels = side_by_side(picture, masks)
             write_png(folder / "overlays" / f"{scored.split}_{file_name(each.case.name)}.png", panels)

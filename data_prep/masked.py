@@ -1,0 +1,129 @@
+"""Pictures with masks: rows of picture and mask files become a segmentation's data list. Each picture is a case of one
+slice."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from data_prep.pictures import UNREADABLE, read_checked
+from data_prep.work import Done, Rejected, Source, Work
+from medtl.errors import BadFileError
+from medtl.files import file_hash, write_bytes
+from medtl.readers.raster import read_raster
+from medtl.writers.images import write_png
+
+FILES_A_PIECE = 32
+SPACING = [1.0, 1.0, 1.0]  # a picture has no millimetres: distances are in pixels
+MOST_CLASSES = 255
+
+
+class Mask(NamedTuple):
+    """One mask file of a picture.
+
+    Attributes:
+        file: relative to the raw folder.
+        number: class of every value above 0; 0 where the file's values are the class indices themselves.
+    """
+
+    file: str
+    number: int = 0
+
+
+class Row(NamedTuple):
+    """One picture with its masks.
+
+    Attributes:
+        file: relative to the raw folder.
+        masks: later ones lie above earlier ones.
+        patient: unique within the set.
+        split: that the publisher fixed (training, validation, test), or empty.
+    """
+
+    file: str
+    masks: tuple[Mask, ...]
+    patient: str
+    split: str = ""
+
+
+def source(name: str, raw: Path, rows: Sequence[Row], rejected: Sequence[Rejected], classes: Sequence[str]) -> Source:
+    """Return the work of a set: chunks of its rows.
+
+    Args:
+        name: of the set.
+        raw: the folder that files are named relative to.
+        rows: the pictures, in a repeatable order.
+        rejected: what finding them has ruled out.
+        classes: names in index order, from index 1 of the masks.
+    """
+    works = []
+    for number, start in enumerate(range(0, len(rows), FILES_A_PIECE)):
+        piece = rows[start : start + FILES_A_PIECE]
+        files = tuple(raw / file for row in piece for file in (row.file, *(mask.file for mask in row.masks)))
+        payload = [[row.file, [list(mask) for mask in row.masks], row.patient, row.split] for row in piece]
+        works.append(Work(f"{number:05d}", files, (name, len(classes), payload)))
+    found = {each: len(rows) for each in classes}
+    return Source(name, raw, tuple(works), process, {"classes": list(classes)}, found, "pictures", tuple(rejected))
+
+
+def process(work: Work, raw: Path, out: Path) -> Done:
+    """Check and write one chunk of pictures, each with one mask of class indices."""
+    name, classes, rows = work.payload
+    done = Done()
+    for file, masks, patient, split in rows:
+        row = Row(file, tuple(Mask(*mask) for mask in masks), patient, split)
+        try:
+            done.entries.append(_entry(name, classes, row, raw, out))
+        except BadFileError as error:
+            done.rejected.append(Rejected(file, str(error)))
+    return done
+
+
+def _entry(name: str, classes: int, row: Row, raw: Path, out: Path) -> dict[str, Any]:
+    content = read_checked(raw / row.file)
+    shape = read_raster(raw / row.file).shape
+    labels = np.zeros(shape, np.uint8)
+    for mask in row.masks:
+        values = _values(raw / mask.file, Path(mask.file).name)
+        if values.shape != shape:
+            raise BadFileError(f"has {shape} pixels, its mask {Path(mask.file).name} {values.shape}")
+        labels = np.where(values > 0, mask.number or values, labels).astype(np.uint8)
+    if labels.max(initial=0) > classes:
+        raise BadFileError(f"its mask has the value {labels.max()}, which has no name; there are {classes} classes")
+    target, place = f"images/{name}/{row.file}", f"masks/{name}/{Path(row.file).with_suffix('.png')}"
+    write_bytes(out / target, content)
+    write_png(out / place, labels)
+    entry = {
+        "image": target,
+        "mask": place,
+        "patient": f"{name}/{row.patient}",
+        "source": name,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "mask_sha256": file_hash(out / place),
+        "case": Path(row.file).with_suffix("").as_posix(),
+        "slice": 0,
+        "spacing": SPACING,
+        "channels": 3,
+    }
+    return {**entry, "split": row.split} if row.split else entry
+
+
+def _values(path: Path, name: str) -> NDArray[np.int64]:
+    """Return a mask file's values (rows, columns): palette indices as they are, colours as grey.
+
+    Raises:
+        BadFileError: it cannot be read, or has more values than a mask can.
+    """
+    try:
+        with Image.open(path) as image:
+            plain = image if image.mode in ("1", "L", "P", "I", "I;16") else image.convert("L")
+            values = np.asarray(plain).astype(np.int64)
+    except FileNotFoundError:
+        raise BadFileError(f"its mask {name} is missing") from None
+    except UNREADABLE:
+        raise BadFileError(f"its mask {name} is no readable image") from None
+    return values
