@@ -1,5 +1,6 @@
 """Masked image modelling: what is hidden, what is scored, and that neither depends on the batch."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,7 @@ def test_whole_cells_are_hidden_and_exactly_so_many(size: int, cells: int, ratio
     found = shown(6, size, cells=cells, ratio=ratio)
     borders = [int(np.ceil(k * size / cells)) for k in range(cells + 1)]
     for hidden in found["hidden"][:, 0].numpy():
-        blocks = [
-            hidden[a:b, c:d]
-            for a, b in zip(borders, borders[1:], strict=False)
-            for c, d in zip(borders, borders[1:], strict=False)
-        ]
+        blocks = [hidden[a:b, c:d] for a, b in itertools.pairwise(borders) for c, d in itertools.pairwise(borders)]
         assert all(block.all() or not block.any() for block in blocks)
         assert sum(bool(block.all()) for block in blocks) == round(ratio * cells**2)
 

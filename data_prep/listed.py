@@ -1,0 +1,238 @@
+"""What all sets share whose pictures stand in a table or in class folders: a set's own file says which picture is of
+whom and shows what, and the rest is here. Pictures are copied byte for byte."""
+
+import csv
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from data_prep import options, sample
+from data_prep.pictures import read_checked
+from data_prep.run import VALIDATION_FRACTION
+from data_prep.work import Done, Rejected, Source, Work
+from medtl.cards import DatasetCard
+from medtl.errors import BadFileError, UsageError
+from medtl.files import write_bytes
+
+ROWS_A_PIECE = 256
+OLDEST = 90  # ages above 89 may tell who it is
+COLOUR = 3
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One picture.
+
+    Attributes:
+        file: relative to the raw folder, with slashes.
+        label: class name.
+        patient: the person, or the lesion where the publisher names no person; empty where nothing is known, and then
+            the picture is taken for a patient of its own.
+        split: "test" where the publisher fixed it.
+        group: what reports may compare groups by: sex, age, site.
+    """
+
+    file: str
+    label: str
+    patient: str = ""
+    split: str = ""
+    group: Mapping[str, str | int] = field(default_factory=dict)
+
+
+def source(
+    card: DatasetCard,
+    raw: Path,
+    rows: Sequence[Listed],
+    rejected: Sequence[tuple[str, str]] = (),
+    channels: int = COLOUR,
+) -> Source:
+    """Return the work: chunks of the rows.
+
+    Args:
+        card: of the set; rows of classes that it does not name are rejected, unless it names none.
+        raw: the folder that rows are relative to.
+        rows: in a repeatable order.
+        rejected: (file, reason) of what is known to be of no use.
+        channels: of the pictures, 1 or 3.
+
+    Raises:
+        UsageError: there is no picture.
+    """
+    known = set(card.classes)
+    good = [row for row in rows if not known or row.label in known]
+    bad = [
+        (row.file, f"its class {row.label!r} is none of the set's") for row in rows if known and row.label not in known
+    ]
+    if not good and not rejected and not bad:
+        raise UsageError(f"{raw} holds no {card.title}: expected {card.layout}")
+    works = []
+    for number, start in enumerate(range(0, len(good), ROWS_A_PIECE)):
+        piece = good[start : start + ROWS_A_PIECE]
+        payload = [[row.file, row.label, row.patient, row.split, dict(row.group)] for row in piece]
+        works.append(Work(f"{number:05d}", tuple(raw / row.file for row in piece), (card.name, channels, payload)))
+    return Source(
+        name=card.name,
+        raw=raw,
+        works=tuple(works),
+        process=process,
+        options={},
+        found=Counter(row.label for row in good),
+        unit="images",
+        rejected=tuple(Rejected(*each) for each in (*rejected, *bad)),
+    )
+
+
+def process(work: Work, raw: Path, out: Path) -> Done:
+    """Check and copy one chunk of pictures."""
+    name, channels, rows = work.payload
+    done = Done()
+    for file, label, patient, split, group in rows:
+        try:
+            content = read_checked(raw / file)
+        except BadFileError as error:
+            done.rejected.append(Rejected(file, str(error)))
+            continue
+        target = f"images/{name}/{file}"
+        write_bytes(out / target, content)
+        entry: dict[str, Any] = {
+            "image": target,
+            "label": label,
+            "patient": f"{name}/{patient or file}",
+            "source": name,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "channels": channels,
+        }
+        extra = {key: value for key, value in (("split", split), ("group", group)) if value}
+        done.entries.append(entry | extra)
+    return done
+
+
+def command_of(card: DatasetCard, find: Callable[[Path], Source]) -> Callable[..., None]:
+    """Return a set's command, with the options that all sets share.
+
+    Args:
+        card: of the set; one without classes takes those that are found.
+        find: the work of a download.
+    """
+
+    def command(
+        raw: options.Raw,
+        out: options.Out,
+        workers: options.Workers = None,
+        dask: options.Dask = None,
+        dry_run: options.DryRun = False,
+        seed: options.Seed = 0,
+        validation_fraction: options.Validation = VALIDATION_FRACTION,
+        test_fraction: options.Test = 0.0,
+        debug: options.Debug = False,
+    ) -> None:
+        found = find(options.raw_folder(raw, "--raw", card.name))
+        options.finish(
+            card if card.classes else replace(card, classes=tuple(sorted(found.found))),
+            [found],
+            out,
+            choices={},
+            is_sample=raw == sample.WORD,
+            workers=workers,
+            dask=dask,
+            seed=seed,
+            validation_fraction=validation_fraction,
+            test_fraction=test_fraction,
+            dry_run=dry_run,
+        )
+
+    return command
+
+
+def below(raw: Path, name: str, what: DatasetCard) -> Path:
+    """Return the file or folder of a name in a download, or up to two folders below it.
+
+    Args:
+        raw: the download.
+        name: with ``*`` where the publisher's names vary.
+        what: whose layout the error tells.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for depth in ("", "*/", "*/*/"):
+        found = sorted(path for path in raw.glob(depth + name) if path.name[0] not in "._")
+        if found:
+            return found[0]
+    raise UsageError(f"{raw} holds no {name}: expected {what.layout}, in it or up to two folders below")
+
+
+def table(path: Path, needed: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Yield the rows of a publisher's CSV by column, without blanks around the fields.
+
+    Args:
+        path: of the table.
+        needed: columns that must be there.
+
+    Raises:
+        UsageError: it is no such table.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in needed if name not in (reader.fieldnames or ())]
+            if missing:
+                raise UsageError(f"{path} has no column {missing[0]!r}; expected {', '.join(needed)}")
+            for row in reader:
+                yield {key: (value or "").strip() for key, value in row.items() if isinstance(key, str)}
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path} is no CSV in UTF-8: {error}") from None
+
+
+def files_by_stem(raw: Path, suffixes: Sequence[str] = (".jpg", ".jpeg", ".png")) -> dict[str, str]:
+    """Return picture files below a folder, hidden ones left out: name without suffix to path relative to the folder; of
+    several of one name the first.
+
+    Args:
+        raw: the folder.
+        suffixes: that pictures have, small.
+    """
+    found: dict[str, str] = {}
+    for path in sorted(raw.rglob("*")):
+        place = path.relative_to(raw)
+        if path.suffix.lower() in suffixes and not any(part[0] in "._" for part in place.parts):
+            found.setdefault(path.stem, place.as_posix())
+    return found
+
+
+def beside(table_: Path, raw: Path) -> tuple[Path, dict[str, str]]:
+    """Return the folder that pictures are named relative to, and ``files_by_stem`` of it: the table's own folder, so that
+    names do not depend on how far above it ``raw`` lies, or ``raw`` where that holds none.
+
+    Args:
+        table_: path of the table.
+        raw: the download.
+    """
+    files = files_by_stem(table_.parent)
+    return (table_.parent, files) if files else (raw, files_by_stem(raw))
+
+
+def group_of(sex: str = "", age: str = "", site: str = "") -> dict[str, str | int]:
+    """Return what is known of a person, for reports by group: sex F or M, age in whole years (over 89 is 90), site.
+
+    Args:
+        sex: as the table says it, in any case; what is neither female nor male is left out.
+        age: a number in text; what is none is left out.
+        site: any word; "unknown" is left out.
+    """
+    found: dict[str, str | int] = {}
+    if sex[:1].upper() in ("F", "M"):
+        found["sex"] = sex[0].upper()
+    try:
+        years = float(age)
+    except ValueError:
+        years = math.nan
+    if math.isfinite(years) and years >= 0:
+        found["age"] = min(OLDEST, int(years))
+    if site and site.lower() not in ("unknown", "nan"):
+        found["site"] = site
+    return found
