@@ -205,8 +205,8 @@ def files_by_stem(raw: Path, suffixes: Sequence[str] = (".jpg", ".jpeg", ".png")
 
 
 def beside(table_: Path, raw: Path) -> tuple[Path, dict[str, str]]:
-    """Return the folder that pictures are named relative to, and ``files_by_stem`` of it: the table's own folder, so that
-    names do not depend on how far above it ``raw`` lies, or ``raw`` where that holds none.
+    """Return the folder that pictures are named relative to, and ``files_by_stem`` of it: the table's own folder, so
+    that names do not depend on how far above it ``raw`` lies, or ``raw`` where that holds none.
 
     Args:
         table_: path of the table.
