@@ -223,8 +223,8 @@ def follows_brightness(found: Distances) -> list[Follows]:
     rows = []
     for name, matrix in found.measures().items():
         own = distances.pairs(matrix)
-        both = [float("nan")] * 2
+        pearson = spearman = float("nan")
         if len(own) > 2 and np.ptp(own) > 0 and np.ptp(apart) > 0:
-            both = [float(pearsonr(apart, own).statistic), float(spearmanr(apart, own).statistic)]
-        rows.append(Follows(name, *both, len(own)))
+            pearson, spearman = float(pearsonr(apart, own).statistic), float(spearmanr(apart, own).statistic)
+        rows.append(Follows(name, pearson, spearman, len(own)))
     return rows

@@ -27,6 +27,8 @@ class WithHeads(nn.Module):
         classes: names in index order; before a slash stands the source.
     """
 
+    sources: Tensor  # (n_classes,) of each class the number of its source
+
     def __init__(
         self, network: nn.Module, backbone: str, image_size: int, methods: MethodSum, classes: Sequence[str] = ()
     ) -> None:
