@@ -144,7 +144,10 @@ def measure(
             raise UsageError(f"{name} has {len(each.pixels)} pictures to draw from; expected at least {LEAST}")
         tell(f"{name}: {len(each.pixels):,} of {each.available:,} pictures, mean grey value {each.brightness:.3f}")
     unit = names[[path.resolve() for path in chosen].index((reference or chosen[0]).resolve())]
-    by_seed = {init: _coordinates(init, names, drawn, settings) for init in affine.INITIALISATIONS}
+    by_seed = {}
+    for init in affine.INITIALISATIONS:
+        tell(f"cmd under {init} initialisation, {len(settings.seeds)} seed(s)")
+        by_seed[init] = _coordinates(init, names, drawn, settings)
     scaled = {init: affine.rescaled(found, unit) for init, found in by_seed.items()}
     every = np.concatenate(list(scaled.values()))
     grey = np.array([each.brightness for each in drawn])

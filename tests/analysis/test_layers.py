@@ -62,6 +62,14 @@ def test_places_are_the_same_in_both_networks() -> None:
     assert layer.names == ("a", "b")
 
 
+def test_a_bundle_says_which_network_it_is() -> None:
+    bundle = Path(__file__).resolve().parents[2] / "bundles" / "medtl_mini_resnet18"
+    of = subject(str(bundle), None, SIZE)
+    assert (of.name, of.backbone) == ("medtl_mini_resnet18", "resnet18")
+    with pytest.raises(UsageError, match="is of resnet18"):
+        subject(str(bundle), "resnet50", SIZE)
+
+
 def test_what_nobody_describes_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--backbone"):
         subject("random", None, SIZE)
