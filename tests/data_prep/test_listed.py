@@ -10,13 +10,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep import cifar100, ham10000, imagefolder, isic2019, listed
+from data_prep import cifar100, ham10000, imagefolder, isic2019, listed, mura, oct2017
 from data_prep.listed import Listed
 from medtl.cards import dataset_cards
 from medtl.errors import UsageError
 
 Prep = Callable[..., Any]
-MODULES = {"ham10000": ham10000, "isic2019": isic2019, "imagefolder": imagefolder, "cifar100": cifar100}
+MODULES = {
+    "ham10000": ham10000,
+    "isic2019": isic2019,
+    "imagefolder": imagefolder,
+    "cifar100": cifar100,
+    "oct2017": oct2017,
+    "mura": mura,
+}
+SEEN = ("ham10000", "imagefolder")
 
 
 @pytest.fixture
@@ -37,13 +45,13 @@ def test_samples_are_prepared_and_patients_kept_apart(name: str, download: Calla
     assert ended.status == 0, ended.err
     assert ended.rejected == []
     assert set(ended.listed["classes"]) == {entry["class"] for entry in ended.entries}
-    assert ended.listed["channels"] == 3
+    assert ended.listed["channels"] == (1 if name in ("oct2017", "mura") else 3)
     splits: dict[str, set[str]] = {}
     for entry in ended.entries:
         splits.setdefault(entry["patient"], set()).add(entry["split"])
     assert all(len(each) == 1 for each in splits.values())
     unseen = "never tried on real files" in ended.err
-    assert unseen == (not dataset_cards()[name].seen) == (name in ("isic2019", "cifar100"))
+    assert unseen == (not dataset_cards()[name].seen) == (name not in SEEN)
 
 
 def test_ham10000_keeps_pictures_of_one_lesion_together_and_groups(download: Callable[[str], Path], prep: Prep) -> None:
@@ -111,6 +119,29 @@ def test_imagefolder_keeps_val_for_test(tmp_path: Path, download: Callable[[str]
     (tmp_path / "deep" / "other").mkdir()
     with pytest.raises(UsageError, match="beside other folders"):
         imagefolder.find(tmp_path / "deep")
+
+
+def test_oct2017_reads_names_and_keeps_the_released_test(download: Callable[[str], Path], prep: Prep) -> None:
+    raw = download("oct2017")
+    train = raw / "OCT2017" / "train"
+    (train / "CNV" / "picture.jpeg").write_bytes(b"x")
+    (train / "DME" / "CNV-1-1.jpeg").write_bytes(b"x")
+    ended = prep("oct2017", "--raw", raw, "--workers", 1)
+    assert {file for file, _ in ended.rejected} == {"train/CNV/picture.jpeg", "train/DME/CNV-1-1.jpeg"}
+    assert {e["image"].split("/")[2] for e in ended.entries if e["split"] == "test"} == {"test"}
+    assert {e["image"].split("/")[2] for e in ended.entries if e["split"] != "test"} == {"train", "val"}
+    assert "oct2017/100500" in {entry["patient"] for entry in ended.entries}
+
+
+def test_mura_gives_each_picture_the_label_of_its_study(download: Callable[[str], Path], prep: Prep) -> None:
+    raw = download("mura")
+    with (raw / "MURA-v1.1" / "train_labeled_studies.csv").open("a") as file:
+        file.write("MURA-v1.1/train/XR_HAND/patient09999/study1_positive/,1\nMURA-v1.1/../../etc/x,1\n")
+    ended = prep("mura", "--raw", raw, "--workers", 1)
+    assert (ended.status, len(ended.rejected)) == (3, 2)
+    assert all(entry["class"] in entry["image"].split("/")[-2] for entry in ended.entries)
+    assert {e["group"]["site"] for e in ended.entries} == {"XR_WRIST", "XR_ELBOW", "XR_HAND"}
+    assert all((e["split"] == "test") == ("/valid/" in e["image"]) for e in ended.entries)
 
 
 def test_rows_of_a_table_are_read_by_column(tmp_path: Path) -> None:
