@@ -42,6 +42,7 @@ def test_a_network_is_like_itself_and_its_own_file(pixels: NDArray[np.uint8], tm
         assert low <= mean <= high < 0.999
 
 
+@pytest.mark.slow
 def test_networks_of_two_kinds_are_compared_stage_by_stage(pixels: NDArray[np.uint8]) -> None:
     one, other = (subject("random", name, SIZE, 1) for name in ("resnet18", "densenet121"))
     found = with_base_line(one, other, pixels, (5, 6), SIZE)
