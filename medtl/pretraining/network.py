@@ -33,7 +33,7 @@ class WithHeads(nn.Module):
         self, network: nn.Module, backbone: str, image_size: int, methods: MethodSum, classes: Sequence[str] = ()
     ) -> None:
         super().__init__()
-        self.register_buffer("sources", torch.tensor(sources_of(classes)), persistent=False)
+        self.register_buffer("sources", torch.tensor(sources_of(classes), dtype=torch.int64), persistent=False)
         self.network = network
         self.methods = methods
         self._pooled = self._map = torch.empty(0)
