@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from data_prep import alike, listed, options, sample
-from data_prep.listed import Row
+from data_prep.listed import Listed
 from data_prep.sample.breastmnist import ultrasound
-from data_prep.work import Rejected, Source
+from data_prep.work import Source
 from medtl.cards import DatasetCard
 from medtl.errors import UsageError
 from medtl.readers.find import below
@@ -94,7 +94,7 @@ def find(raw: Path, normals: Normals = Normals.BENIGN) -> Source:
         UsageError: it holds no picture of the set.
     """
     tree = below(raw)
-    rejected = [Rejected(*one) for one in tree.refused]
+    rejected = [(one.name, one.reason) for one in tree.refused]
     pictures: dict[tuple[str, int], str] = {}
     masks: dict[tuple[str, int], list[str]] = defaultdict(list)
     for file in sorted(one.name for one in tree.files):
@@ -105,10 +105,10 @@ def find(raw: Path, normals: Normals = Normals.BENIGN) -> Source:
         if match["mask"]:
             masks[key].append(file)
         elif key in pictures:
-            rejected.append(Rejected(file, f"{pictures[key]} has the same name"))
+            rejected.append((file, f"{pictures[key]} has the same name"))
         else:
             pictures[key] = file
-    rejected += [Rejected(masks[key][0], "is a mask without its picture") for key in sorted(masks.keys() - pictures)]
+    rejected += [(masks[key][0], "is a mask without its picture") for key in sorted(masks.keys() - pictures)]
     if not pictures and not rejected:
         raise UsageError(f"{raw} holds no picture of BUSI: expected {CARD.layout}")
     rows = []
@@ -116,11 +116,11 @@ def find(raw: Path, normals: Normals = Normals.BENIGN) -> Source:
         if kind == "normal" and normals is Normals.LEFT_OUT:
             continue
         if kind != "normal" and not masks[kind, number]:
-            rejected.append(Rejected(file, "has no mask beside it"))
+            rejected.append((file, "has no mask beside it"))
             continue
         label = kind if kind == MALIGNANT or normals is not Normals.BENIGN else MERGED
-        rows.append(Row(file, label, f"{kind}-{number}", masks=tuple(masks[kind, number])))
-    return listed.source(CARD.name, raw, rows, rejected, grey=True)
+        rows.append(Listed(file, label, f"{kind}-{number}", masks=tuple(masks[kind, number])))
+    return listed.source(card(normals), raw, rows, rejected, channels=1)
 
 
 def make_sample(folder: Path) -> None:

@@ -16,9 +16,9 @@ import numpy as np
 import typer
 
 from data_prep import alike, listed, options, sample
-from data_prep.listed import KEEP, Row
+from data_prep.listed import KEEP, Listed
 from data_prep.sample.drawing import generator
-from data_prep.work import Rejected, Source
+from data_prep.work import Source
 from medtl.cards import DatasetCard
 from medtl.errors import UsageError, tell
 from medtl.readers.find import below
@@ -118,7 +118,7 @@ def find(raw: Path, classes: int = 3, balance: int = 0, lungs: Lungs = Lungs.KEE
         UsageError: it holds no picture of the set.
     """
     tree = below(raw)
-    rejected = [Rejected(*one) for one in tree.refused]
+    rejected = [(one.name, one.reason) for one in tree.refused]
     pictures: dict[str, dict[str, str]] = defaultdict(dict)
     masks: dict[tuple[str, str], str] = {}
     for file in sorted(one.name for one in tree.files):
@@ -129,7 +129,7 @@ def find(raw: Path, classes: int = 3, balance: int = 0, lungs: Lungs = Lungs.KEE
         if any(part.lower() == "masks" for part in path.parts[:-1]):
             masks[label, path.stem.lower()] = file
         elif (other := pictures[label].setdefault(path.stem.lower(), file)) != file:
-            rejected.append(Rejected(file, f"{other} has the same name"))
+            rejected.append((file, f"{other} has the same name"))
     if not pictures and not rejected:
         raise UsageError(f"{raw} holds no picture of the database: expected {CARD.layout}")
     _tell_version({label: len(own) for label, own in pictures.items()})
@@ -141,8 +141,8 @@ def find(raw: Path, classes: int = 3, balance: int = 0, lungs: Lungs = Lungs.KEE
             stems = sorted(random.Random(f"{seed} {label}").sample(stems, balance), key=lambda stem: (len(stem), stem))
         for stem in stems:
             mask = masks.get((label, stem))
-            rows.append(Row(pictures[label][stem], label, f"{label}-{stem}", masks=(mask,) if mask else ()))
-    return listed.source(CARD.name, raw, rows, rejected, grey=True, masks=lungs.value)
+            rows.append(Listed(pictures[label][stem], label, f"{label}-{stem}", masks=(mask,) if mask else ()))
+    return listed.source(card(classes), raw, rows, rejected, channels=1, masks=lungs.value)
 
 
 def plain(name: str) -> str:

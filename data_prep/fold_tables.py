@@ -12,9 +12,9 @@ import numpy as np
 import typer
 
 from data_prep import listed, options, sample
-from data_prep.listed import Row
+from data_prep.listed import Listed
 from data_prep.sample.drawing import generator, smooth_field
-from data_prep.work import Rejected, Source
+from data_prep.work import Source
 from medtl.cards import DatasetCard
 from medtl.errors import BadFileError, UsageError
 from medtl.files import write_csv
@@ -90,7 +90,7 @@ def find(card: DatasetCard, tables: Tables, raw: Path, fold: int = 1) -> Source:
         UsageError: there is no such table, or it lacks a column.
     """
     tree = below(raw)
-    rejected = [Rejected(*one) for one in tree.refused]
+    rejected = [(one.name, one.reason) for one in tree.refused]
     there = {file.name: file.path for file in tree.files}
     found: dict[str, str] = {}
     folds = set()
@@ -104,18 +104,18 @@ def find(card: DatasetCard, tables: Tables, raw: Path, fold: int = 1) -> Source:
     if not found:
         of = f"; there are the folds {', '.join(sorted(one for one in folds if one))}" if folds else ""
         raise UsageError(f"{raw} holds no table of {card.name}, fold {fold}: expected {card.layout}{of}")
-    rows: list[Row] = []
+    rows: list[Listed] = []
     for split, table in found.items():
         for file, label in read_table(there[table], table, tables.file, tables.label):
             picture = _locate(PurePosixPath(table).parent, file, there)
             if label.strip().lower() not in tables.classes:
                 known = ", ".join(tables.classes)
-                rejected.append(Rejected(picture or file, f"{table} labels it {label!r}; expected {known}"))
+                rejected.append((picture or file, f"{table} labels it {label!r}; expected {known}"))
             elif picture is None:
-                rejected.append(Rejected(file, f"is missing, though {table} lists it"))
+                rejected.append((file, f"is missing, though {table} lists it"))
             else:
-                rows.append(Row(picture, tables.classes[label.strip().lower()], _patient(tables, file), split))
-    return listed.source(card.name, raw, rows, rejected, grey=False)
+                rows.append(Listed(picture, tables.classes[label.strip().lower()], _patient(tables, file), split))
+    return listed.source(card, raw, rows, rejected)
 
 
 def read_table(path: Path, name: str, file: Sequence[str], label: Sequence[str]) -> list[tuple[str, str]]:

@@ -1,8 +1,7 @@
 """medtl-mini: several prepared data lists in one, for pretraining; what a later target holds can be left out."""
 
-import hashlib
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -12,8 +11,9 @@ import numpy as np
 import typer
 from PIL import Image
 
-from data_prep import options, sample
+from data_prep import mix_shares, options, sample
 from data_prep.folder import COLOURED, check_name
+from data_prep.mix_shares import Shares
 from data_prep.run import VALIDATION_FRACTION
 from data_prep.work import Done, Rejected, Source, Work
 from medtl import datalist, leaks
@@ -65,6 +65,16 @@ def command(
     out: options.Out,
     take: Annotated[str, typer.Option(help="Which of their splits, comma-separated.")] = "training",
     per_class_limit: Annotated[int, typer.Option(min=0, help="Most images a class; 0 for all.")] = 0,
+    samples: Annotated[
+        int, typer.Option(min=0, help="Most images of each list, classes in their proportions; 0 for all.")
+    ] = 0,
+    shares: Annotated[
+        Shares, typer.Option(help="equal: of every list as many images as the smallest has left.")
+    ] = Shares.ALL,
+    drop_class: Annotated[
+        str,
+        typer.Option("--drop_class", help="Classes to leave out, comma-separated: NAME of every list, or PART/NAME."),
+    ] = "",
     exclude: Annotated[
         str | None,
         typer.Option(help="Prepared folders, comma-separated: patients and images that are there are left out."),
@@ -87,7 +97,10 @@ def command(
     if exclude is not None and not others:  # an unset variable must not let the targets in
         raise UsageError("--exclude names no prepared folder")
     terms = _terms(licences, folders)
-    parts = look(folders, splits, per_class_limit, others, seed=seed, workers=workers or options.CPUS)
+    dropped = [word.strip() for word in drop_class.split(",") if word.strip()]
+    parts = look(folders, splits, per_class_limit, others, dropped, seed=seed, workers=workers or options.CPUS)
+    taken = mix_shares.shared([part.entries for part in parts], samples, shares is Shares.EQUAL, seed)
+    parts = [replace(part, entries=entries) for part, entries in zip(parts, taken, strict=True)]
     for part in parts:
         lost = (
             f"; {part.left_out[0]:,} of {part.left_out[1]:,} patient(s) left out, as --exclude has them"
@@ -104,6 +117,9 @@ def command(
             "lists": ",".join(folders),
             "take": ",".join(splits),
             "per-class-limit": per_class_limit or None,
+            "samples": samples or None,
+            "shares": shares.value if shares is Shares.EQUAL else None,
+            "drop_class": ",".join(dropped) or None,
             "licences": licences or None,
             "exclude": ",".join(datalist.read(other).name for other in others) or None,
         },
@@ -152,6 +168,7 @@ def look(
     take: Sequence[str],
     per_class_limit: int,
     exclude: Sequence[Path],
+    drop: Sequence[str] = (),
     *,
     seed: int,
     workers: int,
@@ -163,14 +180,19 @@ def look(
         take: splits.
         per_class_limit: most entries a class, 0 for all; many patients are preferred to many images of few.
         exclude: prepared folders whose patients and images must not enter.
+        drop: classes that must not enter, of every list or as PART/NAME.
         seed: of the choice under a limit.
         workers: processes that look for excluded images.
 
     Raises:
-        UsageError: a list is absent, has no such split, or labels that are lists. MedtlError: it is not valid.
+        UsageError: a list is absent, has no such split, or labels that are lists; no list has a dropped class.
+        MedtlError: it is not valid.
     """
     targets = [(str(path), datalist.read(path)) for path in exclude]  # mistakes are told before the work
     parts = [_part(name, datalist.read(folder), take) for name, folder in folders.items()]
+    if drop:
+        mix_shares.check_names(drop, [entry["label"] for part in parts for entry in part.entries])
+        parts = [replace(part, entries=mix_shares.without(part.entries, drop)) for part in parts]
     signed = [sign_list(listed, name, workers) for name, listed in targets]
     for number, part in enumerate(parts):
         if signed:
@@ -182,7 +204,7 @@ def look(
             lost = {entry["patient"] for entry in part.entries if entry["patient"] in known}
             part = replace(part, entries=kept, left_out=(len(part.entries) - len(kept), len(lost)))
         if per_class_limit:
-            part = replace(part, entries=_limited(part.entries, per_class_limit, seed))
+            part = replace(part, entries=mix_shares.limited(part.entries, per_class_limit, seed))
         parts[number] = part
     return parts
 
@@ -212,19 +234,6 @@ def _taken(part: Part) -> DataList:
 def _class_name(entry: Entry, listed: DataList) -> str:
     label = entry["label"]
     return str(entry.get("sequence", "slice")) if isinstance(label, str) else listed.classes[label]
-
-
-def _limited(entries: Sequence[Entry], limit: int, seed: int) -> tuple[Entry, ...]:
-    """At most so many entries of each class, in their order: every patient's first, then every patient's second …"""
-    taken: Counter[tuple[str, str]] = Counter()
-    ranked: dict[str, list[tuple[int, str, int]]] = defaultdict(list)
-    order = [hashlib.sha256(f"{seed} {entry['patient']} {entry['image']}".encode()).hexdigest() for entry in entries]
-    for place in sorted(range(len(entries)), key=lambda place: order[place]):
-        entry = entries[place]
-        ranked[entry["label"]].append((taken[entry["patient"], entry["label"]], order[place], place))
-        taken[entry["patient"], entry["label"]] += 1
-    kept = {place for ranks in ranked.values() for _, _, place in sorted(ranks)[:limit]}
-    return tuple(entry for place, entry in enumerate(entries) if place in kept)
 
 
 def _terms(licences: str, folders: Mapping[str, Path]) -> dict[str, str]:

@@ -35,7 +35,9 @@ DryRun = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Of the training/validation split.")]
 Validation = Annotated[float, typer.Option(min=0.0, max=0.9, help="Share of the images, by patient, for validation.")]
-Test = Annotated[float, typer.Option(min=0.0, max=0.9, help="Share of the images, by patient, for test.")]
+Test = Annotated[
+    float, typer.Option(min=0.0, max=0.9, help="Share of the images, by patient, for test, where none is fixed.")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -85,10 +87,8 @@ def finish(
     """
     if workers and dask:
         raise UsageError("--workers and --dask exclude each other: a cluster has as many workers as were started there")
-    if not card.seen and not is_sample:
-        tell(
-            f"{card.name}: this reader was written from the publisher's documentation; check what it made of your files"
-        )
+    if not card.seen:
+        tell(f"data_prep: {card.name}: never tried on real files, written from the publisher's description alone")
     incomplete = "" if is_sample else _missing_parts(card, sources)
     if dry_run:
         _print_dry_run(card, sources, incomplete)

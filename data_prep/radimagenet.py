@@ -11,7 +11,7 @@ import numpy as np
 
 from data_prep import listed, options, sample
 from data_prep.fold_tables import SPLITS, read_table
-from data_prep.listed import Row
+from data_prep.listed import Listed
 from data_prep.sample.drawing import generator
 from data_prep.work import Rejected, Source
 from medtl import datalist
@@ -239,14 +239,14 @@ def find(raw: Path) -> Source:
     Raises:
         UsageError: there is no table, or it lacks a column.
     """
-    rows: list[Row] = []
-    rejected: list[Rejected] = []
+    rows: list[Listed] = []
+    rejected: list[tuple[str, str]] = []
     tables = {split: next(iter(sorted(raw.glob(f"**/{TABLE.format(split)}"))), None) for split in SPLITS}
     if not any(tables.values()):
         raise UsageError(f"{raw} holds no table of RadImageNet: expected {CARD.layout}")
     for split, table in tables.items():
         if table is None:
-            rejected.append(Rejected(TABLE.format(split), "is missing, and with it this split"))
+            rejected.append((TABLE.format(split), "is missing, and with it this split"))
             continue
         name = table.relative_to(raw).as_posix()
         base = next((one for one in (table.parent, *table.parents) if (one / ROOT).is_dir()), table.parent)
@@ -254,11 +254,11 @@ def find(raw: Path) -> Source:
         for file, label in read_table(table, name, ("filename",), ("label",)):
             found = class_of(file, label)
             if found is None:
-                rejected.append(Rejected(file, f"{name} labels it {label!r}, which is none of the 165 classes"))
+                rejected.append((file, f"{name} labels it {label!r}, which is none of the 165 classes"))
             else:
                 patient = PurePosixPath(file).with_suffix("").as_posix()
-                rows.append(Row((beside / file).as_posix(), found, patient, SPLITS[split]))
-    return listed.source(CARD.name, raw, rows, rejected, grey=False)
+                rows.append(Listed((beside / file).as_posix(), found, patient, SPLITS[split]))
+    return listed.source(CARD, raw, rows, rejected)
 
 
 def class_of(file: str, label: str) -> str | None:

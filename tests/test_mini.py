@@ -104,7 +104,7 @@ def initial() -> dict[str, torch.Tensor]:
     return build_classifier("resnet18", 3, image_size=32).state_dict()
 
 
-@pytest.mark.parametrize("method", ["simclr", "jigsaw(permutations=20)", "context"])
+@pytest.mark.parametrize("method", ["simclr", "jigsaw(permutations=20)", "context", "masked"])
 def test_without_labels_the_last_epoch_is_kept_with_a_head_as_it_was(
     method: str, trained: tuple[Path, Path, str], tmp_path: Path
 ) -> None:
@@ -123,7 +123,7 @@ def test_without_labels_the_last_epoch_is_kept_with_a_head_as_it_was(
     assert same == {"fc.weight", "fc.bias"}
 
 
-@pytest.mark.parametrize("method", ["supervised+simclr", "jigsaw(permutations=20)", "supervised+0.1*context"])
+@pytest.mark.parametrize("method", ["supervised+simclr", "jigsaw(permutations=20)", "supervised+0.1*context+masked"])
 def test_a_run_that_is_told_to_stop_goes_on_to_the_same_bits(
     method: str, trained: tuple[Path, Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,7 +215,7 @@ def test_a_method_of_ones_own_is_one_file(
     [
         (
             ("--method", "simclrr"),
-            "error: --method simclrr: simclrr is not one of context, jigsaw, simclr, supervised;",
+            "error: --method simclrr: simclrr is not one of context, jigsaw, masked, simclr, supervised;",
         ),
         (
             ("--method", "jigsaw", "--backbone", "vit_b16"),

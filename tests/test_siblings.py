@@ -155,14 +155,14 @@ def test_mini_predicts_as_folder_does() -> None:
     assert one.read_bytes() == other.read_bytes()
 
 
-@pytest.mark.parametrize("name", [*CLASSES, "medtl_mini_resnet18"])
+@pytest.mark.parametrize("name", [*CLASSES, "medtl_mini_resnet18", "pretrain"])
 def test_monais_tools_work_on_bundles_of_any_network(name: str) -> None:
     folder = ROOT / "bundles" / name
     meta = folder / "configs" / "metadata.json"
     metadata = json.loads(meta.read_text(encoding="utf-8"))
     assert metadata["name"] == name
     classes = list(metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values())
-    if name not in ("folder", "medtl_mini_resnet18"):  # theirs come from the data list
+    if name not in ("folder", "medtl_mini_resnet18", "pretrain"):  # theirs come from the data list
         assert classes == list(CLASSES[name])
     verify_metadata(meta_file=str(meta), filepath=str(ROOT / "medtl" / "bundles" / "metadata_schema.json"))
     words = {"meta_file": str(meta), "config_file": config("inference", folder=folder)}

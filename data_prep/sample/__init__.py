@@ -77,10 +77,12 @@ def _prepare(name: str, out: Path) -> None:
         module.prepare_sample(download(name), out)
         return
     folders = {part: download(part) for part in (CPMID_PARTS if name == "cpmid" else (name,))}
+    sources = module.find(folders) if name == "cpmid" else [module.find(folders[name])]
     run.prepare(
         module.CARD,
-        module.find(folders) if name == "cpmid" else [module.find(folders[name])],
+        sources,
         out,
+        classes=module.CARD.classes or sorted(sources[0].found),
         created_by=f"python -m data_prep {name}, built-in sample",
         sample=True,
         workers=1,  # worker processes would import the caller's script, which may have no __main__ guard

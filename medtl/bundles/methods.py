@@ -16,7 +16,8 @@ from medtl.transforms import batch
 
 def with_heads(network: nn.Module, methods: MethodSum) -> nn.Module:
     """Return a classifier with the heads of its pretraining methods, on ``--device``."""
-    wrapped = WithHeads(network, ids.value("backbone"), ids.value("image_size"), methods)
+    classes = ids.value("data").classes
+    wrapped = WithHeads(network, ids.value("backbone"), ids.value("image_size"), methods, classes)
     return wrapped.to(ids.value("device"))
 
 

@@ -80,6 +80,9 @@ class Method(Protocol):
             epoch is kept, with a classifier's head as it was at the start.
         shows_whole: whether each picture that it shows is of the whole image, so that labels hold for it; in a sum,
             methods that take logits then look at these pictures instead of their own.
+
+    A method that takes logits may also have ``comparable``, False where its logits of different classes mean nothing
+    side by side, so that validation chooses no epoch; it then gets the target ``sources``.
     """
 
     name: ClassVar[str]
@@ -164,8 +167,13 @@ class MethodSum:
 
     @property
     def trains_classifier(self) -> bool:
-        """Whether the classifier's head learns, so that a metric on validation can choose the epoch."""
-        return any(part.weight and part.method.takes == "logits" for part in self.parts)
+        """Whether the classifier's head learns to compare all classes, so that a metric on validation can choose the
+        epoch."""
+        return any(part.weight and getattr(part.method, "comparable", True) for part in self._classifying)
+
+    @property
+    def _classifying(self) -> list[Part]:
+        return [part for part in self.parts if part.weight and part.method.takes == "logits"]
 
     @property
     def passes(self) -> tuple[Pass, ...]:
@@ -184,7 +192,11 @@ class MethodSum:
             weight = "" if part.weight == 1 else f"{part.weight:g} × "
             labels = "with labels" if part.method.needs_labels else "labels are not looked at"
             lines.append(f"method: {weight}{part.method.name} ({labels}): {part.method.describe()}")
-        if not self.trains_classifier:
+        if self._classifying and not self.trains_classifier:
+            lines.append(
+                "method: validation compares classes of all sources, which is not learnt: the last epoch is kept"
+            )
+        elif not self.trains_classifier:
             lines.append(
                 "method: the classifier's head stays random: its validation scores say nothing, the last epoch is kept"
             )

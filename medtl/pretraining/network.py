@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,10 +24,16 @@ class WithHeads(nn.Module):
         backbone: its name.
         image_size: of the packed images, in pixels.
         methods: to learn by.
+        classes: names in index order; before a slash stands the source.
     """
 
-    def __init__(self, network: nn.Module, backbone: str, image_size: int, methods: MethodSum) -> None:
+    sources: Tensor  # (n_classes,) of each class the number of its source
+
+    def __init__(
+        self, network: nn.Module, backbone: str, image_size: int, methods: MethodSum, classes: Sequence[str] = ()
+    ) -> None:
         super().__init__()
+        self.register_buffer("sources", torch.tensor(sources_of(classes), dtype=torch.int64), persistent=False)
         self.network = network
         self.methods = methods
         self._pooled = self._map = torch.empty(0)
@@ -70,6 +76,8 @@ class WithHeads(nn.Module):
                 taken["map"] = as_map(self._map)
             for part in one.parts:
                 name, given = part.method.name, taken[part.method.takes]
+                if not getattr(part.method, "comparable", True):
+                    targets = {**targets, "sources": self.sources}
                 found[name] = {**targets, "answers": self.heads[name](given) if name in self.heads else given}
         self._pooled = self._map = torch.empty(0)
         return found
@@ -111,6 +119,17 @@ def looking(network: nn.Module) -> Iterator[torch.device]:
             yield next(network.parameters()).device
     finally:
         network.train(was_training)
+
+
+def sources_of(classes: Sequence[str]) -> list[int]:
+    """Return the number of each class's source: what stands before the first slash of its name.
+
+    Args:
+        classes: names in index order.
+    """
+    names = [name.partition("/")[0] if "/" in name else "" for name in classes]
+    order = list(dict.fromkeys(names))
+    return [order.index(name) for name in names]
 
 
 def as_map(output: Tensor) -> Tensor:

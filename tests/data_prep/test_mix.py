@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep import mix, sample
+from data_prep import mix, mix_shares, sample
 from medtl import datalist
 from medtl.datalist import DataList
 from medtl.files import file_hash
@@ -236,3 +236,38 @@ def test_a_licence_can_be_put_right(prep: Callable[..., Any], tmp_path: Path) ->
     assert ended.status == 0
     assert ended.listed["licence"] == "x: free, with credit; two: licence of two"
     assert "--licences" in ended.listed["created_by"]
+
+
+def entries(**counts: int) -> list[dict[str, str]]:
+    """Entries of classes, two of each patient."""
+    return [
+        {"image": f"{name}{k}", "label": f"part/{name}", "patient": f"{name}{k // 2}"}
+        for name, count in counts.items()
+        for k in range(count)
+    ]
+
+
+def test_a_number_of_samples_keeps_the_proportions_and_rare_classes() -> None:
+    given = entries(common=80, some=18, rare=2)
+    found = Counter(entry["label"] for entry in mix_shares.drawn(given, 10, 0))
+    assert found == {"part/common": 8, "part/some": 1, "part/rare": 1}
+    assert (
+        len({e["patient"] for e in mix_shares.drawn(given, 10, 0)}) == 10
+    )  # many patients before many pictures of one
+    assert mix_shares.drawn(given, 100, 0) == tuple(given)
+    assert len(mix_shares.drawn(given, 2, 0)) == 2
+    assert mix_shares.drawn(given, 10, 0) == mix_shares.drawn(given, 10, 0) != mix_shares.drawn(given, 10, 1)
+
+
+def test_shares_samples_and_dropped_classes(prep: Callable[..., Any], tmp_path: Path) -> None:
+    lists = f"cxr={sample.prepared('chestxray2017')},us={sample.prepared('breastmnist')}"
+    ended = prep("mix", "--lists", lists, "--samples", 60, "--drop_class", "viral", "--validation-fraction", 0)
+    sizes = Counter(entry["class"].partition("/")[0] for entry in ended.entries)
+    assert sizes["us"] == 60 >= sizes["cxr"] > 30
+    assert "cxr/viral" not in ended.listed["classes"]
+    assert "--samples 60" in ended.listed["created_by"]
+    equal = prep("mix", "--lists", lists, "--shares", "equal", "--drop_class", "cxr/viral", "--validation-fraction", 0)
+    sizes = Counter(entry["class"].partition("/")[0] for entry in equal.entries)
+    assert sizes["us"] == sizes["cxr"]
+    wrong = prep("mix", "--lists", lists, "--drop_class", "Virall")
+    assert (wrong.status, "no list has such a class" in wrong.err) == (2, True)

@@ -35,7 +35,7 @@ def test_words_are_read(words: str, parts: list[Part]) -> None:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        ("simclrr", r"simclrr is not one of context, jigsaw, simclr, supervised; did you mean simclr\?"),
+        ("simclrr", r"simclrr is not one of context, jigsaw, masked, simclr, supervised; did you mean simclr\?"),
         ("", "expected a method or a sum"),
         ("supervised simclr", "expected a method or a sum"),
         ("supervised-simclr", "expected a method or a sum"),

@@ -5,7 +5,7 @@ import torch
 
 from medtl.networks.classifier import backbone_of, build_classifier, features
 from medtl.pretraining.method import parse
-from medtl.pretraining.network import SumOfLosses, WithHeads, as_map
+from medtl.pretraining.network import SumOfLosses, WithHeads, as_map, sources_of
 
 WIDTHS = {"resnet18": 512, "densenet121": 1024, "vit_b16": 768}
 METHODS = "supervised+simclr(width=8)"
@@ -89,3 +89,19 @@ def test_the_loss_is_the_weighted_sum() -> None:
     total = SumOfLosses(parse("2*supervised+0.5*simclr+3*jigsaw"))(answers, labels)
     assert total.item() == pytest.approx(2 * alone[0] + 0.5 * alone[1] + 3 * alone[2], rel=1e-6)
     assert answers["jigsaw"].keys() == {"answers", "order"}  # nothing is taken out
+
+
+def test_a_head_a_source_learns_of_its_own_source_alone() -> None:
+    classes = ("a/x", "a/y", "b/x", "b/z")
+    assert sources_of(classes) == [0, 0, 1, 1]
+    assert sources_of(("x", "y")) == [0, 0]
+    methods = parse("supervised(heads='source')")
+    assert not methods.trains_classifier
+    assert "the last epoch is kept" in methods.describe()
+    torch.manual_seed(0)
+    wrapped = WithHeads(build_classifier("resnet18", 4, image_size=32), "resnet18", 32, methods, classes)
+    assert "sources" not in wrapped.state_dict()
+    SumOfLosses(methods)(wrapped({"image": torch.randn(4, 3, 32, 32)}), torch.tensor([0, 1, 0, 1])).backward()
+    rows = wrapped.network.fc.weight.grad.abs().sum(1)
+    assert (rows[:2] > 0).all()
+    assert (rows[2:] == 0).all()

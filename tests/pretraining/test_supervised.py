@@ -43,3 +43,25 @@ def test_alone_it_shows_one_picture_as_the_fine_tune_bundles_do() -> None:
 def test_a_smoothing_that_cannot_be() -> None:
     with pytest.raises(UsageError, match="label_smoothing 1"):
         Supervised(label_smoothing=1)
+
+
+def test_a_head_a_source_by_hand() -> None:
+    """The softmax goes over the classes of the label's own source; logits of other sources do not matter."""
+    logits = torch.tensor([[0.0, 1.0, -2.0, 5.0], [2.0, 0.0, 1.0, -1.0]])
+    labels, sources = torch.tensor([0, 2]), torch.tensor([0, 0, 1, 1])
+    for smoothing in (0.0, 0.2):
+        expected = 0.0
+        for row, own, label in zip(logits.tolist(), ([0, 1], [2, 3]), (0, 2), strict=True):
+            total = math.log(sum(math.exp(row[k]) for k in own))
+            expected += (1 - smoothing) * (total - row[label]) / 2 + smoothing * sum(total - row[k] for k in own) / 4
+        method = Supervised(label_smoothing=smoothing, heads="source")
+        assert method.loss(Seen(logits, labels, {"sources": sources})).item() == pytest.approx(expected, rel=1e-6)
+    changed = logits.clone().requires_grad_()
+    Supervised(heads="source").loss(Seen(changed, labels, {"sources": sources})).backward()
+    assert changed.grad is not None
+    assert changed.grad[0, 2:].tolist() == changed.grad[1, :2].tolist() == [0, 0]
+
+
+def test_heads_that_cannot_be() -> None:
+    with pytest.raises(UsageError, match="heads"):
+        Supervised(heads="both")

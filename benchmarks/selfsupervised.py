@@ -1,0 +1,149 @@
+"""Does pretraining without labels on a few medical pictures make a better start than random weights or ImageNet's?
+
+    python benchmarks/selfsupervised.py --out STUDY [--shared SHARED] [--steps data,leaks,…] [--epochs 40] [--list]
+
+Jigsaw puzzles, context restoration and masked pictures, each on chestxray2017, tnbc and chase_db1 of SHARED/data, then
+probed on breastmnist beside random and ImageNet; and masked pictures on three numbers of pictures with equally many
+updates. A step is commands that can also be typed one by one: each is printed before it runs. The same call goes on
+where an earlier one stopped or was killed.
+"""
+
+import argparse
+import csv
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT / os.environ.get("MEDTL_SHARED", "../shared")
+CONFIG = ROOT / "bundles" / "pretrain" / "configs" / "train.json"
+SOME_REJECTED = 3
+BATCH = 128
+METHODS = {"jigsaw": "jigsaw(permutations=100)", "context": "context", "masked": "masked"}
+SIZES = (500, 1500)  # pictures of each set, beside all of them
+SEEDS = "0,1,2,3,4"
+STEPS = ("data", "leaks", *METHODS, *(f"masked{size}" for size in SIZES), "probe")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, default=SHARED, help="holds data/ and weights/; default $MEDTL_SHARED")
+    parser.add_argument("--out", type=Path, required=True, help="folder for all that the study makes")
+    parser.add_argument("--steps", default=",".join(STEPS), help=f"some of {','.join(STEPS)}")
+    parser.add_argument("--epochs", type=int, default=40, help="over all pictures; fewer pictures get more epochs")
+    parser.add_argument("--image_size", type=int, default=64)
+    parser.add_argument("--samples", type=int, default=0, help="most pictures of each set, for a trial; 0 for all")
+    parser.add_argument("--list", action="store_true", help="print the commands and run none")
+    asked = parser.parse_args()
+    unknown = set(asked.steps.split(",")) - set(STEPS)
+    if unknown:
+        parser.error(f"--steps {', '.join(sorted(unknown))}: expected some of {','.join(STEPS)}")
+    if not (asked.shared / "data").is_dir():
+        print(f"skipped: no real images, {asked.shared} holds no folder data (--shared, or MEDTL_SHARED)")
+        sys.exit(0)
+    return asked
+
+
+def write_table(data: Path, table: Path) -> None:
+    """The pictures of tnbc and chase_db1 as a table: the set is the class, a slide or a child the patient."""
+    rows = [
+        (path.relative_to(data).as_posix(), "tnbc", f"tnbc {path.stem.partition('_')[0]}")
+        for path in sorted((data / "tnbc" / "images").glob("*.png"))
+    ]
+    rows += [
+        (path.relative_to(data).as_posix(), "chase_db1", f"chase {path.stem[len('Image_') : -1]}")
+        for path in sorted((data / "chase_db1" / "CHASEDB1").glob("*.jpg"))
+    ]
+    table.parent.mkdir(parents=True, exist_ok=True)
+    with open(table, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("path", "label", "patient"), *rows])
+
+
+def mixes(asked: argparse.Namespace) -> dict[str, int]:
+    """Name of each mix and the most pictures of each set in it, 0 for all."""
+    return {"mix": asked.samples, **{f"mix{size}": size for size in SIZES}}
+
+
+def data(asked: argparse.Namespace) -> Iterator[list[str]]:
+    """Prepared sets, and the mixes of them without what the target holds."""
+    made, raw = asked.out / "data", asked.shared / "data"
+    for name in ("breastmnist", "chestxray2017"):
+        yield ["data_prep", name, "--raw", str(raw / name), "--out", str(made / name)]
+    table = made / "others.csv"
+    if not asked.list:
+        write_table(raw, table)
+    # the pictures are public, so the key to their patients' hashes need be no secret: the table is the key
+    words = ["data_prep", "folder", "--raw", str(raw), "--table", str(table), "--key-file", str(table)]
+    yield [*words, "--name", "others", "--test-fraction", "0", "--out", str(made / "others")]
+    lists = f"chest={made / 'chestxray2017'},others={made / 'others'}"
+    for name, samples in mixes(asked).items():
+        words = ["data_prep", "mix", "--lists", lists, "--exclude", str(made / "breastmnist"), "--name", name]
+        yield [*words, "--samples", str(samples), "--out", str(made / name)]
+
+
+def pretraining(step: str, asked: argparse.Namespace) -> Iterator[list[str]]:
+    """One run; a mix of fewer pictures is seen so much oftener that the number of updates is about the same."""
+    method = step.rstrip("0123456789")
+    mix = "mix" + step.removeprefix(method)
+    epochs = asked.epochs
+    if mix != "mix" and not asked.list:
+        whole, part = (training_pictures(asked.out / "data" / name) for name in ("mix", mix))
+        epochs = round(epochs * max(1, whole // BATCH) / max(1, part // BATCH))
+    where = ["--dataset_dir", str(asked.out / "data" / mix), "--output_dir", str(asked.out / step), "--resume", "auto"]
+    words = ["--method", METHODS[method], "--epochs", str(epochs), "--image_size", str(asked.image_size)]
+    more = ["--batch_size", str(BATCH), "--learning_rate", "0.05", "--num_workers", "0", "--device", "cpu"]
+    yield ["monai.bundle", "run", "--config_file", str(CONFIG), *where, *words, *more]
+
+
+def training_pictures(folder: Path) -> int:
+    from medtl import datalist
+
+    return len(datalist.read(folder).training)
+
+
+def probe(asked: argparse.Namespace) -> Iterator[list[str]]:
+    """What the frozen features of each start tell of breast ultrasounds, with intervals by patient."""
+    runs = [asked.out / step for step in STEPS if step.startswith(tuple(METHODS))]
+    starts = ",".join(["random", "imagenet", *(str(run) for run in runs if asked.list or (run / "model.pt").is_file())])
+    words = ["--starts", starts, "--backbones", "resnet18", "--seeds", SEEDS, "--image_size", str(asked.image_size)]
+    yield ["medtl", "probe", str(asked.out / "data" / "breastmnist"), *words, "--out", str(asked.out / "probe")]
+    yield ["medtl", "report", str(asked.out / "probe")]
+
+
+def commands(step: str, asked: argparse.Namespace) -> Iterator[list[str]]:
+    """What a step runs: modules and their words."""
+    if step == "data":
+        return data(asked)
+    if step == "leaks":
+        made = asked.out / "data"
+        return iter(
+            [["medtl", "check", str(made / "breastmnist"), "--against", str(made / name)] for name in mixes(asked)]
+        )
+    return probe(asked) if step == "probe" else pretraining(step, asked)
+
+
+def main() -> int:
+    asked = parse()
+    asked.shared, asked.out = asked.shared.resolve(), asked.out.resolve()
+    own = {"MEDTL_WEIGHTS": str(asked.shared / "weights"), "OMP_NUM_THREADS": "1"}
+    for name, value in own.items():
+        print(f"$ export {name}={shlex.quote(value)}")
+    for step in asked.steps.split(","):
+        for words in commands(step, asked):
+            print(f"\n$ {'' if words[0] == 'medtl' else 'python -m '}{shlex.join(words)}", flush=True)
+            if asked.list:
+                continue
+            status = subprocess.run([sys.executable, "-m", *words], env={**os.environ, **own}, check=False).returncode
+            if status == SOME_REJECTED and words[0] == "data_prep":
+                print("some files were rejected: rejected.csv names them", file=sys.stderr)
+            elif status:
+                print(f"step {step} ended with status {status}", file=sys.stderr)
+                return status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
