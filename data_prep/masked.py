@@ -1,7 +1,6 @@
 """Pictures with masks: rows of picture and mask files become a segmentation's data list. Each picture is a case of one
 slice."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +18,6 @@ from medtl.writers.images import write_png
 
 FILES_A_PIECE = 32
 SPACING = [1.0, 1.0, 1.0]  # a picture has no millimetres: distances are in pixels
-MOST_CLASSES = 255
 
 
 class Mask(NamedTuple):
@@ -27,11 +25,15 @@ class Mask(NamedTuple):
 
     Attributes:
         file: relative to the raw folder.
-        number: class of every value above 0; 0 where the file's values are the class indices themselves.
+        number: class of every value above 0; 0 where the file's values say the class.
+        values: value to class, where the values are no class indices themselves; 0 is background.
+        colour: whether a value is a colour, 65536 red + 256 green + blue.
     """
 
     file: str
     number: int = 0
+    values: tuple[tuple[int, int], ...] = ()
+    colour: bool = False
 
 
 class Row(NamedTuple):
@@ -42,12 +44,15 @@ class Row(NamedTuple):
         masks: later ones lie above earlier ones.
         patient: unique within the set.
         split: that the publisher fixed (training, validation, test), or empty.
+        name: of the picture that is written anew, without what else the file says (of private pictures); empty copies
+            the file under its own name.
     """
 
     file: str
     masks: tuple[Mask, ...]
     patient: str
     split: str = ""
+    name: str = ""
 
 
 def source(name: str, raw: Path, rows: Sequence[Row], rejected: Sequence[Rejected], classes: Sequence[str]) -> Source:
@@ -64,7 +69,7 @@ def source(name: str, raw: Path, rows: Sequence[Row], rejected: Sequence[Rejecte
     for number, start in enumerate(range(0, len(rows), FILES_A_PIECE)):
         piece = rows[start : start + FILES_A_PIECE]
         files = tuple(raw / file for row in piece for file in (row.file, *(mask.file for mask in row.masks)))
-        payload = [[row.file, [list(mask) for mask in row.masks], row.patient, row.split] for row in piece]
+        payload = [[row.file, [list(mask) for mask in row.masks], row.patient, row.split, row.name] for row in piece]
         works.append(Work(f"{number:05d}", files, (name, len(classes), payload)))
     found = {each: len(rows) for each in classes}
     return Source(name, raw, tuple(works), process, {"classes": list(classes)}, found, "pictures", tuple(rejected))
@@ -74,8 +79,9 @@ def process(work: Work, raw: Path, out: Path) -> Done:
     """Check and write one chunk of pictures, each with one mask of class indices."""
     name, classes, rows = work.payload
     done = Done()
-    for file, masks, patient, split in rows:
-        row = Row(file, tuple(Mask(*mask) for mask in masks), patient, split)
+    for file, masks, patient, split, given in rows:
+        own = tuple(Mask(name_, number, tuple(map(tuple, values)), colour) for name_, number, values, colour in masks)
+        row = Row(file, own, patient, split, given)
         try:
             done.entries.append(_entry(name, classes, row, raw, out))
         except BadFileError as error:
@@ -88,23 +94,25 @@ def _entry(name: str, classes: int, row: Row, raw: Path, out: Path) -> dict[str,
     shape = read_raster(raw / row.file).shape
     labels = np.zeros(shape, np.uint8)
     for mask in row.masks:
-        values = _values(raw / mask.file, Path(mask.file).name)
+        values = _values(raw / mask.file, Path(mask.file).name, mask.colour)
         if values.shape != shape:
             raise BadFileError(f"has {shape} pixels, its mask {Path(mask.file).name} {values.shape}")
-        labels = np.where(values > 0, mask.number or values, labels).astype(np.uint8)
-    if labels.max(initial=0) > classes:
-        raise BadFileError(f"its mask has the value {labels.max()}, which has no name; there are {classes} classes")
-    target, place = f"images/{name}/{row.file}", f"masks/{name}/{Path(row.file).with_suffix('.png')}"
-    write_bytes(out / target, content)
+        labels = np.where(values > 0, mask.number or _named(values, mask, classes), labels).astype(np.uint8)
+    case = row.name or Path(row.file).with_suffix("").as_posix()
+    target, place = f"images/{name}/{row.name + '.png' if row.name else row.file}", f"masks/{name}/{case}.png"
+    if row.name:
+        write_png(out / target, read_raster(raw / row.file, channels=3))
+    else:
+        write_bytes(out / target, content)
     write_png(out / place, labels)
     entry = {
         "image": target,
         "mask": place,
         "patient": f"{name}/{row.patient}",
         "source": name,
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "sha256": file_hash(out / target),
         "mask_sha256": file_hash(out / place),
-        "case": Path(row.file).with_suffix("").as_posix(),
+        "case": case,
         "slice": 0,
         "spacing": SPACING,
         "channels": 3,
@@ -112,14 +120,33 @@ def _entry(name: str, classes: int, row: Row, raw: Path, out: Path) -> dict[str,
     return {**entry, "split": row.split} if row.split else entry
 
 
-def _values(path: Path, name: str) -> NDArray[np.int64]:
-    """Return a mask file's values (rows, columns): palette indices as they are, colours as grey.
+def _named(values: NDArray[np.int64], mask: Mask, classes: int) -> NDArray[np.int64]:
+    """Return the class of each value.
+
+    Raises:
+        BadFileError: a value is no class's.
+    """
+    known = dict(mask.values) or {number: number for number in range(1, classes + 1)}
+    found = np.zeros_like(values)
+    for value in np.unique(values[values > 0]).tolist():
+        if value not in known:
+            said = f"the colour #{value:06x}" if mask.colour else f"the value {value}"
+            raise BadFileError(f"its mask {Path(mask.file).name} has {said}, which has no class")
+        found[values == value] = known[value]
+    return found
+
+
+def _values(path: Path, name: str, colour: bool) -> NDArray[np.int64]:
+    """Return a mask file's values (rows, columns): palette indices as they are; of colours their number or their grey.
 
     Raises:
         BadFileError: it cannot be read, or has more values than a mask can.
     """
     try:
         with Image.open(path) as image:
+            if colour:
+                red, green, blue = np.moveaxis(np.asarray(image.convert("RGB")).astype(np.int64), 2, 0)
+                return np.asarray(65536 * red + 256 * green + blue)
             plain = image if image.mode in ("1", "L", "P", "I", "I;16") else image.convert("L")
             values = np.asarray(plain).astype(np.int64)
     except FileNotFoundError:
