@@ -21,7 +21,7 @@ GRID_OPTIONS = {
     "--folds": "fold",
     "--fractions": "train_fraction",
 }
-OF_A_FILE = re.compile(r"-[0-9a-f]{8}$")  # ``grid.cells.short_init``: a start that is told without its folder
+OF_A_FILE = re.compile(r"-[0-9a-f]{8}$")  # ``compare.plan.short_init``: a start that is told without its folder
 
 
 def provenance(study: Study) -> Section:
