@@ -97,7 +97,7 @@ def read(name: str) -> Protocol:
             raise UsageError(f"{known[name]} has the key {key!r}{did_you_mean(key, tuple(usual))}")
         kind = "object" if "Mapping" in str(usual[key].type) else "list" if "tuple" in str(usual[key].type) else "text"
         if not isinstance(value, {"object": dict, "list": list, "text": str}[kind]):
-            raise UsageError(f"{known[name]}: {key} is {str(value)[:40]!r}; expected {kind}")
+            raise UsageError(f"{known[name]}: {key} is {value!r:.40}; expected {kind}")
         given[key] = tuple(value) if kind == "list" else value
     missing = [key for key in ("title", "source", "backbones", "inits") if not given.get(key)]
     if missing:
