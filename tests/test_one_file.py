@@ -1,5 +1,6 @@
 """Whatever is added is one new file in a folder, and no edit of medtl: a network, a source of weights, a key layout, a
-decoder, a data set, a metric, a pretraining method and a published design; found, loaded, trained and reported like medtl's."""
+decoder, a data set, a metric, a pretraining method and a published design; found, loaded, trained and reported like
+medtl's."""
 
 import json
 import os
