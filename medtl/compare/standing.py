@@ -2,7 +2,10 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +59,19 @@ def weights_hash(init: str, backbone: str) -> str | None:
 
 
 def _preflight(config: Path, overrides: Mapping[str, str]) -> str:
+    """``bundles.preflight.mistake``, with a torch for CUDA in a fork: whoever has looked at a GPU keeps a part of it
+    until it ends, and a GPU that takes one process at a time would take no cell."""
+    import torch
+
     from medtl.bundles import preflight  # imports MONAI
 
-    return preflight.mistake(config, overrides)
+    if torch.version.cuda is None:
+        return preflight.mistake(config, overrides)
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as processes:
+        try:
+            return processes.submit(preflight.mistake, config, overrides).result()
+        except BrokenProcessPool:  # the cells are left to find out
+            return ""
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from medtl.errors import MedtlError, debugging
 
@@ -99,9 +99,11 @@ class Warm:
                 else:
                     self._children.pop(pid).set_result(status)
         self._gone = True
-        for future in (self._begun, *self._children.values()):
+        waiting: list[Future[Any]] = [self._begun, *self._children.values()]
+        for future in waiting:
             if not future.done():
                 future.set_exception(MedtlError(LOST))
+        self._process.wait()
 
 
 def serve(connection: socket.socket, preload: bool) -> None:
@@ -116,7 +118,8 @@ def serve(connection: socket.socket, preload: bool) -> None:
             importlib.import_module(name)
     forks = preload and sys.platform == "linux" and is_clean()
     children: set[int] = set()
-    heard, descriptors, asks = b"", [], True
+    descriptors: list[int] = []
+    heard, asks = b"", True
     connection.settimeout(LOOK_SECONDS)
     while asks or children:
         try:

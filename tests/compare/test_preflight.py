@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from medtl.bundles import preflight
+from medtl.compare import standing
 from medtl.compare.plan import Request, cells_of
 from medtl.compare.standing import common_mistake
 
@@ -52,6 +53,24 @@ def test_a_run_is_checked_up_to_where_it_would_write(breast: Path, more: dict[st
 def test_what_would_begin_is_not_begun(breast: Path, tmp_path: Path) -> None:
     assert preflight.mistake(TRAIN, overrides(breast, output_dir=str(tmp_path / "run"))) == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def own_process(config: Path, overrides: dict[str, str]) -> str:
+    return str(os.getpid())
+
+
+def no_end(config: Path, overrides: dict[str, str]) -> str:
+    os._exit(1)
+
+
+def test_where_there_may_be_a_gpu_the_comparison_itself_looks_at_none(
+    breast: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+    monkeypatch.setattr(preflight, "mistake", own_process)
+    assert int(standing._preflight(TRAIN, overrides(breast))) != os.getpid()
+    monkeypatch.setattr(preflight, "mistake", no_end)
+    assert standing._preflight(TRAIN, overrides(breast)) == ""
 
 
 def test_what_is_bad_for_some_cells_is_theirs_to_say(breast: Path, tmp_path: Path) -> None:
