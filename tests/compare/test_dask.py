@@ -71,3 +71,32 @@ def test_a_cell_that_fails_stops_no_other_and_a_worker_that_sees_other_data_ends
     monkeypatch.setattr("medtl.__version__", "0.0.0")
     with pytest.raises(MedtlError, match=r"^--dask: a worker has medtl .*, this command is of 0\.0\.0"):
         run(request, dask=address)
+
+
+@pytest.mark.full
+def test_real_cells_on_workers_are_those_of_one_machine(
+    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two settings of a bundle, trained by MONAI on the workers' own warm processes."""
+    from data_prep import sample
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    words = [
+        sys.executable,
+        "-m",
+        "medtl",
+        "compare",
+        "breastmnist",
+        "--dataset_dir",
+        str(sample.prepared("breastmnist")),
+    ]
+    words += ["--backbones", "resnet18", "--inits", "random", "--vary", "learning_rate=1e-3,1e-4", "--epochs", "1"]
+    words += ["--image_size", "32", "--num_workers", "0"]
+    for where in (["--out", str(tmp_path / "here")], ["--out", str(tmp_path / "there"), "--dask", address]):
+        done = subprocess.run([*words, *where], capture_output=True, text=True, timeout=1200)
+        assert done.returncode == 0, done.stdout + done.stderr
+    names = [f"resnet18_random_learning_rate-{rate}_seed0" for rate in ("0.001", "0.0001")]
+    for name in names:
+        for file in ("metrics.json", "predictions.csv", "history.csv"):
+            here, there = ((tmp_path / where / "cells" / name / file).read_bytes() for where in ("here", "there"))
+            assert here == there, f"{name}/{file}"
