@@ -103,6 +103,11 @@ class Cluster:
             if self._stop.signal is None:
                 raise MedtlError(LOST) from None
             return state_of(task.folder)
+        except MedtlError:
+            raise
+        except Exception as error:  # the worker has another Python, no medtl …
+            line = (str(error).strip().splitlines() or [""])[0]
+            raise MedtlError(f"--dask: a worker cannot run {task.cell.name}: {type(error).__name__}: {line}") from error
 
     def stop(self, doing: Sequence["Future[State]"], tasks: Sequence[Task]) -> None:
         """Cancel cells, which tells them to stop, and wait until they have saved themselves."""

@@ -208,8 +208,10 @@ def _work(waiting: Sequence[Task], workers: Workers, stop: Stop, report: Callabl
             stop.signal = stop.signal or signal.SIGTERM  # where an error ends the comparison
             time.sleep(2 * POLL_SECONDS)
             if not all(doing.done() for doing in running):
-                told_ = f"the cells that run have up to {STOP_SECONDS:g} seconds to save themselves"
-                tell(f"{told_}; Ctrl-C kills them at once")
+                tell(
+                    f"the cells that run have up to {STOP_SECONDS:g} seconds to save themselves; Ctrl-C kills them at"
+                    " once"
+                )
             workers.stop(list(running), [task for task, _ in running.values()])
             for doing, (task, _) in running.items():
                 report(task.cell, workers.state(doing, task))

@@ -6,6 +6,9 @@ determines, and its own log, and it leaves through the interpreter's ordinary en
 looks at a GPU (a driver that was begun before a fork cannot be used behind it); where a library did so while it was
 imported, and on systems other than Linux, whose own libraries may not survive a fork, children are started anew.
 
+(multiprocessing's fork server would do most of this, but not within Dask's workers, which are daemons and may have no
+children of that kind, and its children skip the interpreter's exit, by which a run records that it failed.)
+
 It also outlives a comparison that is killed in a way which that cannot answer to: when the socket ends, it tells its
 children to stop and waits until they have.
 """
