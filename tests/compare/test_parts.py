@@ -28,6 +28,7 @@ from medtl.compare.task import task_of
 from medtl.compare.warm import Warm
 from medtl.compare.words import axes, names, shares, split_words, whole_numbers
 from medtl.errors import MedtlError, UsageError
+from medtl.report import provenance
 
 
 def test_words_are_read_as_monai_reads_them() -> None:
@@ -345,3 +346,12 @@ def test_the_table_on_a_terminal_and_lines_elsewhere() -> None:
                 f"2/3 cell1: failed after 0.5 min: [bold]no[/bold] such file {'x' * 100}\n"
             )
     assert in_words(State("failed", "no weights")) == "failed: no weights"
+
+
+def test_a_report_repeats_the_settings_of_a_grid() -> None:
+    settings = settings_of(axes(["learning_rate=1e-3,1e-4;freeze=none,trunk"]))
+    cells = cells_of(Request(Path("b"), Path("d"), ("resnet18",), ("random",), (0,), Path("g"), settings=settings))
+    grid = {"bundle": "folder", "ids": {"epochs": 3}, "cells": [as_row(cell) for cell in cells]}
+    line = provenance._grid_command(grid)
+    assert "--vary learning_rate=0.001,0.0001 --vary freeze=none,trunk --epochs 3 " in line
+    assert " --protocol made --epochs 3 " in provenance._grid_command({**grid, "protocol": "made"})
