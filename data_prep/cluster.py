@@ -6,12 +6,7 @@ be stopped). So each attempt works in a folder of its own, and keeps what it mad
 run has written.
 """
 
-import asyncio
 import hashlib
-import importlib.util
-import json
-import logging
-import re
 import secrets
 import threading
 from collections.abc import Generator, Iterator, Sequence
@@ -26,19 +21,19 @@ from typing import TYPE_CHECKING
 import medtl
 from data_prep.piece import PROGRESS, DoAll, Piece, do
 from data_prep.work import Done, Source
-from medtl.errors import MedtlError, UsageError, debugging, tell
+from medtl.cluster import address, connected
+from medtl.errors import MedtlError, tell
 from medtl.files import TEMPORARY_SUFFIX
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-ADDRESS = re.compile(r"(tcp|tls)://(\[[0-9A-Fa-f:.]+\]|[^\s/:\[\]]+):\d{1,5}")
-EXPECTED = "tcp://HOST:PORT, tls://HOST:PORT or the .json file that dask scheduler --scheduler-file writes"
-REACH_SECONDS = 8.0  # for the scheduler to answer
 LOOK_SECONDS = 2.0  # until workers that have joined meanwhile are given work
 HEAD_BYTES = 1024
 SAME_PATHS = "the output folder and the raw ones must have the same paths on every worker (a shared file system)"
 LOST = "--dask: the scheduler has gone, or has cancelled the work; repeat the command to resume"
+
+__all__ = ["address", "connected", "shared"]
 
 _one_at_a_time = threading.Lock()  # reading DICOM is not thread-safe, so a worker's process does one piece at a time
 
@@ -92,79 +87,6 @@ class Errand:
     source: Source
     piece: Piece
     out: Path
-
-
-def address(word: str | None) -> str | None:
-    """The scheduler's address that ``--dask`` names, itself or by a scheduler file; None for None.
-
-    Raises:
-        UsageError: it names none, or Dask is not installed.
-    """
-    if word is None:
-        return None
-    if importlib.util.find_spec("distributed") is None:
-        raise UsageError("--dask needs distributed: pip install 'medtl[dask]' -c constraints.txt")
-    named = word
-    if word.endswith(".json"):
-        try:
-            named = json.loads(Path(word).read_text(encoding="utf-8"))["address"]
-        except FileNotFoundError:
-            raise UsageError(f"--dask {word}: no such file; expected {EXPECTED}") from None
-        except (OSError, ValueError, KeyError, TypeError):
-            raise UsageError(f"--dask {word} names no scheduler; expected {EXPECTED}") from None
-    if not isinstance(named, str) or not ADDRESS.fullmatch(named):
-        raise UsageError(f"--dask {word} is no address of a scheduler; expected {EXPECTED}")
-    return named
-
-
-@contextmanager
-def connected(scheduler: str) -> Iterator["Client"]:
-    """Yield a client of the scheduler at an address.
-
-    Raises:
-        MedtlError: it does not answer within seconds, or is no scheduler.
-    """
-    from distributed import Client
-
-    if not debugging():
-        for name in ("distributed", "distributed.client"):  # what goes wrong is told in a line
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-    role = asyncio.run(_role(scheduler))
-    if role != "Scheduler":
-        raise MedtlError(
-            f"--dask {scheduler}: {f'a {role}, not a scheduler,' if role else 'no Dask scheduler'} answers there"
-        )
-    client = Client(scheduler, timeout=REACH_SECONDS)
-    try:
-        yield client
-    finally:
-        client.close()
-
-
-async def _role(scheduler: str) -> str | None:
-    """What listens at an address: "Scheduler", "Worker" …; None for a stranger.
-
-    Raises:
-        MedtlError: nothing does.
-        UsageError: encryption is asked for, but Dask has no certificates.
-    """
-    from distributed import Security, rpc
-
-    security = Security().get_connection_args("client")
-    if scheduler.startswith("tls://") and not security["ssl_context"]:
-        raise UsageError(
-            f"--dask {scheduler} needs certificates: name them in Dask's configuration (distributed.comm.tls)"
-        )
-    try:
-        async with rpc(scheduler, timeout=REACH_SECONDS, connection_args=security) as there:
-            identity = await asyncio.wait_for(there.identity(), REACH_SECONDS)
-    except OSError:
-        raise MedtlError(
-            f"--dask {scheduler}: no scheduler answers within {REACH_SECONDS:g} s; is dask scheduler running there?"
-        ) from None
-    except Exception:  # a stranger's bytes can stand for anything
-        return None
-    return identity.get("type") if isinstance(identity, dict) else None
 
 
 @contextmanager

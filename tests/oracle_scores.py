@@ -10,6 +10,7 @@ from sklearn.metrics import (
     average_precision_score,
     confusion_matrix,
     f1_score,
+    log_loss,
     recall_score,
     roc_auc_score,
 )
@@ -28,6 +29,7 @@ def single_label(labels: NDArray[np.int64], probabilities: NDArray[np.floating])
         "f1_weighted": float(f1_score(labels, predicted, average="weighted", zero_division=0)),
         "auc": _mean(roc_auc_score, one_hot, probabilities),
         "average_precision": _mean(average_precision_score, one_hot, probabilities),
+        "log_likelihood": -float(log_loss(labels, probabilities, labels=range(probabilities.shape[1]))),
     }
 
 

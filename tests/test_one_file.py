@@ -1,5 +1,6 @@
 """Whatever is added is one new file in a folder, and no edit of medtl: a network, a source of weights, a key layout, a
-decoder, a data set, a metric and a pretraining method; found, loaded, trained and reported like medtl's."""
+decoder, a data set, a metric, a pretraining method and a published design; found, loaded, trained and reported like
+medtl's."""
 
 import json
 import os
@@ -125,7 +126,7 @@ def block(document: str) -> str:
 
 def test_one_of_each_through_the_commands(tmp_path: Path) -> None:
     """A data set, a network, its weights, a metric and a pretraining method of one's own: prepared, pretrained,
-    fine-tuned from there and reported, without an edit of medtl."""
+    fine-tuned from there, compared by a design of one's own and reported, without an edit of medtl."""
     put(tmp_path)
     for kind, name, text in (
         ("data_prep", "kneeset", block("adding_a_data_set.md")),
@@ -151,6 +152,17 @@ def test_one_of_each_through_the_commands(tmp_path: Path) -> None:
     tuning = [*bundle, "--config_file", recipes["folder"], "--key_metric", "kappa"]
     runs = tmp_path / "runs"
     done(*tuning, "--init", str(tmp_path / "pretrained"), "--output_dir", str(runs / "from_rotation"))
+    design = {"title": "My own", "source": "me", "backbones": ["tiny"], "inits": ["mine"]}
+    design |= {"settings": {"all": {"freeze": "none"}, "frozen": {"freeze": "trunk"}}, "ids": {"key_metric": "kappa"}}
+    (tmp_path / "plugins" / "protocols").mkdir()
+    (tmp_path / "plugins" / "protocols" / "my_design.json").write_text(json.dumps(design), encoding="utf-8")
+    grid = ["--dataset_dir", data, "--protocol", "my_design", "--jobs", "2", "--out", str(tmp_path / "grid"), *short]
+    assert "protocol my_design: My own (me)" in done("medtl", "compare", "folder", *grid)
+    cells = json.loads((tmp_path / "grid" / "grid.json").read_text())["cells"]
+    assert [cell["name"] for cell in cells] == ["tiny_mine_all_seed0", "tiny_mine_frozen_seed0"]
+    assert {cell["status"] for cell in cells} == {"finished"}
+    frozen = json.loads((tmp_path / "grid" / "cells" / "tiny_mine_frozen_seed0" / "run.json").read_text())
+    assert (frozen["overrides"]["freeze"], frozen["recipe"]["key_metric"]) == ("trunk", "kappa")
     told = done(*tuning, "--init", "mine", "--output_dir", str(runs / "from_mine"))
     assert "start: mine: tiny_mine.pt: 100.0 % of the trunk's parameters loaded" in told
     metrics = json.loads((runs / "from_mine" / "metrics.json").read_text())

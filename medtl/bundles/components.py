@@ -9,6 +9,7 @@ from typing import Any
 from monai.optimizers import WarmupCosineSchedule
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ConstantLR
 
 from medtl import engines
 from medtl.bundles import ids
@@ -52,6 +53,11 @@ def warmup_cosine(optimizer: Optimizer) -> WarmupCosineSchedule:
     steps = int(ids.value("epochs")) * an_epoch
     rise = round(ids.value("warmup") * steps)
     return WarmupCosineSchedule(optimizer, warmup_steps=rise, warmup_multiplier=0.1, t_total=steps)
+
+
+def constant(optimizer: Optimizer) -> ConstantLR:
+    """Return a schedule that leaves the learning rate as it is: to be named in the place of ``warmup_cosine``."""
+    return ConstantLR(optimizer, factor=1.0, total_iters=1)
 
 
 def step(average: Any = None) -> engines.TrainingStep:

@@ -1,6 +1,7 @@
 """The steps of ``initialize``: what every run does before it trains, evaluates or predicts."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ignite.distributed as idist
@@ -10,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from medtl import engines, threads
 from medtl.bundles import begin as checks
-from medtl.bundles import ids, mistakes, overrides, ranges
+from medtl.bundles import ids, mistakes, overrides, preflight, ranges
 from medtl.datalist import DataList
 from medtl.errors import tell
 from medtl.networks import freezing
@@ -158,9 +159,15 @@ def workers() -> int:
     return min(8, threads.cores() // 2)
 
 
-def start() -> starts.Start:
-    """Return the weights that ``--init`` means for ``--backbone``; nothing is loaded yet."""
-    return starts.resolve(ids.value("init"), ids.value("backbone"))
+def start(mean: Sequence[float] = (), std: Sequence[float] = ()) -> starts.Start:
+    """Return the weights that ``--init`` means for ``--backbone``; nothing is loaded yet.
+
+    Args:
+        mean, std: of the input's three channels, for values 0..1, instead of those that the weights expect; empty for
+            these.
+    """
+    found = starts.resolve(ids.value("init"), ids.value("backbone"))
+    return replace(found, mean=tuple(mean) or found.mean, std=tuple(std) or found.std)
 
 
 def checkpoint() -> str:
@@ -184,6 +191,7 @@ def open_run(network: nn.Module | None = None) -> None:
         freeze(network)
     for id_ in ("optimizer", "train#step"):
         ids.value(id_)
+    preflight.would_write()
     checkpoint()
     if network is not None:
         load_start(network)

@@ -6,14 +6,37 @@ convolution and its norm, or patch embedding, positions and class token) to none
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
+import ignite.distributed as idist
 from torch import nn
 
-from medtl.errors import UsageError
+from medtl.errors import UsageError, tell
 from medtl.networks.registry import backbone_of
 
-EXPECTED = "expected none, trunk (only the head trains) or all_but_last:N (head and last N stages train)"
+KERAS_TOP10 = "keras_top10"
+EXPECTED = (
+    "expected none, trunk (only the head trains), all_but_last:N (head and last N stages train) or keras_top10 (head "
+    "and what the last ten layers of Keras' model hold)"
+)
+_RESNET50 = ("layer4.2.bn1", "layer4.2.conv2", "layer4.2.bn2", "layer4.2.conv3", "layer4.2.bn3")
+_INCEPTION_V3 = ("Mixed_7c.branch_pool.bn",)
+_LAST_DENSE = "features.denseblock4.denselayer16"
+_DENSENET121 = (*(f"{_LAST_DENSE}.{name}" for name in ("norm1", "conv1", "norm2", "conv2")), "features.norm5")
+# the layers with weights among the last ten entries of Keras' base_model.layers, which count activations, sums and the
+# pooling too: the "top 10" of RadImageNet's scripts (Mei et al. 2022), by the names that each library gives them
+TOP_TEN = {
+    "resnet50": _RESNET50,
+    "timm/resnet50": _RESNET50,
+    "torchvision/resnet50": _RESNET50,
+    "densenet121": tuple(name.replace(_LAST_DENSE, f"{_LAST_DENSE}.layers") for name in _DENSENET121),
+    "timm/densenet121": _DENSENET121,
+    "torchvision/densenet121": _DENSENET121,
+    "timm/inception_v3": _INCEPTION_V3,
+    "torchvision/inception_v3": _INCEPTION_V3,
+    "timm/inception_resnet_v2": ("block8.branch1.2.bn", "block8.conv2d", "conv2d_7b.conv", "conv2d_7b.bn"),
+}
 
 
 def freeze(network: nn.Module, backbone: str, how: str) -> None:
@@ -25,12 +48,13 @@ def freeze(network: nn.Module, backbone: str, how: str) -> None:
     Args:
         network: as ``build_classifier`` made it.
         backbone: its name.
-        how: ``none``; ``trunk``; or ``all_but_last:N`` with N of 0 (as ``trunk``) to 4 (only the stem is frozen).
+        how: ``none``; ``trunk``; ``all_but_last:N`` with N of 0 (as ``trunk``) to 4 (only the stem is frozen); or
+            ``keras_top10``, by ``TOP_TEN``; of a network without a list the last ten layers train, which is told.
 
     Raises:
         UsageError: ``how`` is none of these.
     """
-    frozen = frozen_parts(backbone, how)
+    frozen = all_but_top_ten(network, backbone) if how == KERAS_TOP10 else frozen_parts(backbone, how)
     unused = backbone_of(backbone).unused  # has no gradient that DDP could wait for
     still = getattr(network, "still", ())  # nor have these, in a trunk whose last layers are not used
     for name, parameter in network.named_parameters():
@@ -60,6 +84,35 @@ def frozen_parts(backbone: str, how: str) -> tuple[str, ...]:
         raise UsageError(f"--freeze {how}: {backbone} has {stages} stages, so N is 0 to {stages}")
     groups = parts[: len(parts) - training]
     return tuple(name for group in groups for name in group)
+
+
+def all_but_top_ten(network: nn.Module, backbone: str) -> tuple[str, ...]:
+    """Return the names of the modules and parameters of a trunk that ``keras_top10`` freezes.
+
+    Args:
+        network: as ``build_classifier`` made it.
+        backbone: its name.
+    """
+    head = backbone_of(backbone).head
+    parts = [(name, is_module) for name, is_module in _layers(network) if not _belongs(name, head)]
+    kept = TOP_TEN.get(backbone, tuple(name for name, is_module in parts if is_module)[-10:])
+    if backbone not in TOP_TEN and idist.get_rank() == 0:
+        tell(f"freeze: {KERAS_TOP10} has no list for {backbone}: its last ten layers train ({kept[0]} … {kept[-1]})")
+    return tuple(name for name, _ in parts if name not in kept)
+
+
+def _layers(network: nn.Module, before: str = "") -> Iterator[tuple[str, bool]]:
+    """The modules that hold no others with weights, in the order of their definition, and the parameters that belong
+    to none of them: name, and whether it is a module."""
+    for name, _ in network.named_parameters(recurse=False):
+        yield before + name, False
+    for name, child in network.named_children():
+        if any(True for inner in child.children() for _ in inner.parameters()):
+            yield from _layers(child, f"{before}{name}.")
+        elif any(True for _ in child.parameters()):
+            yield before + name, True
+        else:
+            yield from ((before + name, True),) if not list(child.children()) else _layers(child, f"{before}{name}.")
 
 
 def _belongs(parameter: str, part: str) -> bool:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medtl import __version__
@@ -21,7 +21,7 @@ GRID_OPTIONS = {
     "--folds": "fold",
     "--fractions": "train_fraction",
 }
-OF_A_FILE = re.compile(r"-[0-9a-f]{8}$")  # ``grid.cells.short_init``: a start that is told without its folder
+OF_A_FILE = re.compile(r"-[0-9a-f]{8}$")  # ``compare.plan.short_init``: a start that is told without its folder
 
 
 def provenance(study: Study) -> Section:
@@ -145,6 +145,16 @@ def _grid_command(grid: Any) -> str:
         values = ["WEIGHTS" if key == "init" and OF_A_FILE.search(value) else value for value in values]
         if values:
             words.append(f"{option} {','.join(without_paths(value) for value in values)}")
+    words += [f"--protocol {grid['protocol']}"] if grid.get("protocol") else _varied(cells)
     ids = grid.get("ids")
     words += [command([f"--{name}", str(value)]) for name, value in ids.items()] if isinstance(ids, dict) else []
     return " ".join([*words, "--out GRID"])
+
+
+def _varied(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The settings of a grid as ``--vary`` names them."""
+    axes: dict[str, list[str]] = {}
+    for id_, value in (pair for cell in cells for pair in cell.get("ids", {}).items()):
+        values = axes.setdefault(id_, [])
+        values += [without_paths(str(value))] if without_paths(str(value)) not in values else []
+    return [command(["--vary", f"{id_}={','.join(values)}"]) for id_, values in axes.items()]

@@ -24,6 +24,7 @@ import medtl
 from data_prep import cluster, run
 from data_prep.msd import CARD as MSD
 from data_prep.piece import Piece, do
+from medtl import cluster as client
 from medtl.errors import MedtlError
 
 pytestmark = pytest.mark.slow
@@ -315,8 +316,8 @@ def test_a_cluster_without_workers_is_waited_for(prep: Callable[..., Any], msd: 
 def test_an_address_where_no_scheduler_answers(
     listener: str, prep: Callable[..., Any], msd: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert cluster.REACH_SECONDS <= 10
-    monkeypatch.setattr(cluster, "REACH_SECONDS", 1.0)
+    assert client.REACH_SECONDS <= 10
+    monkeypatch.setattr(client, "REACH_SECONDS", 1.0)
 
     def answer() -> None:
         try:

@@ -120,6 +120,7 @@ def test_what_medtl_itself_defines(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said.split() == [*registry.metrics(), "False"]
     assert set(registry.names("single_label")) == {
         "accuracy", "class_weighted_accuracy", "f1_macro", "f1_weighted", "auc", "average_precision",
+        "log_likelihood",
     }  # fmt: skip
     assert set(registry.names("multi_label")) == {"auc", "accuracy", "average_precision"}
     answers = {metric.name for metric in registry.of_kind("positive") if metric.needs == "answers"}

@@ -62,7 +62,8 @@ def test_intervals_of_a_split_enclose_its_scores() -> None:
     found = bootstrap.single_label(labels, probabilities, patients)
     for name, value in classification.single_label(labels, probabilities).items():
         low, high = found[name]
-        assert 0 < low < value < high < 1
+        least, most = registry.metrics()[name].bounds
+        assert least < low < value < high < most
     assert {"ece", "brier", "recall_0", "auc_2"} <= set(found)
     narrow = bootstrap.single_label(labels, probabilities, patients, level=0.5)
     assert found["auc"][0] < narrow["auc"][0] < narrow["auc"][1] < found["auc"][1]

@@ -152,3 +152,47 @@ def test_freezing_works_under_ddp(tmp_path: Path) -> None:
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     assert first["moved"] == 0
     assert torch.equal(first["head"], second["head"])
+
+
+@pytest.mark.parametrize(
+    ("backbone", "counted"),
+    [
+        ("timm/inception_resnet_v2", 4_132_384),
+        ("resnet50", 3_414_016),
+        ("timm/resnet50", 3_414_016),
+        ("densenet121", 168_128),
+        ("torchvision/densenet121", 168_128),
+        ("torchvision/inception_v3", 384),
+        ("timm/inception_v3", 384),
+    ],
+)
+def test_keras_top_ten_trains_what_the_last_ten_layers_of_keras_hold(backbone: str, counted: int) -> None:
+    """Counted in Keras 3.15 and carried over to torch's tensors: batch norms have their scale here, convolutions before
+    one no bias."""
+    network = build_classifier(backbone, 2, image_size=96)
+    freeze(network, backbone, "keras_top10")
+    head = backbone_of(backbone).head
+    trained = {name: p.numel() for name, p in network.named_parameters() if p.requires_grad}
+    assert sum(count for name, count in trained.items() if not name.startswith(f"{head}.")) == counted
+    assert any(name.startswith(f"{head}.") for name in trained)
+
+
+def test_keras_top_ten_keeps_the_statistics_of_what_is_frozen() -> None:
+    network = small("densenet121")
+    freeze(network, "densenet121", "keras_top10")
+    moved = changed(*train(network, "densenet121"))
+    last = "features.denseblock4.denselayer16.layers"
+    norms = {f"{last}.norm1", f"{last}.norm2", "features.norm5"}
+    assert {name.rpartition(".")[0] for name in moved if "running_" in name} == norms
+    assert {name.rpartition(".")[0] for name in moved} == norms | {f"{last}.conv1", f"{last}.conv2", "class_layers.out"}
+
+
+def test_a_network_without_a_list_trains_its_last_ten_layers_and_says_so(capfd: pytest.CaptureFixture[str]) -> None:
+    network = small("resnet18")
+    freeze(network, "resnet18", "keras_top10")
+    assert "keras_top10 has no list for resnet18: its last ten layers train (" in capfd.readouterr().err
+    trained = {name.rpartition(".")[0] for name, p in network.named_parameters() if p.requires_grad}
+    assert trained == {  # the other two of the ten are an activation and the pooling
+        *(f"layer4.1.{name}" for name in ("conv1", "bn1", "conv2", "bn2")), "fc",
+        *(f"layer4.0.{name}" for name in ("conv2", "bn2", "downsample.0", "downsample.1")),
+    }  # fmt: skip

@@ -126,7 +126,7 @@ REACHING_NAMES = {
     "medtl.cli": "is a command of its own",
     "medtl.files": "writes files",
     "medtl.weights.fetch": "downloads",
-    "medtl.grid": "starts processes",
+    "medtl.compare": "starts processes",
     "medtl.writers": "writes files",
     "logging.config": "runs text as code",
     "logging.handlers": "opens sockets and files",

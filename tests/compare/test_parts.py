@@ -1,36 +1,34 @@
 """The parts of the grid that need no process: words, names, records, progress; and how a process is ended."""
 
+import contextlib
 import io
 import json
+import os
 import signal
-import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import grid_fakes
+import compare_fakes
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from medtl.compare import cell as compare_cell
+from medtl.compare.cell import Stop, last_error, run_cell
+from medtl.compare.checks import check_backbones, check_ids, read_bundle, read_data
+from medtl.compare.plan import ONE_SETTING, Cell, Request, Setting, as_row, cells_of, from_row, settings_of, short_init
+from medtl.compare.progress import Board, in_words, shown
+from medtl.compare.standing import tried
+from medtl.compare.state import State, clear, look, without_paths
+from medtl.compare.task import task_of
+from medtl.compare.warm import Warm
+from medtl.compare.words import axes, names, shares, split_words, whole_numbers
 from medtl.errors import MedtlError, UsageError
-from medtl.grid import runs as grid_runs
-from medtl.grid.cells import Cell, Request, as_row, cells_of, from_row, short_init
-from medtl.grid.progress import Board, in_words, shown
-from medtl.grid.records import State, clear, look, without_paths
-from medtl.grid.rehearsal import tried
-from medtl.grid.request import (
-    check_backbones,
-    check_ids,
-    names,
-    read_bundle,
-    read_data,
-    shares,
-    split_words,
-    whole_numbers,
-)
-from medtl.grid.runs import Running, Stop, end, last_error
+from medtl.report import provenance
 
 
 def test_words_are_read_as_monai_reads_them() -> None:
@@ -99,23 +97,25 @@ def changed(request: Request, **changes: object) -> Request:
         ({"zzzz": "1"}, "its ids stand at the top of the file"),
         ({"seed": "1"}, "--seed 1: a comparison sets it for each cell; say --seeds instead"),
         ({"output_dir": "x"}, "say --out instead"),
+        ({"image_size": "32"}, "--image_size 32: the settings of this grid differ in it; say --vary instead"),
         ({"resum": "auto"}, "its ids stand at the top of the file"),
     ],
 )
 def test_ids_that_the_bundle_has_not(tmp_path: Path, ids: dict[str, str], said: str) -> None:
-    request = changed(grid_fakes.make(tmp_path), ids=ids)
+    settings = (Setting("small", (("image_size", "32"),)), Setting("large", (("image_size", "64"),)))
+    request = changed(compare_fakes.make(tmp_path), ids=ids, settings=settings)
     with pytest.raises(UsageError) as caught:
         check_ids(read_bundle(request.bundle), request)
     assert said in str(caught.value)
 
 
 def test_nested_ids_are_known(tmp_path: Path) -> None:
-    request = changed(grid_fakes.make(tmp_path), ids={"train#trainer#amp": "false", "published#epochs": "3"})
+    request = changed(compare_fakes.make(tmp_path), ids={"train#trainer#amp": "false", "published#epochs": "3"})
     check_ids(read_bundle(request.bundle), request)
 
 
 def test_a_bundle_without_what_a_comparison_varies(tmp_path: Path) -> None:
-    request = grid_fakes.make(tmp_path)
+    request = compare_fakes.make(tmp_path)
     path = request.bundle / "configs" / "train.json"
     config = json.loads(path.read_text())
     del config["fold"]
@@ -130,7 +130,7 @@ def test_a_bundle_without_what_a_comparison_varies(tmp_path: Path) -> None:
 
 
 def test_data_that_do_not_suit(tmp_path: Path) -> None:
-    request = grid_fakes.make(tmp_path)
+    request = compare_fakes.make(tmp_path)
     bundle = read_bundle(request.bundle)
     assert read_data(bundle, changed(request, folds=(0, 1))).name == "made"
     with pytest.raises(UsageError, match=r"^--folds 5: .* has the folds 0, 1"):
@@ -162,12 +162,46 @@ def test_cells_have_different_names_and_survive_grid_json() -> None:
     assert cells_of(twice) == cells_of(replace(request, inits=("a/x.pt",)))
 
 
+def test_every_id_may_be_a_dimension() -> None:
+    varied = axes(["freeze=none,trunk;train::augmentation::flip=0,0.5", "learning_rate=1e-3"])
+    assert varied == {"freeze": ("none", "trunk"), "train#augmentation#flip": ("0", "0.5"), "learning_rate": ("0.001",)}
+    settings = settings_of(varied)
+    assert [setting.name for setting in settings] == [
+        f"freeze-{freeze}_flip-{flip}_learning_rate-0.001" for freeze in ("none", "trunk") for flip in ("0", "0.5")
+    ]
+    request = Request(Path("b"), Path("d"), ("resnet18",), ("random",), (0, 1), Path("g"), settings=settings)
+    cells = cells_of(request)
+    assert cells[0].name == "resnet18_random_freeze-none_flip-0_learning_rate-0.001_seed0"
+    assert len({cell.name for cell in cells}) == 8
+    row = json.loads(json.dumps(as_row(cells[-1])))
+    assert row["ids"] == {"freeze": "trunk", "train#augmentation#flip": 0.5, "learning_rate": 0.001}
+    assert from_row(row) == cells[-1]
+    assert settings_of({}) == ONE_SETTING
+
+
+@pytest.mark.parametrize(
+    ("vary", "said"),
+    [
+        (["freeze"], "--vary freeze: expected ID=A,B"),
+        (["freeze=none;"], "--vary : expected ID=A,B"),
+        (["freeze=none", "--freeze=trunk"], "freeze is varied twice"),
+        (["freeze=none,none"], "none stands there twice"),
+    ],
+)
+def test_settings_that_are_none(vary: list[str], said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        axes(vary)
+    assert said in str(caught.value)
+
+
 def test_a_folder_that_another_process_keeps_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grid_runs, "LINGERING_SECONDS", 0.0)
-    log = grid_runs.locked_log(tmp_path)
+    monkeypatch.setattr(compare_cell, "LINGERING_SECONDS", 0.0)
+    request = compare_fakes.make(tmp_path)
+    task = task_of(request, read_bundle(request.bundle), cells_of(request)[0], "made", "", None)
+    log = compare_cell.locked_log(task.folder)
     assert log is not None
-    with log, pytest.raises(MedtlError, match="a process still runs in"):
-        grid_runs.start(Cell("x", "resnet18", "random", 0, None, None), tmp_path, ["true"], 1)
+    with log, contextlib.closing(Warm({}, preload=False)) as warm, pytest.raises(MedtlError, match="still runs in"):
+        run_cell(task, warm, Stop())
 
 
 PARTS = st.text("abcXYZ019-+", min_size=1, max_size=8)
@@ -252,14 +286,32 @@ def test_a_few_cells_show_every_value_of_each_dimension() -> None:
 
 
 def test_a_process_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grid_runs, "STOP_SECONDS", 0.3)
-    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
-    process = subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE, start_new_session=True)
-    assert process.stdout is not None
-    process.stdout.readline()
-    end([Running(Cell("a", "resnet18", "random", 0), tmp_path, process, 0, 0.0)], Stop())
-    assert process.wait(timeout=5) == -signal.SIGKILL
-    process.stdout.close()
+    monkeypatch.setattr(compare_cell, "STOP_SECONDS", 0.3)
+    request = compare_fakes.make(tmp_path)
+    (request.dataset_dir / "slow").write_text(cells_of(request)[0].name)
+    (request.dataset_dir / "deaf").write_text(cells_of(request)[0].name)
+    task = task_of(request, read_bundle(request.bundle), cells_of(request)[0], "made", "", None)
+    stop = Stop()
+    with contextlib.closing(Warm(os.environ, preload=False)) as warm, ThreadPoolExecutor(1) as threads:
+        doing = threads.submit(run_cell, task, warm, stop, compare_fakes.command)
+        while not (task.folder / "checkpoints" / "epoch_0002.json").exists():
+            time.sleep(0.02)
+        stop.set(signal.SIGTERM)
+        assert doing.result(timeout=20).status == "waiting"
+    assert not compare_cell.still_runs(task.folder)
+
+
+def test_what_starts_cells_is_missed_when_it_is_gone(tmp_path: Path) -> None:
+    warm = Warm(os.environ, preload=False)
+    sleep = [sys.executable, "-S", "-E", "-c", "import time; time.sleep(60)"]
+    with open(tmp_path / "log", "ab") as log:
+        pid, ended = warm.start(sleep, log)
+        os.kill(warm._process.pid, signal.SIGKILL)
+        with pytest.raises(MedtlError, match="the process that starts cells has ended"):
+            ended.result(timeout=20)
+        with pytest.raises(MedtlError, match="the process that starts cells has ended"):
+            warm.start(sleep, log)
+    os.kill(pid, signal.SIGKILL)
 
 
 CELLS = [Cell(f"cell{number}", "resnet18", "random", number) for number in range(9)]
@@ -294,3 +346,12 @@ def test_the_table_on_a_terminal_and_lines_elsewhere() -> None:
                 f"2/3 cell1: failed after 0.5 min: [bold]no[/bold] such file {'x' * 100}\n"
             )
     assert in_words(State("failed", "no weights")) == "failed: no weights"
+
+
+def test_a_report_repeats_the_settings_of_a_grid() -> None:
+    settings = settings_of(axes(["learning_rate=1e-3,1e-4;freeze=none,trunk"]))
+    cells = cells_of(Request(Path("b"), Path("d"), ("resnet18",), ("random",), (0,), Path("g"), settings=settings))
+    grid = {"bundle": "folder", "ids": {"epochs": 3}, "cells": [as_row(cell) for cell in cells]}
+    line = provenance._grid_command(grid)
+    assert "--vary learning_rate=0.001,0.0001 --vary freeze=none,trunk --epochs 3 " in line
+    assert " --protocol made --epochs 3 " in provenance._grid_command({**grid, "protocol": "made"})

@@ -1,19 +1,23 @@
-"""A bundle whose cells take no time, for the tests of the grid; as a program, a comparison of it (FOLDER JOBS)."""
+"""A bundle whose cells take no time, for the tests of comparisons; as a program, a comparison of it.
+
+Its words: FOLDER JOBS [SCHEDULER].
+"""
 
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import grid_fake_cell
+import compare_fake_cell
 
+from medtl.compare.plan import Request
+from medtl.compare.run import compare
+from medtl.compare.task import Task
 from medtl.datalist import FILE_NAME
 from medtl.errors import UsageError, guarded
-from medtl.grid.cells import Cell, Request, overrides_of
-from medtl.grid.compare import compare
 
 CONFIG = {
     "dataset_dir": "$sample.prepared('made')",
@@ -59,28 +63,27 @@ def make(folder: Path) -> Request:
     return request
 
 
-def command(request: Request, cell: Cell, resumes: bool) -> list[str]:
+def command(task: Task, resumes: bool) -> list[str]:
     """Of a fake cell; without site-packages, which it has no use for."""
-    words = [json.dumps(overrides_of(request, cell)), str(request.bundle / "configs" / "train.json")]
-    return [sys.executable, "-S", "-E", grid_fake_cell.__file__, *words, *(["--resume", "auto"] if resumes else [])]
+    words = [json.dumps(dict(task.overrides)), str(task.bundle.folder / "configs" / "train.json")]
+    return [sys.executable, "-S", "-E", compare_fake_cell.__file__, *words, *(["--resume", "auto"] if resumes else [])]
 
 
 def resolve(init: str, backbone: str) -> str | None:
     """A hash for every start but one that resnet34 has not."""
     if init == "cpmid" and backbone == "resnet34":
         raise UsageError("--inits cpmid: no weights of resnet34 in /somewhere/else")
-    return None if init == "random" else grid_fake_cell.digest(init + backbone)
+    return None if init == "random" else compare_fake_cell.digest(init + backbone)
 
 
-def rehearse(request: Request, cells: Sequence[Cell]) -> str:
+def preflight(config: Path, overrides: Mapping[str, str]) -> str:
     """What is wrong with all cells: nothing but no epochs."""
-    epochs = (request.ids or {}).get("epochs")
-    return "--epochs 0: expected a whole number of at least 1" if epochs == "0" else ""
+    return "--epochs 0: expected a whole number of at least 1" if overrides.get("epochs") == "0" else ""
 
 
 def run(request: Request, **changes: Any) -> int:
     """Compare with fake cells, the request changed."""
-    return compare(replace(request, **changes), command=command, resolve=resolve, rehearse=rehearse)
+    return compare(replace(request, **changes), command=command, resolve=resolve, preflight=preflight)
 
 
 def attempts(request: Request) -> list[str]:
@@ -108,7 +111,8 @@ def main() -> None:
     """Compare as a process of its own, which can be told to stop."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in the background
     request = request_of(Path(sys.argv[1]))
-    guarded(lambda: sys.exit(run(request, jobs=int(sys.argv[2]))), "medtl")
+    dask = sys.argv[3] if len(sys.argv) > 3 else None
+    guarded(lambda: sys.exit(run(request, jobs=int(sys.argv[2]), dask=dask)), "medtl")
 
 
 if __name__ == "__main__":

@@ -1,20 +1,17 @@
-"""The words of ``medtl compare`` and everything that can be wrong with them, found before anything runs."""
+"""Everything that can be wrong with a request, found before anything runs."""
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from medtl import datalist
 from medtl.bundles.inspect import resolves
+from medtl.compare.plan import Request
 from medtl.datalist import DataList, with_fold
 from medtl.errors import MedtlError, UsageError
 from medtl.files import read_object
-from medtl.grid.cells import Request
 from medtl.networks.registry import backbone_of
-
-T = TypeVar("T", str, int, float)
 
 OPTIONS = {  # ids that a comparison sets itself, and the option that they stand for
     "dataset_dir": "--dataset_dir",
@@ -26,7 +23,6 @@ OPTIONS = {  # ids that a comparison sets itself, and the option that they stand
     "train_fraction": "--fractions",
 }
 RESUME = "resume"  # the id by which a comparison lets a cell that was cut off go on
-WORD = re.compile(r"--?([A-Za-z_][^=]*)(?:=(.*))?$", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -48,80 +44,8 @@ class Bundle:
     classes: tuple[str, ...] = ()
 
 
-def split_words(words: Sequence[str]) -> tuple[Path, dict[str, str]]:
-    """The bundle's folder and the ``--id value`` (or ``--id=value``) pairs of a command line.
-
-    Raises:
-        UsageError: a value is missing, an id is given twice, or there is more than one word that belongs to none.
-    """
-    bundle: Path | None = None
-    ids: dict[str, str] = {}
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
-        match = WORD.match(word)
-        if match is None:
-            if bundle is not None:
-                raise UsageError(f"unexpected word {word!r}: expected one BUNDLE and --id value")
-            bundle = Path(word)
-            continue
-        name, value = match[1].replace("-", "_").replace("::", "#"), match[2]
-        if value is None:
-            if not rest or WORD.match(rest[0]):
-                raise UsageError(f"--{name} needs a value: --{name} value")
-            value = rest.pop(0)
-        if name in ids:
-            raise UsageError(f"--{name} is given twice: {ids[name]} and {value}")
-        ids[name] = value
-    if bundle is None:
-        raise UsageError("which bundle? expected: medtl compare BUNDLE --dataset_dir D …")
-    return bundle, ids
-
-
-def names(option: str, text: str) -> tuple[str, ...]:
-    """The items of a comma-separated list."""
-    return _listed(option, text, str, "a comma-separated list")
-
-
-def whole_numbers(option: str, text: str) -> tuple[int, ...]:
-    """The whole numbers from 0 of a comma-separated list."""
-
-    def number(item: str) -> int:
-        if not re.fullmatch(r"[0-9]+", item):
-            raise ValueError
-        return int(item)
-
-    return _listed(option, text, number, "whole numbers from 0, comma-separated")
-
-
-def shares(option: str, text: str) -> tuple[float, ...]:
-    """The numbers above 0 and up to 1 of a comma-separated list."""
-
-    def share(item: str) -> float:
-        if not 0 < float(item) <= 1:
-            raise ValueError
-        return float(item)
-
-    return _listed(option, text, share, "numbers above 0 and up to 1, comma-separated")
-
-
-def _listed(option: str, text: str, kind: Callable[[str], T], expected: str) -> tuple[T, ...]:
-    items: list[T] = []
-    for word in text.split(","):
-        try:
-            if not word.strip():
-                raise ValueError
-            item = kind(word.strip())
-        except ValueError:
-            raise UsageError(f"{option} {text}: expected {expected}") from None
-        if item in items:
-            raise UsageError(f"{option} {text}: {item} stands there twice")
-        items.append(item)
-    return tuple(items)
-
-
 def read_bundle(folder: Path) -> Bundle:
-    """What a comparison needs of a bundle.
+    """Return what a comparison needs of a bundle.
 
     Raises:
         UsageError: the folder is no bundle, or its configs cannot be read.
@@ -156,27 +80,31 @@ def check_ids(bundle: Bundle, request: Request) -> None:
     for name in wanted:
         if name not in bundle.config:
             raise UsageError(f"{bundle.folder}: configs/train.json has no id {name!r}, which {OPTIONS[name]} sets")
-    for name, value in (request.ids or {}).items():
+    varied = {id_: value for setting in request.settings for id_, value in setting.ids}
+    for name, value in {**varied, **request.ids}.items():
         if name in OPTIONS:
             raise UsageError(f"--{name} {value}: a comparison sets it for each cell; say {OPTIONS[name]} instead")
         if name == RESUME:
             raise UsageError(f"--{name} {value}: a comparison goes on by itself where it was; leave this out")
+        if name in varied and name in request.ids:
+            raise UsageError(f"--{name} {value}: the settings of this grid differ in it; say --vary instead")
         if not resolves(bundle.config, name):
+            by = f", which protocol {request.protocol} may set" if request.protocol else ""
             hint = _hint(bundle, name)
-            raise UsageError(f"--{name} {value}: train.json of {bundle.name} has no id of that name; {hint}")
+            raise UsageError(f"--{name} {value}: train.json of {bundle.name} has no id of that name{by}; {hint}")
 
 
 def _hint(bundle: Bundle, name: str) -> str:
     from medtl.bundles.overrides import closest, known_ids  # seconds, that only a mistake costs
 
     ids = [id_ for id_ in known_ids(bundle.config) if ("#" in id_) == ("#" in name) and id_ not in (*OPTIONS, RESUME)]
-    options = [option.removeprefix("--") for option in (*OPTIONS.values(), "--jobs")]
+    options = [option.removeprefix("--") for option in (*OPTIONS.values(), "--jobs", "--vary", "--protocol")]
     close = closest(name, [*options, *ids])
     return f"did you mean --{close}?" if close else "its ids stand at the top of the file"
 
 
 def read_data(bundle: Bundle, request: Request) -> DataList:
-    """The request's data list, if it has the bundle's classes and the folds that are asked for.
+    """Return the request's data list, if it has the bundle's classes and the folds that are asked for.
 
     Raises:
         UsageError: it has not.

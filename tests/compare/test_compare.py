@@ -8,22 +8,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import grid_fakes
+import compare_fakes
 import pytest
 from bundle_runs import bundle_here
+from compare_fakes import attempts, make, records, results, run, steps
 from filelock import FileLock
-from grid_fakes import attempts, make, records, results, run, steps
 
+from medtl.compare import cell as cells
+from medtl.compare.cell import environment, locked_log
+from medtl.compare.plan import Request, short_init
+from medtl.compare.run import compare
+from medtl.compare.state import LOCK_NAME, write_grid
 from medtl.errors import MedtlError, ToldToStop, UsageError
-from medtl.grid import standing
-from medtl.grid.cells import Cell, Request, short_init
-from medtl.grid.compare import compare
-from medtl.grid.records import LOCK_NAME, write_grid
-from medtl.grid.runs import environment, locked_log
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +43,7 @@ def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     processes: list[subprocess.Popen[str]] = []
 
     def begin(folder: Path, jobs: int = 2) -> subprocess.Popen[str]:
-        words = [sys.executable, grid_fakes.__file__, str(folder), str(jobs)]
+        words = [sys.executable, compare_fakes.__file__, str(folder), str(jobs)]
         process = subprocess.Popen(
             words,
             stdout=subprocess.PIPE,
@@ -217,7 +217,7 @@ def test_what_is_common_to_all_cells_must_not_change(request_: Request, change: 
     else:
         record = request_.out / "cells" / "resnet18_imagenet_seed0" / "run.json"
         record.write_text(
-            record.read_text().replace('"sha256": "' + grid_fakes.resolve("imagenet", "resnet18"), '"sha256": "abc')
+            record.read_text().replace('"sha256": "' + compare_fakes.resolve("imagenet", "resnet18"), '"sha256": "abc')
         )
         said = "started from other weights"
     if change == "weights":
@@ -306,7 +306,7 @@ def test_a_second_comparison_is_refused(request_: Request) -> None:
 
 
 def test_a_cell_whose_process_still_runs_is_not_touched(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(standing, "ORPHAN_SECONDS", 0.3)
+    monkeypatch.setattr(cells, "STOP_SECONDS", 0.3)
     log = locked_log(request_.out / "cells" / ALL[2])
     assert log is not None
     write_grid(request_.out, {"bundle": "made_bundle", "dataset": "made"}, {})
@@ -440,7 +440,7 @@ def test_weights_that_changed_are_not_gone_on_from(request_: Request) -> None:
     (request_.dataset_dir / "told").write_text(" ".join([name] * 9))
     assert run(request_, **one) == 75
     record = request_.out / "cells" / name / "run.json"
-    record.write_text(record.read_text().replace(grid_fakes.resolve("imagenet", "resnet18") or "", "abc"))
+    record.write_text(record.read_text().replace(compare_fakes.resolve("imagenet", "resnet18") or "", "abc"))
     with pytest.raises(UsageError, match=f"cell {name}, begun, not finished, started from other weights"):
         run(request_, **one)
 
@@ -489,13 +489,12 @@ def test_a_mistake_of_all_cells_is_found_before_anything_is_written(request_: Re
 def test_told_to_stop_before_a_cell_was_begun_it_leaves_nothing(
     request_: Request, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def rehearse(request: Request, cells: Sequence[Cell]) -> str:
+    def preflight(config: Path, overrides: Mapping[str, str]) -> str:
         os.kill(os.getpid(), signal.SIGUSR1)
-        time.sleep(10)
         return ""
 
     with pytest.raises(ToldToStop, match=r"^stopped by SIGUSR1 before a cell was begun; the same command goes on$"):
-        compare(request_, command=grid_fakes.command, resolve=grid_fakes.resolve, rehearse=rehearse)
+        compare(request_, command=compare_fakes.command, resolve=compare_fakes.resolve, preflight=preflight)
     assert capfd.readouterr() == ("", "")
     assert not request_.out.exists()
 
@@ -508,12 +507,12 @@ def test_what_has_run_is_not_tried_again(request_: Request, file: str) -> None:
     (request_.dataset_dir / file).unlink()
     asked: list[str] = []
 
-    def rehearse(request: Request, cells: Sequence[Cell]) -> str:
-        asked.extend(cell.name for cell in cells)
+    def preflight(config: Path, overrides: Mapping[str, str]) -> str:
+        asked.append(Path(overrides["output_dir"]).name)
         return ""
 
-    assert compare(request_, command=grid_fakes.command, resolve=grid_fakes.resolve, rehearse=rehearse) == 0
-    assert asked == (ALL if file == "fail" else [])
+    assert compare(request_, command=compare_fakes.command, resolve=compare_fakes.resolve, preflight=preflight) == 0
+    assert asked == (ALL[:1] if file == "fail" else [])
 
 
 def alive(pid: int) -> bool:

@@ -10,8 +10,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from medtl.grid.cells import Cell
-from medtl.grid.records import State
+from medtl.compare.plan import Cell
+from medtl.compare.state import State
 
 STYLES = {"waiting": "dim", "running": "cyan", "finished": "green", "failed": "red"}
 RESERVED_ROWS = 6  # title, header, borders and what the shell shows below
