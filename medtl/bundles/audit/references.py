@@ -1,7 +1,7 @@
 """How MONAI turns the text of an expression into the Python that it evaluates: ``@ids`` are written into the text.
 
-They are replaced as text, also within quotes, so what Python parses is not what a reader sees; whoever wants to know
-what would be executed has to do the same.
+They are replaced as text, also within quotes, so what Python parses is not what a reader sees; to know what would
+be executed, do the same.
 """
 
 import re
