@@ -16,7 +16,6 @@ from medtl.errors import BadFileError
 from medtl.readers.dicom_echoes import by_echo
 from medtl.readers.dicom_headers import SliceHeader, slice_headers
 from medtl.readers.dicom_pixels import read_pixels
-from medtl.readers.dicom_quick import Values
 from medtl.readers.dicom_series import Series, check_volume
 from medtl.readers.dicom_tags import IDENTITY, open_dataset, quiet, value
 from medtl.readers.find import below
@@ -69,11 +68,10 @@ def scan(
     rejected: list[tuple[Path, str]] = []
     imageless: list[Path] = []
     lost: list[str] = []
-    values: Values = {}
     for path in _files([folder] if isinstance(folder, Path) else folder, rejected):
         uids: list[str] = []
         try:
-            found = _file_headers(path, modality, allow_burned_in, uids, values)
+            found = _file_headers(path, modality, allow_burned_in, uids)
             headers.extend(found)
             imageless += [path] if uids and not found else []
         except BadFileError as error:
@@ -137,7 +135,7 @@ def read_image(path: Path, *, allow_burned_in: bool = False) -> NDArray:
     Raises:
         BadFileError: not DICOM, no image, several frames, colour, burned-in annotation, undecodable pixels.
     """
-    headers = _file_headers(path, None, allow_burned_in, [], {}, single=True)
+    headers = _file_headers(path, None, allow_burned_in, [], single=True)
     if not headers:
         raise BadFileError("not a DICOM image")
     if len(headers) > 1:
@@ -161,15 +159,15 @@ def holds_image(path: Path) -> bool:
     Raises:
         BadFileError: as ``read_image``.
     """
-    return bool(_file_headers(path, None, True, [], {}))
+    return bool(_file_headers(path, None, True, []))
 
 
 def _file_headers(
-    path: Path, modality: str | None, allow_burned_in: bool, uids: list[str], values: Values, single: bool = False
+    path: Path, modality: str | None, allow_burned_in: bool, uids: list[str], single: bool = False
 ) -> list[SliceHeader]:
     """Headers of one file, empty for what is passed over; ``uids`` receives the series as soon as it is known."""
     with quiet():
-        opened = open_dataset(path, pixels=False, values=values)
+        opened = open_dataset(path, pixels=False)
         if opened is None:
             if named(path.name) == "dicom" or single:
                 raise BadFileError("not a DICOM file: empty, or damaged at its start")

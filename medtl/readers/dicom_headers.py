@@ -14,7 +14,6 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, ImplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from medtl.errors import BadFileError
-from medtl.readers.dicom_quick import QuickHeader
 from medtl.readers.dicom_tags import identity, number_list, value, whole_number
 
 Vector = tuple[float, float, float]
@@ -101,7 +100,7 @@ def check_unit(headers: Sequence[SliceHeader]) -> None:
         raise BadFileError("CT without a rescale intercept: its stored values are no Hounsfield units")
 
 
-def slice_headers(path: Path, dataset: Dataset | QuickHeader, tail: int) -> list[SliceHeader]:
+def slice_headers(path: Path, dataset: Dataset, tail: int) -> list[SliceHeader]:
     """The checked headers of one file's frames. Call it inside ``quiet``.
 
     Args:
@@ -132,7 +131,7 @@ def slice_headers(path: Path, dataset: Dataset | QuickHeader, tail: int) -> list
 
 
 def _slice_header(
-    path: Path, dataset: Dataset | QuickHeader, tail: int, frame: int | None, frames: int, groups: tuple[Dataset, ...]
+    path: Path, dataset: Dataset, tail: int, frame: int | None, frames: int, groups: tuple[Dataset, ...]
 ) -> SliceHeader:
     def numbers(keyword: str, count: int | None = None) -> tuple[float, ...] | None:
         for group in groups:
@@ -203,7 +202,7 @@ def _slice_header(
     )
 
 
-def _instance(dataset: Dataset | QuickHeader) -> int | None:
+def _instance(dataset: Dataset) -> int | None:
     """It only breaks ties, so a damaged one is as good as none."""
     try:
         return whole_number(dataset, "InstanceNumber", -(2**31), 2**31)
@@ -246,7 +245,7 @@ def _pixel_spacing(numbers: Sequence[float] | None) -> tuple[float, float] | Non
     return numbers[0], numbers[1]
 
 
-def _padding(dataset: Dataset | QuickHeader, bits_allocated: int, signed: bool) -> tuple[int, int] | None:
+def _padding(dataset: Dataset, bits_allocated: int, signed: bool) -> tuple[int, int] | None:
     """Lowest and highest stored value of "no data": PixelPaddingValue to PixelPaddingRangeLimit (C.7.5.1.1.2)."""
     first = number_list(value(dataset, "PixelPaddingValue"), "PixelPaddingValue", 1)
     if first is None:

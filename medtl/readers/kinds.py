@@ -4,7 +4,8 @@ import struct
 import unicodedata
 from pathlib import Path
 
-from medtl.readers.dicom_quick import KNOWN_VRS
+from pydicom.valuerep import VR
+
 from medtl.readers.nifti import GZIP, HEADER_BYTES, decompression_errors, gzip_reader
 
 RASTER = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".gif")
@@ -18,6 +19,7 @@ PREAMBLE, MARK = 128, b"DICM"
 BARE_ELEMENTS = 3  # of a data set without its preamble that must follow on one another
 BARE_GROUPS = (0x0002, 0x0008)  # with one of which every data set starts
 LONGEST_FIRST = 1024  # bytes of an element with which a header starts
+KNOWN_VRS = {vr.encode() for vr in VR if len(vr) == 2}
 _element = struct.Struct("<HH2sH").unpack_from
 _long = struct.Struct("<L").unpack_from
 
