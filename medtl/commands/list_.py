@@ -18,7 +18,10 @@ def list_(
     ] = "",
     debug: Debug = False,
 ) -> None:
-    """List the data sets that can be prepared, the bundles, networks and starts, and the weights at hand."""
+    """List data sets, bundles, networks, starts and weights.
+
+    Data sets are those that can be prepared, weights those at hand.
+    """
     found = {"networks": networks_of_libraries(networks)} if networks else catalogue()
     if as_json:
         typer.echo(json.dumps(found, indent=1, ensure_ascii=False))

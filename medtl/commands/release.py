@@ -25,7 +25,10 @@ def release(
     ] = "",
     debug: Debug = False,
 ) -> None:
-    """Make a stand-alone bundle of a run, with weights, card and hashes; it opens with stock MONAI alone."""
+    """Make a stand-alone bundle of a finished run.
+
+    It holds weights, card and hashes, and opens with stock MONAI alone.
+    """
     from medtl.bundles.release import release as released
     from medtl.bundles.shipping import ship
 

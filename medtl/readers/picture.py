@@ -17,7 +17,7 @@ from medtl.errors import BadFileError, UsageError
 from medtl.readers import intensity
 from medtl.readers.dicom import holds_image, read_slices, scan
 from medtl.readers.find import IMAGELESS, File, Passed, Refused, images
-from medtl.readers.itk_volume import read_itk
+from medtl.readers.itk_volume import read_itk, read_itk_header
 from medtl.readers.kinds import kind
 from medtl.readers.nifti import read_header, read_nifti
 from medtl.readers.raster import frames, read_raster
@@ -106,12 +106,17 @@ def _parts(file: File) -> tuple[Sequence[int | None], str]:
     if file.kind == "dicom":
         return [None], ""
     if file.kind == "itk":
-        return range(read_itk(file.path).canonical().array.shape[2]), ""
+        volume = read_itk_header(file.path)
+        return range(volume.shape[_transverse(volume.affine)]), ""
     header = read_header(file.path)
     if len(header.shape) < 3:
         raise BadFileError(f"is not a volume: its shape is {header.shape}")
-    axis = nib.io_orientation(header.affine)[:, 0].tolist().index(2)
-    return range(header.shape[axis]), header.note
+    return range(header.shape[_transverse(header.affine)]), header.note
+
+
+def _transverse(affine: NDArray[np.float64]) -> int:
+    """Return which axis of a volume runs nearest to the patient's own, from the feet to the head."""
+    return int(nib.io_orientation(affine)[:, 0].tolist().index(2))
 
 
 def read_picture(
