@@ -153,7 +153,7 @@ def _remove_asides(progress_folder: Path) -> None:
 
 
 def _plan(source: Source, out: Path) -> list[Piece]:
-    """All pieces in the order of the work, with the results of earlier runs that still hold."""
+    """Return all pieces in the order of the work, with the results of earlier runs that still hold."""
     plan = []
     for work in source.works:
         record = out / PROGRESS / f"{source.name}-{work.id}.json"
@@ -163,7 +163,7 @@ def _plan(source: Source, out: Path) -> list[Piece]:
 
 
 def _all_done(source: Source, plan: Sequence[Piece], out: Path, do_all: DoAll) -> list[Done]:
-    """Every piece's result in the order of the work; what is not done yet is done."""
+    """Return every piece's result in the order of the work; what is not done yet is done."""
     todo = [piece for piece in plan if piece.done is None]
     with _progress_bar() as bar, closing(do_all(source, todo, out)) as results:
         task = bar.add_task(source.name, total=len(plan), completed=len(plan) - len(todo))
@@ -194,8 +194,11 @@ def _remove_stale(pieces: Sequence[Piece], out: Path) -> None:
 def _split(
     entries: Sequence[Entry], classes: Sequence[str], fractions: Sequence[float], seed: int, folds: int = 0
 ) -> dict[str, list[Entry]]:
-    """Class names to indices, publisher's test entries apart, the patients of the rest dealt into the three splits by
-    ``fractions``; with folds, masks to labels and all into training."""
+    """Turn class names to indices and deal entries into the splits.
+
+    The publisher's test entries stay apart, and the patients of the rest are dealt by ``fractions``; with folds, masks
+    become labels and all entries are training.
+    """
     index = {name: number for number, name in enumerate(classes)}
     splits: dict[str, list[Entry]] = {name: [] for name in datalist.SPLITS}
     if folds:
@@ -222,14 +225,14 @@ def _split(
 
 
 def _progress_bar() -> Progress:
-    """A bar on a terminal, silence in a log."""
+    """Return a bar on a terminal, silence in a log."""
     console = Console(stderr=True)
     columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
     return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
 def promised(sources: Sequence[Source]) -> Counter[str]:
-    """What tables and headers promise, over all sources."""
+    """Return what tables and headers promise, over all sources."""
     counts: Counter[str] = Counter()
     for source in sources:
         counts.update(source.found)

@@ -60,7 +60,7 @@ class Abdomen:
         self.labels[np.broadcast_to(level < 0, self.shape)] = index
 
     def seen(self, column: int, without: Sequence[str] = ()) -> Array:
-        """The signal of one column of `TISSUES` in each voxel."""
+        """Return the signal of one column of `TISSUES` in each voxel."""
         image = np.full(self.shape, TISSUES["air"][column], dtype=np.float32)
         for share, tissue in self.layers:
             if tissue not in without:
@@ -77,7 +77,7 @@ def make(folder: Path, seed: int = 0) -> None:
 
 
 def _write_ct(folder: Path, rng: np.random.Generator, key: str) -> None:
-    """File names run from the head down, against the positions."""
+    """Write a CT case whose file names run from the head down, against the positions."""
     slices, spacing = int(rng.integers(18, 21)), 7.5
     corner, xyz = _grid(rng, 160, 2.4, slices, spacing)
     abdomen = _abdomen(rng, xyz)
@@ -90,7 +90,10 @@ def _write_ct(folder: Path, rng: np.random.Generator, key: str) -> None:
 
 
 def _write_mr(folder: Path, rng: np.random.Generator, key: str) -> None:
-    """File names run with the positions; the phases of T1-DUAL share a series and number their files by turns."""
+    """Write an MR case whose file names run with the positions.
+
+    The phases of T1-DUAL share a series and number their files by turns.
+    """
     slices, spacing, pixel = int(rng.integers(14, 17)), 9.0, 2.9
     corner, xyz = _grid(rng, 128, pixel, slices, spacing)
     abdomen = _abdomen(rng, xyz)
@@ -126,8 +129,8 @@ def _write_mr(folder: Path, rng: np.random.Generator, key: str) -> None:
 def _grid(
     rng: np.random.Generator, pixels: int, pixel: float, slices: int, spacing: float
 ) -> tuple[tuple[float, float, float], list[Array]]:
-    """Position of the first voxel in DICOM's axes (left, back, head), and the millimetres towards right, front and head
-    of the voxels (slice, row, column) about the middle of the abdomen."""
+    """Return the position of the first voxel in DICOM's axes (left, back, head), and the millimetres towards right,
+    front and head of the voxels (slice, row, column) about the middle of the abdomen."""
     half = pixel * (pixels - 1) / 2
     shift = rng.uniform(-6, 6, 2).round(2)
     step = np.arange(pixels, dtype=np.float32) * np.float32(pixel) - np.float32(half)
@@ -201,7 +204,7 @@ def _abdomen(rng: np.random.Generator, xyz: Sequence[Array]) -> Abdomen:
 
 
 def _header(key: str, modality: str, pixels: int, pixel: float, spacing: float) -> Dataset:
-    """Everything that the slices of a series have in common."""
+    """Return everything that the slices of a series have in common."""
     header = Dataset()
     header.SpecificCharacterSet = "ISO_IR 100"
     header.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]

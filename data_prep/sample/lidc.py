@@ -48,7 +48,8 @@ class Nodule:
     readers: tuple[int, ...]
 
     def level(self, shape: tuple[int, ...], grow: float = 1.0, turn: float = 0.0, size: float = 1.0) -> Array:
-        """Signed distance in pixels within each slice; a reader sees it grown by a factor and turned by an angle."""
+        """Return signed distance in pixels within each slice; a reader sees it grown by a factor and turned by an
+        angle."""
         z, y, x = (np.arange(n, dtype=np.float32) - c for n, c in zip(shape, self.centre, strict=True))
         x, y, z = x[None, None, :], y[None, :, None], z[:, None, None]
         angle = np.arctan2(y, x)
@@ -110,7 +111,8 @@ def _uid(seed: int, *keys: str) -> str:
 
 
 def _corner(rng: np.random.Generator, number: int, pixel: float, height: float) -> tuple[float, float, float]:
-    """Position of the first voxel in DICOM's axes (left, back, head): the field of view lies about one lung."""
+    """Return the position of the first voxel in DICOM's axes (left, back, head): the field of view lies about one
+    lung."""
     side = float(rng.choice((-1, 1)))
     back = 75.0 if number == BORDER_PATIENT else rng.uniform(-5, 5)
     half = pixel * (PIXELS - 1) / 2
@@ -122,7 +124,7 @@ def _corner(rng: np.random.Generator, number: int, pixel: float, height: float) 
 
 
 def _coordinates(corner: Sequence[float], pixel: float, spacing: float, slices: int) -> list[Array]:
-    """Millimetres towards right, front and head of the voxels (slice, row, column)."""
+    """Return millimetres towards right, front and head of the voxels (slice, row, column)."""
     step = np.arange(PIXELS, dtype=np.float32) * np.float32(pixel)
     right, front = -(step + np.float32(corner[0])), -(step + np.float32(corner[1]))
     head = np.float32(corner[2]) + np.arange(slices, dtype=np.float32) * np.float32(spacing)
@@ -130,7 +132,7 @@ def _coordinates(corner: Sequence[float], pixel: float, spacing: float, slices: 
 
 
 def _place_nodules(rng: np.random.Generator, number: int, lungs: Mask, pixel: float, spacing: float) -> list[Nodule]:
-    """The large nodules of a patient, inside the lung and clear of each other."""
+    """Return the large nodules of a patient, inside the lung and clear of each other."""
     slices = len(lungs)
     inside = np.stack([distance_transform_edt(plane) for plane in lungs])
     nodules: list[Nodule] = []
@@ -155,7 +157,7 @@ def _place_nodules(rng: np.random.Generator, number: int, lungs: Mask, pixel: fl
 
 
 def _places(rng: np.random.Generator, lungs: Mask, nodules: Sequence[Nodule], count: int) -> list[Voxel]:
-    """Points in the lung, away from the nodules."""
+    """Return points in the lung, away from the nodules."""
     inside = np.argwhere(lungs)
     found: list[Voxel] = []
     for z, y, x in inside[rng.integers(len(inside), size=200)].tolist():
@@ -166,7 +168,7 @@ def _places(rng: np.random.Generator, lungs: Mask, nodules: Sequence[Nodule], co
 
 
 def _seen(rng: np.random.Generator, nodule: Nodule, shape: tuple[int, ...]) -> Mark:
-    """A nodule as a reader sees it: a little larger or smaller, and of a slightly other shape."""
+    """Return a nodule as a reader sees it: a little larger or smaller, and of a slightly other shape."""
     grow, turn = rng.uniform(0.93, 1.08), rng.uniform(-0.4, 0.4)
     cavity = nodule.level(shape, grow, turn, nodule.hollow) < 0 if nodule.hollow else None
     return Mark(nodule.level(shape, grow, turn) < 0, cavity)
@@ -180,7 +182,7 @@ def _draw(hounsfield: Array, nodule: Nodule) -> None:
 
 
 def _header(name: str, series: Series, frame: str, pixel: float, spacing: float) -> Dataset:
-    """Everything that the slices of a series have in common."""
+    """Return everything that the slices of a series have in common."""
     header = Dataset()
     header.SpecificCharacterSet = "ISO_IR 100"
     header.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]

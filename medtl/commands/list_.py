@@ -12,9 +12,10 @@ from medtl.commands.options import Debug
 
 
 def list_(
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
     networks: Annotated[
-        str, typer.Option(help="Instead: networks of timm and torchvision, by a word or a pattern: 'timm/mobilenet*'.")
+        str,
+        typer.Option(help="List networks of timm and torchvision instead, by a word or a pattern: 'timm/mobilenet*'."),
     ] = "",
     debug: Debug = False,
 ) -> None:

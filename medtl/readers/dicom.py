@@ -101,7 +101,7 @@ def scan(
 
 
 def read_slices(series: Series, indices: Sequence[int] | None = None) -> NDArray:
-    """Pixels of some slices (all by default) without any demand on the geometry.
+    """Return the pixels of some slices (all by default) without any demand on the geometry.
 
     Returns:
         (n, rows, columns) in the order of ``indices`` (positions in ``series.headers``): int16 or float32 in the
@@ -115,7 +115,7 @@ def read_slices(series: Series, indices: Sequence[int] | None = None) -> NDArray
 
 
 def read_volume(series: Series, *, allow_tilt: bool = False) -> Volume:
-    """The whole series as a volume: array (columns, rows, slices), slices in the direction of the slice normal.
+    """Return the whole series as a volume: array (columns, rows, slices), slices in the direction of the slice normal.
 
     With ``allow_tilt`` a leaning stack is returned as it is, with a sheared affine.
 
@@ -127,7 +127,7 @@ def read_volume(series: Series, *, allow_tilt: bool = False) -> Volume:
 
 
 def read_image(path: Path, *, allow_burned_in: bool = False) -> NDArray:
-    """One grey 2-D picture, such as an X-ray.
+    """Return one grey 2-D picture, such as an X-ray.
 
     Returns:
         (rows, columns) int16 or float32, bright is high (MONOCHROME1 is inverted); see ``dicom_pixels.read_pixels``.
@@ -144,7 +144,8 @@ def read_image(path: Path, *, allow_burned_in: bool = False) -> NDArray:
 
 
 def _files(paths: Sequence[Path], rejected: list[tuple[Path, str]]) -> list[Path]:
-    """Every file below some folders (or files), each once, in sorted order; what cannot be opened is rejected."""
+    """Return every file below some folders (or files), each once, in sorted order; what cannot be opened is
+    rejected."""
     found: set[Path] = set()
     for path in paths:
         tree = below(path)
@@ -154,7 +155,7 @@ def _files(paths: Sequence[Path], rejected: list[tuple[Path, str]]) -> list[Path
 
 
 def holds_image(path: Path) -> bool:
-    """False for a DICOM file that is a report, a directory or anything else without an image.
+    """Return False for a DICOM file that is a report, a directory or anything else without an image.
 
     Raises:
         BadFileError: as ``read_image``.
@@ -165,7 +166,8 @@ def holds_image(path: Path) -> bool:
 def _file_headers(
     path: Path, modality: str | None, allow_burned_in: bool, uids: list[str], single: bool = False
 ) -> list[SliceHeader]:
-    """Headers of one file, empty for what is passed over; ``uids`` receives the series as soon as it is known."""
+    """Return the headers of one file, empty for what is passed over; ``uids`` receives the series as soon as it is
+    known."""
     with quiet():
         opened = open_dataset(path, pixels=False)
         if opened is None:
@@ -190,13 +192,14 @@ def _file_headers(
 
 
 def _identities(headers: Sequence[SliceHeader], shared: Sequence[str]) -> list[str]:
-    """Names of the elements that all slices should share and do not; one that only some of them have counts, too."""
+    """Return the names of the elements that all slices should share and do not; one that only some of them have counts,
+    too."""
     places = {keyword: IDENTITY.index(keyword) for keyword in shared}
     return [key for key, place in places.items() if len({header.identity[place] for header in headers}) > 1]
 
 
 def _orientations(headers: Sequence[SliceHeader]) -> list[int]:
-    """How many slices each distinct orientation has; slices without one are not counted."""
+    """Return how many slices each distinct orientation has; slices without one are not counted."""
     groups: list[tuple[NDArray[np.float64], int]] = []
     for header in headers:
         if header.orientation is None:
@@ -212,7 +215,7 @@ def _orientations(headers: Sequence[SliceHeader]) -> list[int]:
 
 
 def _split(members: Sequence[SliceHeader], lost: int) -> Iterator[Series]:
-    """One series a modality, picture size and echo, each sorted along one common normal.
+    """Yield one series a modality, picture size and echo, each sorted along one common normal.
 
     Raises:
         BadFileError: echo times by which the slices of one grid would fall apart.

@@ -101,7 +101,7 @@ def check_unit(headers: Sequence[SliceHeader]) -> None:
 
 
 def slice_headers(path: Path, dataset: Dataset, tail: int) -> list[SliceHeader]:
-    """The checked headers of one file's frames. Call it inside ``quiet``.
+    """Return the checked headers of one file's frames. Call it inside ``quiet``.
 
     Args:
         path: goes into the result; not opened.
@@ -203,7 +203,7 @@ def _slice_header(
 
 
 def _instance(dataset: Dataset) -> int | None:
-    """It only breaks ties, so a damaged one is as good as none."""
+    """Return the instance number; it only breaks ties, so a damaged one is as good as none."""
     try:
         return whole_number(dataset, "InstanceNumber", -(2**31), 2**31)
     except BadFileError:
@@ -219,14 +219,14 @@ def _position(numbers: Sequence[float] | None) -> Vector | None:
 
 
 def _normal(orientation: Orientation) -> NDArray[np.float64]:
-    """Row × column; np.cross takes longer than the rest of a header for three numbers."""
+    """Return row × column; np.cross takes longer than the rest of a header for three numbers."""
     a, b, c, d, e, f = orientation
     return np.array([b * f - c * e, c * d - a * f, a * e - b * d])
 
 
 @functools.lru_cache(maxsize=16)  # a series repeats it on every slice
 def _axes(numbers: tuple[float, ...] | None) -> Orientation | None:
-    """Unit vectors along a row and a column; rounding in the header is undone, anything worse is refused."""
+    """Return unit vectors along a row and a column; rounding in the header is undone, anything worse is refused."""
     if numbers is None:
         return None
     row, column = np.array(numbers[:3]), np.array(numbers[3:])
@@ -246,7 +246,8 @@ def _pixel_spacing(numbers: Sequence[float] | None) -> tuple[float, float] | Non
 
 
 def _padding(dataset: Dataset, bits_allocated: int, signed: bool) -> tuple[int, int] | None:
-    """Lowest and highest stored value of "no data": PixelPaddingValue to PixelPaddingRangeLimit (C.7.5.1.1.2)."""
+    """Return the lowest and highest stored value of "no data": PixelPaddingValue to PixelPaddingRangeLimit
+    (C.7.5.1.1.2)."""
     first = number_list(value(dataset, "PixelPaddingValue"), "PixelPaddingValue", 1)
     if first is None:
         return None
@@ -258,7 +259,7 @@ def _padding(dataset: Dataset, bits_allocated: int, signed: bool) -> tuple[int, 
 
 
 def _window(numbers: Callable[[str], Sequence[float] | None]) -> tuple[float, float] | None:
-    """The first window; only a hint for display, so an unusable one is dropped."""
+    """Return the first window; only a hint for display, so an unusable one is dropped."""
     try:
         centre, width = numbers("WindowCenter"), numbers("WindowWidth")
     except BadFileError:

@@ -145,7 +145,7 @@ def _inflated(packed: bytes, meta: Dataset, pixels: bool) -> tuple[Dataset, int]
 
 
 def _syntax(dataset: Dataset) -> UID:
-    """Of a data set that does not say how it is stored: uncompressed, as pydicom has read it."""
+    """Return the syntax of a data set that does not state it: uncompressed, as pydicom has read it."""
     is_implicit, is_little = dataset.original_encoding
     if not is_little:
         return ExplicitVRBigEndian
@@ -153,7 +153,8 @@ def _syntax(dataset: Dataset) -> UID:
 
 
 def value(dataset: Dataset, keyword: str) -> Any:
-    """One allowed element's value; None where absent or empty; BadFileError where damaged. Call it inside ``quiet``."""
+    """Return one allowed element's value; None where absent or empty; BadFileError where damaged. Call it inside
+    ``quiet``."""
     try:
         raw = dataset.get_item(NUMBERED[keyword])
         if isinstance(raw, RawDataElement) and raw.VR in CONTEXT_FREE:
@@ -173,7 +174,8 @@ def _decoded(tag: BaseTag, vr: str, content: bytes | None, is_little_endian: boo
 
 
 def identity(dataset: Dataset) -> tuple[bytes, ...]:
-    """Raw bytes of the elements of ``IDENTITY``, empty where absent; for comparison only. Call it inside ``quiet``.
+    """Return the raw bytes of the elements of ``IDENTITY``, empty where absent; for comparison only. Call it inside
+    ``quiet``.
 
     They are not decoded: a name's character set may be missing or wrong, and two files of one patient be read in two
     ways.
@@ -193,7 +195,7 @@ def _raw(dataset: Dataset, keyword: str) -> bytes:
 
 
 def number_list(found: Any, keyword: str, count: int | None = None) -> tuple[float, ...] | None:
-    """Finite numbers from an element of any value representation; None where absent."""
+    """Return finite numbers from an element of any value representation; None where absent."""
     if found is None:
         return None
     try:
@@ -209,12 +211,12 @@ def number_list(found: Any, keyword: str, count: int | None = None) -> tuple[flo
 
 
 def words(keyword: str) -> str:
-    """``PixelSpacing`` as "pixel spacing"."""
+    """Return ``PixelSpacing`` as "pixel spacing"."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", keyword).lower()
 
 
 def whole_number(dataset: Dataset, keyword: str, low: int, high: int, default: int | None = None) -> int:
-    """A whole number between low and high; ``default`` where absent, BadFileError without one."""
+    """Return a whole number between low and high; ``default`` where absent, BadFileError without one."""
     numbers = number_list(value(dataset, keyword), keyword, 1)
     if numbers is None:
         if default is None:

@@ -31,7 +31,7 @@ class ItkHeader:
 
 
 def read_itk_header(path: Path) -> ItkHeader:
-    """Return shape and affine of a volume without reading its voxels.
+    """Return the shape and affine of a volume without reading its voxels.
 
     Args:
         path: as of ``read_itk``.
@@ -46,8 +46,7 @@ def read_itk(path: Path) -> Volume:
     """Return a volume with its axes in the order of the file: neither flipped nor resampled; see ``Volume.canonical``.
 
     Args:
-        path: a header or single file, the case of its suffix ignored; its data file, packed or not, is looked for where the
-            header says.
+        path: a header or single file, the case of its suffix ignored; its data file, packed or not, lies where it says.
 
     Returns:
         Volume with array (x, y, z) of the stored type, and an affine in RAS+ mm (ITK itself counts in LPS+).

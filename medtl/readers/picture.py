@@ -60,7 +60,7 @@ class Pictures:
 
 
 def find_pictures(source: Path) -> Pictures:
-    """All pictures of a file or a folder tree; a volume gives each of its transverse slices.
+    """Return all pictures of a file or a folder tree; a volume gives each of its transverse slices.
 
     Every file is accounted for: see ``medtl.readers.find``. Pixels are not looked at, so what is found may still be
     refused by ``read_picture``.
@@ -91,7 +91,7 @@ def find_pictures(source: Path) -> Pictures:
 
 
 def _may_hold_image(path: Path) -> bool:
-    """Whether to try a DICOM file: reading it tells what is wrong with a damaged one."""
+    """Return whether to try a DICOM file: reading it tells what is wrong with a damaged one."""
     try:
         return holds_image(path)
     except BadFileError:
@@ -99,7 +99,7 @@ def _may_hold_image(path: Path) -> bool:
 
 
 def _parts(file: File) -> tuple[Sequence[int | None], str]:
-    """The slices of a volume, or None for a picture; and a note where not all of the file is taken."""
+    """Return the slices of a volume, or None for a picture; and a note where not all of the file is taken."""
     if file.kind == "raster":
         count = frames(file.path)
         return [None], f"holds {count} pictures that follow on one another: the first is taken" if count > 1 else ""
@@ -122,7 +122,7 @@ def _transverse(affine: NDArray[np.float64]) -> int:
 def read_picture(
     path: Path, index: int | None = None, channels: int = 1, ct_window: Sequence[float] = (-600, 1500)
 ) -> NDArray[np.uint8]:
-    """One picture as 8-bit grey (rows, columns), or RGB (rows, columns, 3) for ``channels`` 3.
+    """Return one picture as 8-bit grey (rows, columns), or RGB (rows, columns, 3) for ``channels`` 3.
 
     Args:
         path: the file; its content decides how it is read.
@@ -161,7 +161,7 @@ def _volume_slice(path: Path, index: int, ct_window: Sequence[float]) -> NDArray
 
 @functools.lru_cache(maxsize=1)
 def _volume(path: Path) -> Volume:
-    """The first channel; a volume's slices are asked for one after the other: it is decoded once."""
+    """Return the first channel; a volume's slices are asked for one after the other: it is decoded once."""
     return read_itk(path).canonical() if kind(path) == "itk" else read_nifti(path, channel=0)
 
 

@@ -86,7 +86,7 @@ def write_chaos_pngs(folder: Path, labels: NDArray[np.uint8], files: Sequence[Pa
 
 
 def painted(picture: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A grey picture (rows, columns) with each organ of ``labels`` in its colour: (rows, columns, 3)."""
+    """Return a grey picture (rows, columns) with each organ of ``labels`` in its colour: (rows, columns, 3)."""
     colours = np.array([ImageColor.getrgb(colour) for colour in COLOURS], np.float32)
     rgb = np.repeat(picture[..., np.newaxis], 3, axis=2).astype(np.float32)
     inside = labels > 0
@@ -95,7 +95,7 @@ def painted(picture: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np
 
 
 def side_by_side(picture: NDArray[np.uint8], masks: Sequence[NDArray[np.uint8]], least: int = 256) -> NDArray[np.uint8]:
-    """The picture alone, then with each mask, enlarged by a whole factor until a panel has ``least`` rows."""
+    """Return the picture alone, then with each mask, enlarged by a whole factor until a panel has ``least`` rows."""
     panels = np.concatenate([painted(picture, labels) for labels in (np.zeros_like(picture), *masks)], axis=1)
     factor = max(1, -(-least // picture.shape[0]))
     rows, columns = panels.shape[:2]

@@ -12,12 +12,12 @@ RELATIVE = re.compile(r"[@%]::+")
 
 
 def split(id_: str) -> list[str]:
-    """The parts of an id: ``train#handlers::0`` is train, handlers, 0."""
+    """Return the parts of an id: ``train#handlers::0`` is train, handlers, 0."""
     return id_.replace("#", "::").split("::")
 
 
 def substituted(text: str, place: tuple[str, ...]) -> str:
-    """The Python source that an expression becomes.
+    """Return the Python source that an expression becomes.
 
     Args:
         text: the expression, with its ``$``.
@@ -33,7 +33,7 @@ def substituted(text: str, place: tuple[str, ...]) -> str:
 
 
 def absolute(text: str, place: tuple[str, ...]) -> str:
-    """A text with ``::`` for ``#`` and relative references (``@::id``, ``%::::id``) made absolute.
+    """Return a text with ``::`` for ``#`` and relative references (``@::id``, ``%::::id``) made absolute.
 
     Raises:
         ValueError: one leads above the config.
