@@ -119,7 +119,8 @@ class Look:
             try:
                 if file.kind == "itk":
                     stated = read_itk_header(file.path)
-                    shape, affine, header = stated.shape, stated.affine, None
+                    affine, header = stated.affine, None
+                    shape: tuple[int, ...] = stated.shape
                 else:
                     found = read_header(file.path)
                     shape, affine, header = found.shape, found.affine, found.stored

@@ -258,3 +258,28 @@ def test_status_and_json(tmp_path: Path) -> None:
     assert "UNREVIEWED" in done.output
     assert "train.json: train#handlers#0" in done.output
     assert "3 unreviewed" in done.output.splitlines()[-1]
+
+
+def test_every_reader_of_monai_is_ruled(tmp_path: Path) -> None:
+    """A reviewed name with an argument that MONAI imports by its name, unpickles or downloads has a rule for it."""
+    import inspect
+    from pydoc import locate
+
+    ruled = {
+        "reader",
+        "writer",
+        "merger_cls",
+        "pickle_module",
+        "pretrained",
+        "weights_only",
+        "allow_pickle",
+        "filename",
+    }
+    for name, found in reviewed().names.items():
+        if not name.startswith("monai."):
+            continue
+        try:
+            parameters = set(inspect.signature(locate(name)).parameters)
+        except (TypeError, ValueError):
+            continue
+        assert ruled & parameters <= set(found.rules), name
