@@ -51,11 +51,9 @@ MOST_INFLATED = 128 * 2**20  # bytes; the largest single pictures have about 60 
 # What all slices of one series share. It is only ever compared.
 IDENTITY = ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID")
 NUMBERED = {keyword: Tag(keyword) for keyword in TAGS}
-# of headers alone, and with pixels; numbers, for pydicom looks keywords up anew for every file
-WANTED: dict[bool, list[BaseTag | int]] = {
-    False: [*NUMBERED.values(), *(Tag(keyword) for keyword in IDENTITY)],
-    True: [*NUMBERED.values()],
-}
+# with pixels, and of headers alone; numbers, for pydicom looks keywords up anew for every file
+WANTED: dict[bool, list[BaseTag | int]] = {True: [*NUMBERED.values()]}
+WANTED[False] = [*NUMBERED.values(), *(Tag(keyword) for keyword in IDENTITY)]
 STANDARD_SYNTAXES = "1.2.840.10008.1.2"  # little-endian all, but for one of them
 HEAD_BYTES = 4096  # in which a data set without its preamble is known
 PIXELS = {0x7FE00008, 0x7FE00009, 0x7FE00010}
