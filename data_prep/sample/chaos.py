@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
 
 from data_prep.sample.drawing import Array, blend, ellipse, ellipsoid, generator, noise, smooth_field, soft
+from data_prep.sample.slices import common_header, write_slice
 
 CT_CASES = (1, 2, 5)
 MR_CASES = (1, 2, 3, 5, 8, 10)
@@ -205,34 +206,11 @@ def _abdomen(rng: np.random.Generator, xyz: Sequence[Array]) -> Abdomen:
 
 def _header(key: str, modality: str, pixels: int, pixel: float, spacing: float) -> Dataset:
     """Return everything that the slices of a series have in common."""
-    header = Dataset()
-    header.SpecificCharacterSet = "ISO_IR 100"
-    header.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-    header.SOPClassUID = CTImageStorage if modality == "CT" else MRImageStorage
-    header.StudyDate = header.SeriesDate = header.AcquisitionDate = header.ContentDate = "20000101"
-    header.StudyTime = header.AccessionNumber = header.ReferringPhysicianName = header.StudyID = ""
-    header.Modality = modality
-    header.Manufacturer = "phantom"
-    header.PatientName = header.PatientID = header.PatientBirthDate = header.PatientSex = ""
-    header.PatientIdentityRemoved = "YES"
-    header.BodyPartExamined = "ABDOMEN"
-    header.SliceThickness = spacing
-    header.PatientPosition = "FFS" if modality == "CT" else "HFS"
+    header = common_header(modality, "ABDOMEN", pixels, pixel, spacing)
     header.StudyInstanceUID, header.SeriesInstanceUID = _uid(key, "study"), _uid(key, "series")
     header.FrameOfReferenceUID = _uid(key, "frame")
     header.SeriesNumber = 1
-    header.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    header.SamplesPerPixel = 1
-    header.PhotometricInterpretation = "MONOCHROME2"
-    header.Rows = header.Columns = pixels
-    header.PixelSpacing = [pixel, pixel]
     header.BitsAllocated, header.BitsStored, header.HighBit, header.PixelRepresentation = 16, 12, 11, 0
-    if modality == "CT":
-        header.KVP = 120
-        header.RescaleIntercept, header.RescaleSlope = -1024, 1
-    header.file_meta = FileMetaDataset()
-    header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID
-    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     return header
 
 
@@ -243,13 +221,8 @@ def _uid(*keys: str) -> str:
 def _write_slice(
     path: Path, header: Dataset, stored: NDArray, key: str, number: int, position: tuple[float, float, float]
 ) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    header.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID = UID(_uid(key, "slice"))
-    header.InstanceNumber = number
-    header.ImagePositionPatient = [round(at, 3) for at in position]
-    header.SliceLocation = round(position[2], 3)
-    header.PixelData = stored.astype("<u2").tobytes()
-    header.save_as(path, enforce_file_format=True)
+    placed = [round(at, 3) for at in position]
+    write_slice(path, header, stored.astype("<u2"), _uid(key, "slice"), number, placed)
 
 
 def _write_mask(path: Path, grey: NDArray[np.uint8]) -> None:

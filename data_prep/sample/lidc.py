@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
 from scipy.ndimage import distance_transform_edt
 
 from data_prep.sample.anatomy import thorax_ct
 from data_prep.sample.drawing import Array, blend, generator, noise, soft
 from data_prep.sample.lidc_marks import READERS, Mark, Mask, Series, Voxel, message, session
+from data_prep.sample.slices import common_header, write_slice
 
 PIXELS = 256
 LARGE_NODULES = (3, 2, 4, 3, 3, 2, 4, 3, 3, 3)  # of each patient
@@ -94,7 +94,7 @@ def _write_patient(folder: Path, number: int, seed: int) -> None:
     # The first instance is the uppermost slice, and the names of the files follow no order, as in the real set.
     for file, k in enumerate(rng.permutation(slices).tolist(), start=1):
         position = (corner[0], corner[1], series.heights[k])
-        _write_slice(where / f"{file:06d}.dcm", header, stored[k], series.instances[k], slices - k, position)
+        write_slice(where / f"{file:06d}.dcm", header, stored[k], series.instances[k], slices - k, position)
     root = message(series, number)
     others = _places(rng, lungs, nodules, 3)
     for reader in range(READERS):
@@ -183,44 +183,11 @@ def _draw(hounsfield: Array, nodule: Nodule) -> None:
 
 def _header(name: str, series: Series, frame: str, pixel: float, spacing: float) -> Dataset:
     """Return everything that the slices of a series have in common."""
-    header = Dataset()
-    header.SpecificCharacterSet = "ISO_IR 100"
-    header.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-    header.SOPClassUID = CTImageStorage
-    header.StudyDate = header.SeriesDate = header.AcquisitionDate = header.ContentDate = "20000101"
-    header.StudyTime = header.AccessionNumber = header.ReferringPhysicianName = header.StudyID = ""
-    header.Modality = "CT"
-    header.Manufacturer = "phantom"
-    header.PatientName = header.PatientBirthDate = header.PatientSex = ""
+    header = common_header("CT", "CHEST", PIXELS, pixel, spacing)
     header.PatientID = name
-    header.PatientIdentityRemoved = "YES"
-    header.BodyPartExamined = "CHEST"
-    header.SliceThickness = spacing
-    header.KVP = 120
-    header.PatientPosition = "FFS"
     header.StudyInstanceUID, header.SeriesInstanceUID, header.FrameOfReferenceUID = series.study, series.uid, frame
     header.SeriesNumber = 3
-    header.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    header.SamplesPerPixel = 1
-    header.PhotometricInterpretation = "MONOCHROME2"
-    header.Rows = header.Columns = PIXELS
-    header.PixelSpacing = [pixel, pixel]
     header.BitsAllocated = header.BitsStored = 16
     header.HighBit, header.PixelRepresentation = 15, 1
     header.WindowCenter, header.WindowWidth = -600, 1600
-    header.RescaleIntercept, header.RescaleSlope = -1024, 1
-    header.file_meta = FileMetaDataset()
-    header.file_meta.MediaStorageSOPClassUID = CTImageStorage
-    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     return header
-
-
-def _write_slice(
-    path: Path, header: Dataset, stored: NDArray[np.int16], uid: str, number: int, position: Sequence[float]
-) -> None:
-    header.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID = UID(uid)
-    header.InstanceNumber = number
-    header.ImagePositionPatient = list(position)
-    header.SliceLocation = position[2]
-    header.PixelData = stored.tobytes()
-    header.save_as(path, enforce_file_format=True)
