@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from medtl.errors import BadFileError, UsageError, tell
-from medtl.readers.dicom import holds_image
+from medtl.readers.dicom import may_hold_image
 from medtl.readers.find import HIDDEN, Passed, Tree, images, is_hidden
 from medtl.readers.kinds import kind
 
@@ -89,7 +89,7 @@ def from_folders(raw: Path) -> Found:
             rejected.append((row, "is a volume; expected single pictures"))
         elif not row.labels:
             rejected.append((row, "lies in no class folder"))
-        elif file.kind == "dicom" and not _may_hold_image(file.path):
+        elif file.kind == "dicom" and not may_hold_image(file.path):
             rejected.append((row, "is DICOM without an image"))
         else:
             rows.append(row)
@@ -103,14 +103,6 @@ def from_folders(raw: Path) -> Found:
 
 def _parts(name: str) -> tuple[str, ...]:
     return PurePosixPath(name).parts
-
-
-def _may_hold_image(path: Path) -> bool:
-    """Return whether to try a DICOM file: reading it tells what is wrong with a damaged one."""
-    try:
-        return holds_image(path)
-    except BadFileError:
-        return True
 
 
 def _lost(raw: Path, tree: Tree, splits: Sequence[str], there: set[str]) -> list[tuple[str, str]]:

@@ -154,13 +154,15 @@ def _files(paths: Sequence[Path], rejected: list[tuple[Path, str]]) -> list[Path
     return sorted(found)
 
 
-def holds_image(path: Path) -> bool:
-    """Return False for a DICOM file that is a report, a directory or anything else without an image.
+def may_hold_image(path: Path) -> bool:
+    """Return whether to try a DICOM file: no report, directory or anything else without an image.
 
-    Raises:
-        BadFileError: as ``read_image``.
+    A damaged one is tried, too: reading it tells what is wrong.
     """
-    return bool(_file_headers(path, None, True, []))
+    try:
+        return bool(_file_headers(path, None, True, []))
+    except BadFileError:
+        return True
 
 
 def _file_headers(

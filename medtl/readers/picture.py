@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from medtl.errors import BadFileError, UsageError
 from medtl.readers import intensity
-from medtl.readers.dicom import holds_image, read_slices, scan
+from medtl.readers.dicom import may_hold_image, read_slices, scan
 from medtl.readers.find import IMAGELESS, File, Passed, Refused, images
 from medtl.readers.itk_volume import read_itk, read_itk_header
 from medtl.readers.kinds import kind
@@ -76,7 +76,7 @@ def find_pictures(source: Path) -> Pictures:
     refused, passed, notes = list(tree.refused), list(tree.passed), []
     for file in tree.files:
         try:
-            if file.kind == "dicom" and not _may_hold_image(file.path):
+            if file.kind == "dicom" and not may_hold_image(file.path):
                 passed.append(Passed(file.name, IMAGELESS))
                 continue
             indices, note = _parts(file)
@@ -88,14 +88,6 @@ def find_pictures(source: Path) -> Pictures:
     if not pictures and not refused:
         raise UsageError(f"--input {source} holds no {EXPECTED} file")
     return Pictures(tuple(pictures), tuple(sorted(refused)), tuple(passed), tuple(notes))
-
-
-def _may_hold_image(path: Path) -> bool:
-    """Return whether to try a DICOM file: reading it tells what is wrong with a damaged one."""
-    try:
-        return holds_image(path)
-    except BadFileError:
-        return True
 
 
 def _parts(file: File) -> tuple[Sequence[int | None], str]:
