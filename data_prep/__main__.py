@@ -28,9 +28,9 @@ class DataSets(TyperGroup):
 
 
 def _command(card: DatasetCard, run: Callable[..., None]) -> Any:
-    """``run`` as the command of a data set."""
+    """Return ``run`` as the command of a data set."""
     alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    alone.command(card.name, help=f"{card.title} ({card.layout})")(run)
+    alone.command(card.name, help=f"{card.title} ({card.layout})", short_help=card.title)(run)
     return typer.main.get_command(alone)
 
 
@@ -57,7 +57,7 @@ def data_prep(
 
 
 def main() -> None:
-    """Entry point of ``python -m data_prep``."""
+    """Run ``python -m data_prep``."""
     guarded(lambda: app(prog_name="python -m data_prep"), "data_prep")
 
 

@@ -63,7 +63,7 @@ def command(
     raw: options.Raw,
     out: options.Out,
     size: Annotated[
-        int | None, typer.Option(help="28, 64, 128 or 224 pixels; without it the largest there is.")
+        int | None, typer.Option(help="Take the release of 28, 64, 128 or 224 pixels; default: the largest there is.")
     ] = None,
     workers: options.Workers = None,
     dask: options.Dask = None,
@@ -85,7 +85,7 @@ def command(
 
 
 def find(raw: Path, size: int | None = None) -> Source:
-    """The work of a download: its three splits.
+    """Return the work of a download: its three splits.
 
     Args:
         raw: an .npz, a folder with one or several, up to two above it, or an export's folder.
@@ -130,7 +130,7 @@ def find(raw: Path, size: int | None = None) -> Source:
 
 
 def _choose(raw: Path, size: int | None) -> Release:
-    """The one release to take of those that lie nearest to ``raw``."""
+    """Return the one release to take of those that lie nearest to ``raw``."""
     if raw.is_file():
         match = RELEASED.fullmatch(raw.stem)
         if match is None:
@@ -150,7 +150,7 @@ def _choose(raw: Path, size: int | None) -> Release:
 
 
 def _releases(raw: Path, depth: str) -> list[Release]:
-    """Those so many folders below, by size; of one size the .npz comes last."""
+    """Return those so many folders below, by size; of one size the .npz comes last."""
     found = []
     for path in raw.glob(f"{depth}*"):
         inside = path.relative_to(raw)
@@ -169,7 +169,7 @@ def _is_export(path: Path) -> bool:
 
 
 def _width(folder: Path) -> int:
-    """Of an export's first readable picture, for a folder that the user named himself."""
+    """Return the width of an export's first readable picture, for a folder that the user named."""
     for rows in _exported(folder).values():
         for name, _, _ in rows:
             try:
@@ -190,7 +190,7 @@ def _exported(folder: Path) -> dict[str, list[tuple[str, int, int]]]:
 
 
 def _labels(path: Path, split: str) -> list[int]:
-    """A split's labels as they stand in the .npz, once its images' header is seen to fit them.
+    """Return a split's labels as they stand in the .npz, once its images' header is seen to fit them.
 
     Raises:
         BadFileError: they cannot be read, or are no BreastMNIST.
@@ -207,7 +207,7 @@ def _labels(path: Path, split: str) -> list[int]:
 
 
 def process(work: Work, raw: Path, out: Path) -> Done:
-    """One split, picture by picture."""
+    """Process one split, picture by picture."""
     kind, place, split, more = work.payload
     return (_process_export if kind == "export" else _process_npz)(raw, place, split, more, out)
 
@@ -241,7 +241,7 @@ def _process_npz(raw: Path, place: str, split: str, masks: list[str], out: Path)
 
 
 def _masks(path: Path, split: str, shape: tuple[int, ...]) -> Pixels:
-    """The lesion masks of a split: 1 inside.
+    """Return the lesion masks of a split: 1 inside.
 
     Raises:
         BadFileError: they are not those of the pictures.

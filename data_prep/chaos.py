@@ -82,7 +82,7 @@ def command(
     workers: options.Workers = None,
     dask: options.Dask = None,
     dry_run: options.DryRun = False,
-    seed: Annotated[int, typer.Option(help="Of the folds.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the folds.")] = 0,
     debug: options.Debug = False,
 ) -> None:
     folder = options.raw_folder(raw, "--raw", CARD.name)
@@ -100,7 +100,7 @@ def command(
 
 
 def find(raw: Path, key_slices: str = EVERY, read_headers: bool = False) -> Source:
-    """The work of a CHAOS download: every sequence of every case that has ground truth.
+    """Return the work of a CHAOS download: every sequence of every case that has ground truth.
 
     Args:
         raw: the folder with CT/ and/or MR/, up to two above it, or CT or MR itself.
@@ -160,7 +160,8 @@ def find(raw: Path, key_slices: str = EVERY, read_headers: bool = False) -> Sour
 
 
 def _cases(raw: Path) -> Iterator[Path]:
-    """Folders below every CT or MR folder (of the sets that lie nearest to ``raw``), the modality's name above each."""
+    """Return folders below every CT or MR folder (of the sets that lie nearest to ``raw``), the modality's name above
+    each."""
     for depth in ("", "*/", "*/*/"):
         folders = [path for name in LAYOUT for path in sorted(raw.glob(depth + name)) if _shown(path, raw)]
         if folders:
@@ -177,7 +178,7 @@ def _shown(folder: Path, raw: Path) -> bool:
 
 
 def _parts(case: Path, raw: Path) -> Iterator[Part | Rejected]:
-    """The sequences that a case's folder holds; a folder that holds none is no case."""
+    """Return the sequences that a case's folder holds; a folder that holds none is no case."""
     name = case.relative_to(raw).as_posix()
     modality = os.path.basename(os.path.abspath(case.parent))
     for ground, sequences in LAYOUT[modality].items():
@@ -193,13 +194,13 @@ def _parts(case: Path, raw: Path) -> Iterator[Part | Rejected]:
 
 
 def _files(folder: Path, suffix: str = "") -> tuple[Path, ...]:
-    """Files directly in a folder that are not hidden, by name, with one suffix in upper or lower case."""
+    """Return files directly in a folder that are not hidden, by name, with one suffix in upper or lower case."""
     shown = (path for path in folder.iterdir() if path.is_file() and path.name[0] not in "._")
     return tuple(sorted(path for path in shown if path.suffix.lower() == suffix or not suffix))
 
 
 def _series(part: Part, raw: Path) -> tuple[Series | None, list[Rejected]]:
-    """The one series of a part, checked by headers alone, or None; and what is wrong."""
+    """Return the one series of a part, checked by headers alone, or None; and what is wrong."""
     scanned = scan(raw / part.images)
     rejected = [Rejected(path.relative_to(raw).as_posix(), reason) for path, reason in scanned.rejected]
     try:
@@ -218,7 +219,8 @@ def _series(part: Part, raw: Path) -> tuple[Series | None, list[Rejected]]:
 
 
 def process(work: Work, raw: Path, out: Path) -> Done:
-    """One sequence of one case: images by position, masks by file name, checked against each other, slice by slice."""
+    """Process one sequence of one case: images by position, masks by file name, checked against each other, slice by
+    slice."""
     part, rule = Part(*work.payload[0]), work.payload[1]
     series, rejected = _series(part, raw)
     done = Done(rejected=rejected)
@@ -250,7 +252,7 @@ def process(work: Work, raw: Path, out: Path) -> Done:
 
 
 def _slices(part: Part, rule: str, volume: Volume, mask: Volume, out: Path) -> list[dict[str, Any]]:
-    """Picture, mask and entry of each chosen slice; ``volume`` and ``mask`` (organ indices) are canonical."""
+    """Yield picture, mask and entry of each chosen slice; ``volume`` and ``mask`` (organ indices) are canonical."""
     if part.modality == "CT":
         centre, width = windows.SOFT_TISSUE
         low, high = centre - width / 2, centre + width / 2

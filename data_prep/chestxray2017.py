@@ -124,7 +124,7 @@ def command(
 
 
 def card(rule: Rule) -> DatasetCard:
-    """The data set's card with the classes of a rule."""
+    """Return the data set's card with the classes of a rule."""
     if rule is Rule.THREE_CLASS:
         return CARD
     return replace(
@@ -147,7 +147,7 @@ def _label(name: str, rule: Rule) -> str:
 
 
 def find(raw: Path, rule: Rule = Rule.THREE_CLASS) -> Source:
-    """The work of a download: chunks of its files. Names alone say class and patient.
+    """Return the work of a download: chunks of its files. Names alone say class and patient.
 
     Args:
         raw: the chest_xray folder, or up to two above it.
@@ -183,7 +183,8 @@ def find(raw: Path, rule: Rule = Rule.THREE_CLASS) -> Source:
 
 
 def _locate(raw: Path) -> Path:
-    """The folder with train, val and test; the outermost, as Kaggle's archive holds a second copy inside the first."""
+    """Return the folder with train, val and test; the outermost, as Kaggle's archive holds a second copy inside the
+    first."""
     for depth in ("", "*/", "*/*/"):
         for folder in sorted(raw.glob(depth)) if depth else [raw]:
             hidden = any(part[0] in "._" for part in folder.relative_to(raw).parts)
@@ -193,7 +194,7 @@ def _locate(raw: Path) -> Path:
 
 
 def _pictures(folder: Path) -> tuple[list[Picture], list[tuple[str, str]]]:
-    """What every file's name says, and (file, reason) of those whose names say nothing."""
+    """Return what every file's name says, and (file, reason) of those whose names say nothing."""
     found: list[Picture] = []
     rejected: list[tuple[str, str]] = []
     for file in _files(folder):
@@ -229,7 +230,7 @@ def _read_name(file: str) -> Picture:
 
 
 def _patients(pictures: Sequence[Picture]) -> list[str]:
-    """Each picture's patient.
+    """Return each picture's patient.
 
     Persons with bacteria and persons with a virus are numbered apart, as are both series of normal images; each
     numbering runs on from one folder to the next, and the publisher dealt whole numbers into train and test. Whether

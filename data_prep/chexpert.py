@@ -105,7 +105,7 @@ def command(
 
 
 def find(raw: Path, rule: Rule = Rule.PAPER, tables_only: bool = False) -> Source:
-    """The work of a CheXpert download: chunks of its tables' rows.
+    """Return the work of a CheXpert download: chunks of its tables' rows.
 
     Args:
         raw: the folder with train.csv, or one above it.
@@ -163,7 +163,7 @@ def _refuse_batches(folder: Path) -> None:
 
 
 def read_table(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
-    """A CheXpert table: column ``Path`` as text, one small float column (1, 0, -1 or NaN) a finding.
+    """Return a CheXpert table: column ``Path`` as text, one small float column (1, 0, -1 or NaN) a finding.
 
     Returns:
         The usable rows, and (path, reason) of the others: odd values, and paths that stand there twice.
@@ -201,7 +201,7 @@ def read_table(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
 
 
 def positives(table: pd.DataFrame, rule: Rule) -> np.ndarray:
-    """(rows, 14) bool: what each row is filed under by ``rule``; only 1.0 counts, for frontal and lateral views
+    """Return (rows, 14) bool: what each row is filed under by ``rule``; only 1.0 counts, for frontal and lateral views
     alike."""
     positive: np.ndarray = table[FINDINGS].to_numpy() == 1
     if rule is Rule.EXACTLY_ONE:
@@ -210,13 +210,13 @@ def positives(table: pd.DataFrame, rule: Rule) -> np.ndarray:
 
 
 def count(table: pd.DataFrame, rule: Rule) -> dict[str, int]:
-    """Images filed under each finding."""
+    """Return the number of images filed under each finding."""
     return {name: int(n) for name, n in zip(FINDINGS, positives(table, rule).sum(axis=0), strict=True)}
 
 
 def _without_test_patients(train: pd.DataFrame, test: pd.DataFrame | None) -> tuple[pd.DataFrame, list[str]]:
-    """The training table without patients of the test table, and what was left out (below the download's folder). The
-    official tables share no patient."""
+    """Return the training table without patients of the test table, and what was left out (below the download's
+    folder). The official tables share no patient."""
     if test is None:
         return train, []
     patients = [table["Path"].str.extract(r"/(patient[^/]*)/", expand=False) for table in (train, test)]
@@ -225,7 +225,7 @@ def _without_test_patients(train: pd.DataFrame, test: pd.DataFrame | None) -> tu
 
 
 def _inside(path: str) -> str:
-    """A table's path without its first part: that is the download's own folder, whatever the user calls it."""
+    """Return a table's path without its first part: that is the download's own folder, whatever the user calls it."""
     return str(path).split("/", 1)[-1]
 
 
@@ -278,7 +278,7 @@ def process(work: Work, raw: Path, out: Path) -> Done:
 
 
 def _names(relative: str, table: str) -> tuple[str, str]:
-    """Patient and output name of ``train/patient00001/study1/view1_frontal.jpg``."""
+    """Return the patient and output name of ``train/patient00001/study1/view1_frontal.jpg``."""
     parts = Path(relative).parts
     if len(parts) != 4 or not parts[1].startswith("patient") or ".." in parts:
         raise BadFileError(f"the path in {table}.csv is not <split>/patientNNNNN/studyN/viewN_<view>.jpg")

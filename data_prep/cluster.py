@@ -55,7 +55,7 @@ class Ground:
     witnesses: tuple[tuple[str, Path, str], ...]
 
     def fault(self) -> str | None:
-        """What is wrong where this is called, without a path: workers log it."""
+        """Return what is wrong where this is called, without a path: workers log it."""
         if medtl.__version__ != self.version:
             return f"has medtl {medtl.__version__}, this command is of {self.version}: install the same version there"
         if not self.lasts():
@@ -72,7 +72,7 @@ class Ground:
         return None
 
     def lasts(self) -> bool:
-        """Whether the run is not over; opening the file, unlike asking for it, makes NFS look at the server."""
+        """Return whether the run is not over; opening the file, unlike asking for it, makes NFS look at the server."""
         try:
             return self.lease.read_text(encoding="ascii") == self.token
         except OSError:
@@ -120,7 +120,7 @@ def shared(client: "Client", sources: Sequence[Source], out: Path) -> Iterator[D
 
 
 def _witness(source: Source) -> tuple[str, Path, str] | None:
-    """The first raw file that can be read; None where there is none."""
+    """Return the first raw file that can be read; None where there is none."""
     for path in (path.absolute() for work in source.works for path in work.files):
         head = _head(path)
         if head is not None:
@@ -139,7 +139,7 @@ def _head(path: Path) -> str | None:
 def _do_all(
     client: "Client", ground: Ground, source: Source, todo: Sequence[Piece], out: Path
 ) -> Generator[tuple[Piece, Done], None, None]:
-    """Results as they finish. Each worker has one piece at a time: Dask blames a worker's death on all it had."""
+    """Yield results as they finish. Each worker has one piece at a time: Dask blames a worker's death on all it had."""
     from distributed import wait
 
     alone = replace(source, raw=source.raw.absolute(), works=(), rejected=())  # what a worker needs of it
@@ -167,7 +167,7 @@ def _do_all(
 
 
 def _workers(client: "Client") -> int:
-    """How many there are; they may come and go."""
+    """Return how many workers there are; they may come and go."""
     try:
         return len(client.nthreads())
     except OSError:
@@ -192,7 +192,7 @@ def _result(future: "Future[Done]", source: Source, piece: Piece) -> Done:
 
 
 def _do(errand: Errand) -> Done:
-    """In a worker: one piece, if the worker sees what the run sees."""
+    """Do one piece in a worker, if the worker sees what the run sees."""
     from distributed import get_worker
 
     with _one_at_a_time:

@@ -130,7 +130,7 @@ def find(
     min_readers: int = 1,
     dry_run: bool = False,
 ) -> list[Source]:
-    """The work of any subset of CPMID's three downloads.
+    """Return the work of any subset of CPMID's three downloads.
 
     Args:
         folders: "chexpert", "msd", "lidc" to the raw folder.

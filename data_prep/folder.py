@@ -67,7 +67,7 @@ def command(
         str, typer.Option(help="Regular expression whose first group is the patient, in the path below the folder.")
     ] = "",
     size: Annotated[int, typer.Option(min=0, help="Longest side in pixels; larger pictures are shrunk. 0: as is.")] = 0,
-    licence: Annotated[str, typer.Option(help="Of the images.")] = CARD.licence,
+    licence: Annotated[str, typer.Option(help="Licence of the images.")] = CARD.licence,
     key_file: Annotated[
         Path | None,
         typer.Option(help="Secret behind the patients' hashes, made if absent; default: in OUT."),
@@ -131,7 +131,7 @@ def check_name(name: str) -> None:
 
 
 def look(raw: Path, table: Path | None, classes: Sequence[str], patient_pattern: str) -> Found:
-    """The pictures to be prepared, with labels and what is known of patients and splits.
+    """Return the pictures to be prepared, with labels and what is known of patients and splits.
 
     Raises:
         UsageError: there are none, or fewer than two classes.
@@ -153,13 +153,13 @@ def look(raw: Path, table: Path | None, classes: Sequence[str], patient_pattern:
 
 
 def own_card(found: Found, classes: Sequence[str], name: str, licence: str) -> DatasetCard:
-    """The card of what was found; class names in index order are the wanted ones, or all sorted."""
+    """Return the card of what was found; class names in index order are the wanted ones, or all sorted."""
     names = classes or sorted({label for row in found.rows for label in row.labels})
     return replace(CARD, name=name, title=f"{CARD.title}: {name}", classes=tuple(names), licence=licence)
 
 
 def find(raw: Path, found: Found, name: str, size: int, secret: bytes) -> Source:
-    """The work: chunks of the pictures.
+    """Return the work: chunks of the pictures.
 
     Args:
         raw: the folder.
@@ -212,7 +212,7 @@ def process(work: Work, raw: Path, out: Path, *, name: str, size: int, secret: b
 
 
 def kind_of(path: Path) -> str | None:
-    """The picture's kind; None for a file that cannot be opened."""
+    """Return the picture's kind; None for a file that cannot be opened."""
     try:
         return kind(path)
     except (OSError, ValueError):
@@ -220,7 +220,8 @@ def kind_of(path: Path) -> str | None:
 
 
 def _read(path: Path, size: int) -> NDArray[np.uint8]:
-    """Grey (rows, columns) or, if it is really coloured, RGB (rows, columns, 3), its longest side at most ``size``."""
+    """Return grey (rows, columns) or, if it is really coloured, RGB (rows, columns, 3), its longest side at most
+    ``size``."""
     try:
         if not path.is_file():
             raise BadFileError("is missing")
@@ -244,7 +245,7 @@ def _image(name: str, number: int) -> str:
 
 
 def _masked(row: Row, secret: bytes) -> str:
-    """What rejected.csv calls a picture: its path, without words that are known to tell who it shows."""
+    """Return what rejected.csv calls a picture: its path, without words that are known to tell who it shows."""
     identity, words = private.dicom_identity(row.path) if kind_of(row.path) == "dicom" else ("", ())
     code = private.keyed_hash(secret, f"patient {row.patient or identity}")
     return private.masked(row.file, [row.patient, *words], code)
@@ -266,7 +267,7 @@ def _write_mapping(rows: Sequence[Row], made: DataList) -> None:
 
 
 def prepare_sample(raw: Path, out: Path) -> None:
-    """What ``--raw sample`` gives, without the files that lead back."""
+    """Prepare what ``--raw sample`` gives, without the files that lead back."""
     found = look(raw, None, (), SAMPLE_PATTERN)
     run.prepare(
         own_card(found, (), CARD.name, CARD.licence),

@@ -38,7 +38,7 @@ class Shares:
 
 
 def dealer(shares: Shares, multilabel: bool, file_of: Callable[[Entry], str]) -> Deal:
-    """The function that gives entries their splits and label indices.
+    """Return the function that gives entries their splits and label indices.
 
     Args:
         shares: of the splits.
@@ -87,7 +87,7 @@ def _warn_of_rare_classes(entries: Sequence[Entry], classes: Sequence[str], want
 def _without_contradictions(
     entries: Sequence[Entry], classes: Sequence[str], file_of: Callable[[Entry], str]
 ) -> tuple[list[Entry], list[Rejected]]:
-    """Entries without the pictures that stand under several labels: which one is right, nobody here can say."""
+    """Return entries without the pictures that stand under several labels: which one is right, nobody here can say."""
     contradicting = contradictions(entries)
     kept, rejected = [], []
     for entry in entries:
@@ -102,8 +102,8 @@ def _without_contradictions(
 
 
 def _one_split_each(entries: Sequence[Entry], file_of: Callable[[Entry], str]) -> tuple[list[Entry], list[Rejected]]:
-    """Entries whose patient (or identical image) has its own in one given split alone; the others are left out, so
-    that nobody trained on is tested on."""
+    """Return entries whose patient (or identical image) has its own in one given split alone; the others are left out,
+    so that nobody trained on is tested on."""
     group = datalist.same_people(entries)
     given: dict[str, set[str]] = defaultdict(set)
     for entry in entries:
@@ -124,8 +124,8 @@ def _one_split_each(entries: Sequence[Entry], file_of: Callable[[Entry], str]) -
 
 
 def _dealt(entries: Sequence[Entry], shares: Shares) -> dict[str, list[Entry]]:
-    """Entries a split. Patients are dealt by the place where they first stand: their names depend on a key that is
-    nobody's business."""
+    """Return entries a split. Patients are dealt by the place where they first stand: their names depend on a key that
+    is nobody's business."""
     given = {entry["split"] for entry in entries if "split" in entry}
     fractions = {
         "validation": 0.0 if shares.folds or "validation" in given else shares.validation,
@@ -157,7 +157,7 @@ def _dealt(entries: Sequence[Entry], shares: Shares) -> dict[str, list[Entry]]:
 
 
 def _places(entries: Sequence[Entry]) -> dict[str, str]:
-    """Patient to a name for the group of people who share an image: where its first image stands."""
+    """Return a patient's group of people who share an image, named by where its first image stands."""
     group = datalist.same_people(entries)
     first: dict[str, str] = {}
     for number, entry in enumerate(entries):

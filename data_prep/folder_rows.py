@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from medtl.errors import BadFileError, UsageError, tell
-from medtl.readers.dicom import holds_image
+from medtl.readers.dicom import may_hold_image
 from medtl.readers.find import HIDDEN, Passed, Tree, images, is_hidden
 from medtl.readers.kinds import kind
 
@@ -64,7 +64,7 @@ class Found:
 
 
 def from_folders(raw: Path) -> Found:
-    """The pictures of class folders, every file below ``raw`` accounted for (see ``medtl.readers.find``).
+    """Return the pictures of class folders, every file below ``raw`` accounted for (see ``medtl.readers.find``).
 
     A class none of whose files is a picture is rejected by its name: it would be missing without a word.
 
@@ -89,7 +89,7 @@ def from_folders(raw: Path) -> Found:
             rejected.append((row, "is a volume; expected single pictures"))
         elif not row.labels:
             rejected.append((row, "lies in no class folder"))
-        elif file.kind == "dicom" and not _may_hold_image(file.path):
+        elif file.kind == "dicom" and not may_hold_image(file.path):
             rejected.append((row, "is DICOM without an image"))
         else:
             rows.append(row)
@@ -105,16 +105,8 @@ def _parts(name: str) -> tuple[str, ...]:
     return PurePosixPath(name).parts
 
 
-def _may_hold_image(path: Path) -> bool:
-    """Whether to try a DICOM file: reading it tells what is wrong with a damaged one."""
-    try:
-        return holds_image(path)
-    except BadFileError:
-        return True
-
-
 def _lost(raw: Path, tree: Tree, splits: Sequence[str], there: set[str]) -> list[tuple[str, str]]:
-    """Folder and reason of every class that has a folder and no picture."""
+    """Return the folder and reason of every class that has a folder and no picture."""
     files = Counter(
         PurePosixPath(*_parts(name)[: 2 if splits else 1]).as_posix()
         for name, why in (*((one.name, "") for one in tree.refused), *tree.passed)
@@ -132,8 +124,8 @@ def _lost(raw: Path, tree: Tree, splits: Sequence[str], there: set[str]) -> list
 
 
 def from_table(table: Path, raw: Path) -> Found:
-    """The pictures that a CSV lists in columns path and label, and where they are known patient and split, in any
-    order; other columns are passed over.
+    """Return the pictures that a CSV lists in columns path and label, and where they are known patient and split, in
+    any order; other columns are passed over.
 
     Args:
         table: separated by comma, semicolon or tab. Paths are relative to ``raw`` or to the table's own folder.
@@ -179,7 +171,7 @@ def _kind(path: Path) -> str | None:
 
 
 def _records(table: Path) -> list[tuple[int, dict[str, str]]]:
-    """(line, known column → cell without blanks around it) of each line of a table that is not empty."""
+    """Return (line, known column → cell without blanks around it) of each line of a table that is not empty."""
     if not table.is_file():
         raise UsageError(f"--table {table}: no such file")
     try:
@@ -208,7 +200,7 @@ def _records(table: Path) -> list[tuple[int, dict[str, str]]]:
 
 
 def _locate(text: str, raw: Path, beside: Path) -> tuple[str, Path]:
-    """File relative to its root, and its path, of a table's cell; the picture need not be there."""
+    """Return the file relative to its root, and its path, of a table's cell; the picture need not be there."""
     if not text or "\0" in text:
         raise BadFileError("names no picture")
     cell = text if os.sep == "\\" else text.replace("\\", "/")
@@ -228,7 +220,7 @@ def _locate(text: str, raw: Path, beside: Path) -> tuple[str, Path]:
 
 
 def _labels(text: str) -> tuple[tuple[str, ...], bool]:
-    """Class names of a cell, and whether it is a list: ``a``, ``a|b`` or ``["a", "b"]``."""
+    """Return the class names of a cell, and whether it is a list: ``a``, ``a|b`` or ``["a", "b"]``."""
     names: Sequence[object] = text.split("|")
     is_list = len(names) > 1
     if text.startswith("[") and text.endswith("]"):
@@ -253,8 +245,8 @@ def _split(text: str) -> str | None:
 
 
 def with_patients(found: Found, pattern: str) -> Found:
-    """The same pictures, with the patient that a regular expression's first group finds in the path, where the table
-    names none.
+    """Return the same pictures, with the patient that a regular expression's first group finds in the path, where the
+    table names none.
 
     Raises:
         UsageError: it is no regular expression, has no group, or fits no path.
@@ -279,7 +271,7 @@ def with_patients(found: Found, pattern: str) -> Found:
 
 
 def with_classes(found: Found, classes: Sequence[str]) -> Found:
-    """The same pictures without those of other classes.
+    """Return the same pictures without those of other classes.
 
     Raises:
         UsageError: a class has no picture; says which there are.

@@ -103,7 +103,7 @@ def command(
 def find(
     raw: Path, nodule_slices: Slices = Slices.LARGEST, min_readers: int = 1, read_annotations: bool = False
 ) -> Source:
-    """The work of a LIDC-IDRI download: its patients. Annotations may lie with the images or anywhere else below
+    """Return the work of a LIDC-IDRI download: its patients. Annotations may lie with the images or anywhere else below
     ``raw``.
 
     Args:
@@ -155,7 +155,7 @@ def _patients(raw: Path) -> dict[str, Path]:
 
 
 def _files_of(tree: Tree, raw: Path, patients: Mapping[str, Path]) -> dict[str, tuple[Path, ...]]:
-    """Each patient's files, by name."""
+    """Return each patient's files, by name."""
     folders = {folder.relative_to(raw).as_posix(): name for name, folder in patients.items()}
     files: dict[str, list[Path]] = {name: [] for name in patients}
     for file in tree.files:
@@ -167,15 +167,16 @@ def _files_of(tree: Tree, raw: Path, patients: Mapping[str, Path]) -> dict[str, 
 
 
 def _loose_annotations(tree: Tree) -> list[Path]:
-    """XML files outside the patients' folders: the collection's archive offers them as a download of their own."""
+    """Return XML files outside the patients' folders: the collection's archive offers them as a download of
+    their own."""
     files = (file.path for file in tree.files if file.name.lower().endswith(".xml"))
     return sorted(path for path in files if not any(PATIENT.fullmatch(part) for part in path.parts))
 
 
 @functools.cache
 def _loose_by_series(raw: Path, stamp: str) -> dict[str, list[Path]]:
-    """Loose annotations by the series they name, from the first few kB of each; once a process and ``stamp``, which
-    changes with them."""
+    """Return loose annotations by the series they name, from the first few kB of each; once a process and ``stamp``,
+    which changes with them."""
     found: dict[str, list[Path]] = {}
     for path in _loose_annotations(below(raw)):
         try:
@@ -191,7 +192,7 @@ def _loose_by_series(raw: Path, stamp: str) -> dict[str, list[Path]]:
 def _annotations(
     files: tuple[Path, ...], raw: Path, stamp: str, series: tuple[Series, ...] = ()
 ) -> tuple[list[tuple[Path, Annotation]], list[tuple[Path, str]]]:
-    """One annotation a CT series of a patient, and (file, reason) of the XML files that cannot be used.
+    """Return one annotation a CT series of a patient, and (file, reason) of the XML files that cannot be used.
 
     The patient's own files come first; where none of them is about a CT series of the patient (archives put the chest
     X-ray's beside it), the loose ones that name one. Copies of one file count once; files that differ about one series
@@ -218,8 +219,8 @@ def _annotations(
 
 
 def _read_all(paths: Sequence[Path]) -> tuple[list[tuple[Path, Annotation]], list[tuple[Path, str]]]:
-    """Every CT annotation with its file, and (file, reason) of those that cannot be read; those of chest X-rays are
-    passed over."""
+    """Return every CT annotation with its file, and (file, reason) of those that cannot be read; those of chest X-rays
+    are passed over."""
     found, unusable = [], []
     for path in paths:
         try:
@@ -237,7 +238,7 @@ def _nodules(annotation: Annotation, shape: tuple[int, int], min_readers: int) -
 
 
 def process(work: Work, raw: Path, out: Path, *, stamp: str) -> Done:
-    """One patient: headers, annotations, then only the pixels of the slices that are cut."""
+    """Process one patient: headers, annotations, then only the pixels of the slices that are cut."""
     patient, folder, rule, min_readers = work.payload
     done = Done()
     if not work.files:
@@ -300,7 +301,7 @@ def _crops(nodule: Nodule, series: Series, rule: str, name: str, patient: str, o
 
 
 def crops(nodule: Nodule, series: Series, rule: str) -> list[tuple[int, Box, NDArray[np.uint8]]]:
-    """The crops around one nodule; only the slices that are cut are decoded.
+    """Return the crops around one nodule; only the slices that are cut are decoded.
 
     Args:
         nodule: with outlines on slices of the series.
@@ -329,7 +330,8 @@ def crops(nodule: Nodule, series: Series, rule: str) -> list[tuple[int, Box, NDA
 
 
 def _spacing(series: Series) -> tuple[float, ...]:
-    """(x, y, z) mm, a position that two slices share counted once; (x, y) alone where a single slice leaves z open."""
+    """Return (x, y, z) mm, a position that two slices share counted once; (x, y) alone where a single slice leaves z
+    open."""
     rows, columns = series.headers[0].pixel_spacing or (0.0, 0.0)
     apart = unique_positions(series)
     return apart.spacing if len(apart.headers) > 1 else (columns, rows)

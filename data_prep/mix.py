@@ -134,7 +134,7 @@ def command(
 
 
 def _splits(take: str) -> tuple[str, ...]:
-    """The long names of the splits in ``training,test``, each once."""
+    """Return the long names of the splits in ``training,test``, each once."""
     long = {short: name for name, short in datalist.SHORT_NAMES.items()}
     splits = tuple(long.get(word.strip(), word.strip()) for word in take.split(",") if word.strip())
     wrong = [name for name in splits if name not in datalist.SPLITS]
@@ -173,7 +173,7 @@ def look(
     seed: int,
     workers: int,
 ) -> list[Part]:
-    """What of each list enters the collection.
+    """Return what of each list enters the collection.
 
     Args:
         folders: name to prepared folder.
@@ -227,7 +227,7 @@ def _part(name: str, listed: DataList, take: Sequence[str]) -> Part:
 
 
 def _taken(part: Part) -> DataList:
-    """What is taken of a list, as a list."""
+    """Return what is taken of a list, as a list."""
     return replace(part.listed, training=list(part.entries), validation=[], test=[])
 
 
@@ -248,7 +248,7 @@ def _terms(licences: str, folders: Mapping[str, Path]) -> dict[str, str]:
 
 
 def own_card(parts: Sequence[Part], name: str, terms: Mapping[str, str]) -> DatasetCard:
-    """The collection's card: classes list by list in the order of each, licences of all.
+    """Return the collection's card: classes list by list in the order of each, licences of all.
 
     Args:
         parts: the lists.
@@ -271,7 +271,7 @@ def _classes(part: Part) -> Iterator[str]:
 
 
 def find(part: Part) -> Source:
-    """The work of one list: chunks of its entries."""
+    """Return the work of one list: chunks of its entries."""
     works = []
     channels = part.listed.channels
     for number, start in enumerate(range(0, len(part.entries), ENTRIES_A_PIECE)):

@@ -108,7 +108,7 @@ def find(
     tasks: tuple[int, ...] = tuple(MSD_TASKS),
     read_headers: bool = False,
 ) -> Source:
-    """The work of a folder of ``TaskNN_*`` folders (or of one of them): its training cases.
+    """Return the work of a folder of ``TaskNN_*`` folders (or of one of them): its training cases.
 
     Args:
         raw: the folder.
@@ -164,8 +164,9 @@ def find(
 
 
 def _task_folders(raw: Path) -> tuple[dict[int, Path], list[Rejected]]:
-    """Each task's folder, nearest first, and what is to be named: folders of a task that hold no case, and a second
-    folder of a task. Some archives unpack into a folder of their own name, so a task may lie in a folder of its own."""
+    """Return each task's folder, nearest first, and what is to be named: folders of a task that hold no case, and a
+    second folder of a task. Some archives unpack into a folder of their own name, so a task may lie in a folder of its
+    own."""
     found: dict[int, list[Path]] = {}
     for folder in (raw, *sorted(raw.glob("*/")), *sorted(raw.glob("*/*/")), *sorted(raw.glob("*/*/*/"))):
         name = os.path.basename(os.path.abspath(folder))  # a link keeps its own name
@@ -196,8 +197,8 @@ def _place(path: Path, raw: Path) -> str:
 
 
 def _pairs(folder: Path) -> list[tuple[Path, Path]]:
-    """(image, label) of the training cases that dataset.json names and of any other in imagesTr, packed or not; hidden
-    files are not cases."""
+    """Return (image, label) of the training cases that dataset.json names and of any other in imagesTr, packed or not;
+    hidden files are not cases."""
     table = folder / TABLE
     names: set[str] = set()
     if table.is_file():
@@ -218,7 +219,7 @@ def _pairs(folder: Path) -> list[tuple[Path, Path]]:
 
 
 def _volumes(folder: Path) -> dict[str, Path]:
-    """Case to file of a folder's volumes, packed or not, whatever the case of their suffixes; packed first."""
+    """Return the file of each case in a folder, packed or not, packed first; the case of suffixes is ignored."""
     if not folder.is_dir():
         return {}
     files = (path for path in folder.iterdir() if path.name[0] not in "._" and named(path.name) == "nifti")
@@ -226,14 +227,14 @@ def _volumes(folder: Path) -> dict[str, Path]:
 
 
 def _case(name: str) -> str:
-    """The name without .nii or .nii.gz, in one Unicode form."""
+    """Return the name without .nii or .nii.gz, in one Unicode form."""
     normal = unicodedata.normalize("NFC", name)
     suffix = next((each for each in sorted(NIFTI, key=len, reverse=True) if normal.lower().endswith(each)), "")
     return normal[: len(normal) - len(suffix)]
 
 
 def process(work: Work, raw: Path, out: Path) -> Done:
-    """One case: read mask and image once, choose the slices, write each as an 8-bit PNG."""
+    """Process one case: read mask and image once, choose the slices, write each as an 8-bit PNG."""
     number, case, rule, channels = work.payload
     image, label = work.files
     task = MSD_TASKS[number]
@@ -279,7 +280,7 @@ def _key_slices(
 def key_pictures(
     task: MsdTask, rule: str, channels: str, volume: Volume, mask: Volume
 ) -> Iterator[tuple[str, int, NDArray[np.uint8]]]:
-    """The key slices of one case as pictures.
+    """Return the key slices of one case as pictures.
 
     Args:
         task: decides names of the channels and the grey range.
@@ -302,7 +303,8 @@ def key_pictures(
 
 
 def _grey_range(task: MsdTask, channel: np.ndarray) -> tuple[float, float]:
-    """CT by its organ's window, MR by the percentiles of the whole case, so that a case's slices are comparable."""
+    """Return the grey range: CT's by its organ's window, MR's by the percentiles of the whole case, so that its slices
+    are comparable."""
     if task.window:
         centre, width = task.window
         return centre - width / 2, centre + width / 2

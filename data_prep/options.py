@@ -21,7 +21,7 @@ Raw = Annotated[
     str, typer.Option(help="The official download, or a folder above it; 'sample' for the built-in phantoms.")
 ]
 Out = Annotated[Path, typer.Option(help="Folder to write images/, datalist.json and rejected.csv into.")]
-Workers = Annotated[int | None, typer.Option(min=1, show_default="one a CPU", help="Processes.")]
+Workers = Annotated[int | None, typer.Option(min=1, show_default="one a CPU", help="Number of worker processes.")]
 Dask = Annotated[
     str | None,
     typer.Option(
@@ -33,7 +33,7 @@ Dask = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Read tables and headers only, print the counts, write nothing.")
 ]
-Seed = Annotated[int, typer.Option(help="Of the training/validation split.")]
+Seed = Annotated[int, typer.Option(help="Seed of the split into training and validation.")]
 Validation = Annotated[float, typer.Option(min=0.0, max=0.9, help="Share of the images, by patient, for validation.")]
 Test = Annotated[
     float, typer.Option(min=0.0, max=0.9, help="Share of the images, by patient, for test, where none is fixed.")
@@ -42,8 +42,8 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 
 
 def raw_folder(raw: str, option: str, name: str, file_suffix: str | None = None) -> Path:
-    """The folder that an option names; ``sample`` stands for the built-in phantom download of data set ``name``. With
-    ``file_suffix`` a file of that kind is taken, too.
+    """Return the folder that an option names; ``sample`` stands for the built-in phantom download of data set ``name``.
+    With ``file_suffix`` a file of that kind is taken, too.
 
     Raises:
         UsageError: it does not exist or is no folder.
@@ -136,7 +136,7 @@ def finish(
 
 
 def _classes(card: DatasetCard, made: datalist.DataList) -> Table:
-    """Entries of each class and split."""
+    """Return the table of entries of each class and split."""
     counts = {split: datalist.class_counts(made, split) for split in datalist.SPLITS}
     table = _table(card, "class", "training", "validation", "test")
     for name in made.classes:
@@ -145,7 +145,7 @@ def _classes(card: DatasetCard, made: datalist.DataList) -> Table:
 
 
 def _sequences(card: DatasetCard, made: datalist.DataList) -> Table:
-    """Slices of each sequence and fold, and the sequence's cases beside the publication's."""
+    """Return slices of each sequence and fold, and the sequence's cases beside the publication's."""
     folds = sorted({entry["fold"] for entry in made.training})
     table = _table(card, "slices of", *(f"fold {fold}" for fold in folds), "cases")
     for name in card.published:
@@ -167,7 +167,7 @@ def _pictures(card: DatasetCard, made: datalist.DataList) -> Table:
 
 
 def _missing_parts(card: DatasetCard, sources: Sequence[Source]) -> str:
-    """Says which parts of a download differ from the publication; empty where none does."""
+    """Say which parts of a download differ from the publication; empty where none does."""
     less: list[str] = []
     other: list[str] = []
     for part, published in card.parts.items():
@@ -193,7 +193,7 @@ def _print_dry_run(card: DatasetCard, sources: Sequence[Source], incomplete: str
 
 
 def _promised(card: DatasetCard, sources: Sequence[Source]) -> Table:
-    """What tables and headers promise of each class or sequence."""
+    """Return what tables and headers promise of each class or sequence."""
     segmentation = card.task == "segmentation"
     table = _table(card, "sequence" if segmentation else "class", "found", "counted in")
     units = {name: source.unit for source in sources for name in source.found}
@@ -204,7 +204,7 @@ def _promised(card: DatasetCard, sources: Sequence[Source]) -> Table:
 
 
 def _parts(card: DatasetCard, sources: Sequence[Source]) -> Table:
-    """Images of each class in each part of the download, each beside the publication's."""
+    """Return images of each class in each part of the download, each beside the publication's."""
     table = Table(title=card.title, title_justify="left")
     table.add_column("class")
     for column in (column for part in card.parts for column in (part, "paper")):

@@ -11,8 +11,9 @@ UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.De
 
 
 def read_checked(path: Path) -> bytes:
-    """The file's bytes, once they have been decoded to the last one: a picture that cannot be decoded must not stop a
-    training run in the night.
+    """Return the file's bytes, once they have been decoded to the last one.
+
+    A picture that cannot be decoded must not stop a training run in the night.
 
     Raises:
         BadFileError: missing, empty, no picture, cut short, or all its pixels alike.

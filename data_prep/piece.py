@@ -61,8 +61,8 @@ def do(source: Source, piece: Piece, out: Path, wanted: Callable[[], bool] | Non
 
 
 def fingerprint(source: Source, work: Work) -> str:
-    """Changes with the raw files (size and time of change), what the tables say about them, the options and the format
-    of the output."""
+    """Return a text that changes with the raw files (size and time of change), what the tables say about them, the
+    options and the format of the output."""
     files = [(path.name, *_size_and_time(path)) for path in work.files]
     content = [FORMAT, source.name, dict(source.options), work.payload, files]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -77,7 +77,7 @@ def _size_and_time(path: Path) -> tuple[int, int] | tuple[None, None]:
 
 
 def recall(record: Path, key: str, out: Path) -> Done | None:
-    """A finished piece's result, if its record is whole and current and all its images are there."""
+    """Return a finished piece's result, if its record is whole and current and all its images are there."""
     try:
         content = json.loads(record.read_text(encoding="utf-8"))
         done = Done(content["entries"], [Rejected(*row) for row in content["rejected"]])
@@ -88,7 +88,7 @@ def recall(record: Path, key: str, out: Path) -> Done | None:
 
 
 def images(entries: Sequence[Entry]) -> set[str]:
-    """Every file below the output folder that these entries name."""
+    """Return every file below the output folder that these entries name."""
     return {entry["image"] for entry in entries} | {entry["mask"] for entry in entries if "mask" in entry}
 
 

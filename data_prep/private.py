@@ -1,6 +1,6 @@
 """Keeping people unknown: keyed hashes in place of names and numbers, and the one file that leads back.
 
-A hash without a key would be no protection: whoever has a list of a hospital's patient numbers can hash them all.
+A hash without a key would be no protection: with a list of a hospital's patient numbers anybody can hash them all.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ OWNER_ONLY = 0o600
 
 
 def key(file: Path) -> bytes:
-    """The secret in a file; made there, for its owner's eyes only, if the file is absent.
+    """Return the secret in a file; made there, for its owner's eyes only, if the file is absent.
 
     Raises:
         UsageError: the file holds fewer than 16 bytes, or its folder is absent.
@@ -45,13 +45,13 @@ def key(file: Path) -> bytes:
 
 
 def keyed_hash(secret: bytes, text: str) -> str:
-    """16 hex digits of HMAC-SHA256 (RFC 2104)."""
+    """Return 16 hex digits of HMAC-SHA256 (RFC 2104)."""
     return hmac.new(secret, text.encode(errors="surrogateescape"), hashlib.sha256).hexdigest()[:HEX_DIGITS]
 
 
 def dicom_identity(path: Path) -> tuple[str, tuple[str, ...]]:
-    """Who a DICOM file is about: the patient's id (empty where there is none), and the words that name the person and
-    must not be shown. Empty for anything that cannot be read as DICOM."""
+    """Return who a DICOM file is about: the patient's id (empty where there is none), and the words that name the
+    person and must not be shown. Empty for anything that cannot be read as DICOM."""
     with quiet():
         try:
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientID", "PatientName"])
@@ -62,7 +62,7 @@ def dicom_identity(path: Path) -> tuple[str, tuple[str, ...]]:
 
 
 def masked(file: str, words: Iterable[str], code: str) -> str:
-    """A path with every word that tells a person replaced by ``[code]``."""
+    """Return a path with every word that tells a person replaced by ``[code]``."""
     for word in sorted({word for word in words if len(word) >= LEAST_TELLING}, key=len, reverse=True):
         file = re.sub(re.escape(word), f"[{code}]", file, flags=re.IGNORECASE)
     return file

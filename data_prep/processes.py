@@ -17,7 +17,7 @@ from medtl.errors import MedtlError
 
 
 def do_all(workers: int, source: Source, todo: Sequence[Piece], out: Path) -> Generator[tuple[Piece, Done], None, None]:
-    """Results as they finish; at most two pieces a worker wait in memory.
+    """Yield results as they finish; at most two pieces a worker wait in memory.
 
     Args:
         workers: processes; 1 works in this one.
@@ -59,7 +59,7 @@ def do_all(workers: int, source: Source, todo: Sequence[Piece], out: Path) -> Ge
 
 
 def _begin_worker(own: str) -> None:
-    """A worker leaves Ctrl-C to the main process, and ends when that one is killed instead of waiting for ever.
+    """Leave Ctrl-C to the main process, and end when that one is killed instead of waiting for ever.
 
     Args:
         own: $MEDTL_PLUGINS of the main process; a fork server has that of the moment when it was started.

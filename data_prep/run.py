@@ -153,7 +153,7 @@ def _remove_asides(progress_folder: Path) -> None:
 
 
 def _plan(source: Source, out: Path) -> list[Piece]:
-    """All pieces in the order of the work, with the results of earlier runs that still hold."""
+    """Return all pieces in the order of the work, with the results of earlier runs that still hold."""
     plan = []
     for work in source.works:
         record = out / PROGRESS / f"{source.name}-{work.id}.json"
@@ -163,7 +163,7 @@ def _plan(source: Source, out: Path) -> list[Piece]:
 
 
 def _all_done(source: Source, plan: Sequence[Piece], out: Path, do_all: DoAll) -> list[Done]:
-    """Every piece's result in the order of the work; what is not done yet is done."""
+    """Return every piece's result in the order of the work; what is not done yet is done."""
     todo = [piece for piece in plan if piece.done is None]
     with _progress_bar() as bar, closing(do_all(source, todo, out)) as results:
         task = bar.add_task(source.name, total=len(plan), completed=len(plan) - len(todo))
@@ -226,14 +226,14 @@ def _split(
 
 
 def _progress_bar() -> Progress:
-    """A bar on a terminal, silence in a log."""
+    """Return a bar on a terminal, silence in a log."""
     console = Console(stderr=True)
     columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
     return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
 def promised(sources: Sequence[Source]) -> Counter[str]:
-    """What tables and headers promise, over all sources."""
+    """Return what tables and headers promise, over all sources."""
     counts: Counter[str] = Counter()
     for source in sources:
         counts.update(source.found)

@@ -84,7 +84,7 @@ def command(
 
 
 def find(raw: Path, split: Split = Split.PAPER, size: int = SIZE) -> Source:
-    """The work of a download: chunks of its pictures. Names alone say site, person and class.
+    """Return the work of a download: chunks of its pictures. Names alone say site, person and class.
 
     Args:
         raw: a folder with the pictures of one or both sites anywhere below it.
@@ -135,7 +135,7 @@ def find(raw: Path, split: Split = Split.PAPER, size: int = SIZE) -> Source:
 
 
 def _files(tree: Tree) -> list[str]:
-    """PNG files by site and name, without folders of lung masks, which repeat the pictures' names."""
+    """Return PNG files by site and name, without folders of lung masks, which repeat the pictures' names."""
     inside = [PurePosixPath(file.name) for file in tree.files]
     shown = [path for path in inside if path.suffix.lower() == ".png" and not path.name.startswith("_")]
     found = [path for path in shown if not any("mask" in part.lower() for part in path.parts[:-1])]
@@ -170,7 +170,7 @@ def process(work: Work, raw: Path, out: Path) -> Done:
 
 
 def read_grey(path: Path, size: int) -> NDArray[np.uint8]:
-    """A picture as 8-bit grey (rows, columns) whose longer side has at most ``size`` pixels.
+    """Return a picture as 8-bit grey (rows, columns) whose longer side has at most ``size`` pixels.
 
     Pictures of more than 8 bits are scaled by the bits that they use (12 of 16 in a radiograph); pictures are only
     shrunk, each new pixel being an average over what it covers.

@@ -73,6 +73,15 @@ def test_check_of_a_bundle_and_of_nothing() -> None:
     assert "/nowhere: no such folder" in printed
 
 
+@pytest.mark.parametrize("command", ["list", "check", "release", "path", "unpack"])
+def test_help_shows_whole_summaries(command: str) -> None:
+    """Click cuts what does not fit, and ends it with dots."""
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).output
+    (line,) = [line for line in shown.splitlines() if line.startswith(f"  {command} ")]
+    assert line.endswith(".")
+    assert not line.endswith("...")
+
+
 def test_unknown_command_suggests() -> None:
     status, printed = medtl("chek", "x")
     assert status == 2

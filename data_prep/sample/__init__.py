@@ -30,7 +30,7 @@ SAMPLE_VALIDATION_FRACTION = 0.25  # a tenth of so few patients would leave some
 
 
 def download(name: str) -> Path:
-    """The folder of the phantom download of one data set, made if it is not there.
+    """Return the folder of the phantom download of one data set, made if it is not there.
 
     Raises:
         UsageError: there is no such phantom, or the cache cannot be written.
@@ -43,7 +43,7 @@ def download(name: str) -> Path:
 
 
 def _phantom(name: str) -> Callable[[Path], None]:
-    """What draws a data set's download: ``data_prep.sample.NAME.make``, or the set's own ``make_sample``."""
+    """Return what draws a data set's download: ``data_prep.sample.NAME.make``, or the set's own ``make_sample``."""
     if importlib.util.find_spec(f"data_prep.sample.{name}"):
         make: Callable[[Path], None] = importlib.import_module(f"data_prep.sample.{name}").make
         return make
@@ -54,7 +54,8 @@ def _phantom(name: str) -> Callable[[Path], None]:
 
 
 def prepared(name: str) -> Path:
-    """The folder with the data list that ``python -m data_prep NAME --raw sample`` writes, made if it is not there.
+    """Return the folder with the data list that ``python -m data_prep NAME --raw sample`` writes, made if it is not
+    there.
 
     Raises:
         UsageError: there is no such sample, or the cache cannot be written.
@@ -71,7 +72,7 @@ def prepared(name: str) -> Path:
 
 
 def _prepare(name: str, out: Path) -> None:
-    """What the command does with its defaults, without its table."""
+    """Prepare what the command does with its defaults, without its table."""
     module = sets.module_of(name)
     if name == "folder":
         module.prepare_sample(download(name), out)
@@ -129,14 +130,14 @@ def _made_once(final: Path) -> Iterator[Path | None]:
 
 
 def _place(kind: str, name: str) -> Path:
-    """Folder of one data set in the cache; of a set of $MEDTL_PLUGINS named by a hash of its file, too."""
+    """Return the folder of one data set in the cache; of a set of $MEDTL_PLUGINS named by a hash of its file, too."""
     own = [path for path in plugins.files("data_prep") if path.stem == name]
     return _cache() / kind / "-".join([name, *(hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in own)])
 
 
 @functools.cache
 def _cache() -> Path:
-    """The sample's folder in the cache, named by a hash of all code that decides its content."""
+    """Return the sample's folder in the cache, named by a hash of all code that decides its content."""
     root = Path(__file__).resolve().parents[2]
     code = sorted([*(root / "data_prep").rglob("*.py"), *(root / "medtl" / "readers").glob("*.py")])
     code += sorted((root / "medtl" / "transforms").glob("*.py"))

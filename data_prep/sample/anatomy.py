@@ -21,7 +21,8 @@ def _size(xyz: Coordinates) -> tuple[int, ...]:
 
 
 def _cells(xyz: Coordinates, pitch: float) -> list[int]:
-    """Numbers of cells for `smooth_field` such that its bumps measure about `pitch` mm, whichever axis is which."""
+    """Return numbers of cells for `smooth_field` such that its bumps measure about `pitch` mm, whichever axis is
+    which."""
     size = _size(xyz)
     extent = [0.0] * 3
     for a in xyz:
@@ -36,7 +37,7 @@ def _field(rng: np.random.Generator, xyz: Coordinates, pitch: float) -> Array:
 
 
 def _spine(image: Array, xyz: Coordinates, back: float, bone: float, marrow: float, cord: float) -> None:
-    """A vertebra with its arch, at y = `back`; every third part of the height is disc."""
+    """Draw a vertebra with its arch, at y = `back`; every third part of the height is disc."""
     x, y, z = xyz
     body = ellipse(x, y, (0, back), (19, 15))
     disc = soft(-np.cos(z * (2 * np.pi / 32)) - 0.75, 0.3)
@@ -49,7 +50,7 @@ def _spine(image: Array, xyz: Coordinates, back: float, bone: float, marrow: flo
 
 
 def _trunk(image: Array, xyz: Coordinates, radii: tuple[float, float], fat: float, muscle: float, rim: float) -> Array:
-    """Skin, fat and the muscle wall; returns the level of the muscle's outer surface."""
+    """Draw skin, fat and the muscle wall; return the level of the muscle's outer surface."""
     x, y, _ = xyz
     skin = ellipse(x, y, (0, 0), radii)
     # The back is flatter than the front.
@@ -62,7 +63,7 @@ def _trunk(image: Array, xyz: Coordinates, radii: tuple[float, float], fat: floa
 
 
 def _rib_ring(image: Array, xyz: Coordinates, radii: tuple[float, float], bone: float) -> None:
-    """Ribs run down from back to front, so that a transverse slice meets each for a short way only."""
+    """Draw ribs that run down from back to front, so that a transverse slice meets each for a short way only."""
     x, y, z = xyz
     ring = np.abs(ellipse(x, y, (0, 2), radii)) - 4.5
     along = np.cos((z + 0.55 * y) * (2 * np.pi / 30))
@@ -71,7 +72,7 @@ def _rib_ring(image: Array, xyz: Coordinates, radii: tuple[float, float], bone: 
 
 
 def thorax_ct(rng: np.random.Generator, xyz: Coordinates) -> tuple[Array, Array]:
-    """Chest CT in Hounsfield units, and the mask of the lungs (0 to 1)."""
+    """Draw chest CT in Hounsfield units, and the mask of the lungs (0 to 1)."""
     x, y, z = xyz
     grow = rng.uniform(0.92, 1.08)
     rx, ry = 162 * grow, 118 * grow
@@ -113,7 +114,7 @@ def thorax_ct(rng: np.random.Generator, xyz: Coordinates) -> tuple[Array, Array]
 
 
 def lung(rng: np.random.Generator, xyz: Coordinates) -> tuple[Array, Labels]:
-    """Chest CT with one small tumour (label 1)."""
+    """Draw chest CT with one small tumour (label 1)."""
     image, _ = thorax_ct(rng, xyz)
     sign = rng.choice((-1, 1))
     radius = rng.uniform(11, 17)
@@ -127,7 +128,7 @@ def lung(rng: np.random.Generator, xyz: Coordinates) -> tuple[Array, Labels]:
 
 
 def liver(rng: np.random.Generator, xyz: Coordinates) -> tuple[Array, Labels]:
-    """Portal-venous abdominal CT: liver (1) with tumours (2), spleen, stomach, kidneys, vessels."""
+    """Draw portal-venous abdominal CT: liver (1) with tumours (2), spleen, stomach, kidneys, vessels."""
     x, y, _ = xyz
     grow = rng.uniform(0.93, 1.07)
     rx, ry = 165 * grow, 118 * grow
@@ -177,7 +178,8 @@ def liver(rng: np.random.Generator, xyz: Coordinates) -> tuple[Array, Labels]:
 
 
 def brain(rng: np.random.Generator, xyz: Coordinates) -> tuple[Array, Labels]:
-    """Skull-stripped brain in FLAIR, T1w, T1gd and T2w (last axis) with a glioma: oedema 1, core 2, enhancing rim 3."""
+    """Draw skull-stripped brain in FLAIR, T1w, T1gd and T2w (last axis) with a glioma: oedema 1, core 2, enhancing rim
+    3."""
     x, y, z = xyz
     grow = rng.uniform(0.93, 1.05)
     surface = ellipsoid(xyz, (0, 0, -6), (67 * grow, 84 * grow, 66 * grow), flat=2.3)
@@ -228,7 +230,7 @@ def brain(rng: np.random.Generator, xyz: Coordinates) -> tuple[Array, Labels]:
 
 
 def heart(rng: np.random.Generator, xyz: Coordinates) -> tuple[Array, Labels]:
-    """Cardiac MR with bright blood; the left atrium is labelled 1."""
+    """Draw cardiac MR with bright blood; the left atrium is labelled 1."""
     x, y, _ = xyz
     grow = rng.uniform(0.92, 1.08)
     image = np.full(_size(xyz), 8, dtype=np.float32)
@@ -262,7 +264,7 @@ def heart(rng: np.random.Generator, xyz: Coordinates) -> tuple[Array, Labels]:
 
 
 def prostate(rng: np.random.Generator, xyz: Coordinates) -> tuple[Array, Labels]:
-    """Pelvic MR in T2 and ADC (last axis): peripheral zone 1, transition zone 2."""
+    """Draw pelvic MR in T2 and ADC (last axis): peripheral zone 1, transition zone 2."""
     x, y, z = xyz
     grow = rng.uniform(0.93, 1.08)
     wide, deep, tall = rng.uniform(24, 29), rng.uniform(19, 22), rng.uniform(21, 25)

@@ -41,7 +41,7 @@ def ultrasound(key: str, malignant: bool, lesion: bool) -> tuple[NDArray[np.uint
 
 
 def _draw(rng: np.random.Generator, malignant: bool, lesion: bool) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """A picture and its lesion's mask; x runs to the right, y into the depth, both from -1 to 1."""
+    """Draw a picture and its lesion's mask; x runs to the right, y into the depth, both from -1 to 1."""
     at = np.linspace(-1, 1, SIZE, dtype=np.float32)
     x, y = np.broadcast_arrays(at[None, :], at[:, None])
     x, y = x + 0.02 * smooth_field(rng, x.shape, (6, 6)), y + 0.03 * smooth_field(rng, y.shape, (5, 5))
@@ -55,7 +55,7 @@ def _draw(rng: np.random.Generator, malignant: bool, lesion: bool) -> tuple[NDAr
 
 
 def _tissue(rng: np.random.Generator, x: Array, y: Array) -> Array:
-    """Skin, fat, gland in streaks, muscle."""
+    """Draw skin, fat, gland in streaks, muscle."""
     image = np.full(x.shape, 0.34, dtype=np.float32)
     blend(image, soft(y + 0.45 + 0.08 * np.sin(3 * x + rng.uniform(0, 6)), 0.1), 0.2)
     blend(image, soft(y + 0.88, 0.06), 0.75)

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
 
 from data_prep.sample.drawing import Array, blend, ellipse, ellipsoid, generator, noise, smooth_field, soft
+from data_prep.sample.slices import common_header, write_slice
 
 CT_CASES = (1, 2, 5)
 MR_CASES = (1, 2, 3, 5, 8, 10)
@@ -60,7 +61,7 @@ class Abdomen:
         self.labels[np.broadcast_to(level < 0, self.shape)] = index
 
     def seen(self, column: int, without: Sequence[str] = ()) -> Array:
-        """The signal of one column of `TISSUES` in each voxel."""
+        """Return the signal of one column of `TISSUES` in each voxel."""
         image = np.full(self.shape, TISSUES["air"][column], dtype=np.float32)
         for share, tissue in self.layers:
             if tissue not in without:
@@ -77,7 +78,7 @@ def make(folder: Path, seed: int = 0) -> None:
 
 
 def _write_ct(folder: Path, rng: np.random.Generator, key: str) -> None:
-    """File names run from the head down, against the positions."""
+    """Write a CT case whose file names run from the head down, against the positions."""
     slices, spacing = int(rng.integers(18, 21)), 7.5
     corner, xyz = _grid(rng, 160, 2.4, slices, spacing)
     abdomen = _abdomen(rng, xyz)
@@ -90,7 +91,10 @@ def _write_ct(folder: Path, rng: np.random.Generator, key: str) -> None:
 
 
 def _write_mr(folder: Path, rng: np.random.Generator, key: str) -> None:
-    """File names run with the positions; the phases of T1-DUAL share a series and number their files by turns."""
+    """Write an MR case whose file names run with the positions.
+
+    The phases of T1-DUAL share a series and number their files by turns.
+    """
     slices, spacing, pixel = int(rng.integers(14, 17)), 9.0, 2.9
     corner, xyz = _grid(rng, 128, pixel, slices, spacing)
     abdomen = _abdomen(rng, xyz)
@@ -126,8 +130,8 @@ def _write_mr(folder: Path, rng: np.random.Generator, key: str) -> None:
 def _grid(
     rng: np.random.Generator, pixels: int, pixel: float, slices: int, spacing: float
 ) -> tuple[tuple[float, float, float], list[Array]]:
-    """Position of the first voxel in DICOM's axes (left, back, head), and the millimetres towards right, front and head
-    of the voxels (slice, row, column) about the middle of the abdomen."""
+    """Return the position of the first voxel in DICOM's axes (left, back, head), and the millimetres towards right,
+    front and head of the voxels (slice, row, column) about the middle of the abdomen."""
     half = pixel * (pixels - 1) / 2
     shift = rng.uniform(-6, 6, 2).round(2)
     step = np.arange(pixels, dtype=np.float32) * np.float32(pixel) - np.float32(half)
@@ -201,35 +205,12 @@ def _abdomen(rng: np.random.Generator, xyz: Sequence[Array]) -> Abdomen:
 
 
 def _header(key: str, modality: str, pixels: int, pixel: float, spacing: float) -> Dataset:
-    """Everything that the slices of a series have in common."""
-    header = Dataset()
-    header.SpecificCharacterSet = "ISO_IR 100"
-    header.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-    header.SOPClassUID = CTImageStorage if modality == "CT" else MRImageStorage
-    header.StudyDate = header.SeriesDate = header.AcquisitionDate = header.ContentDate = "20000101"
-    header.StudyTime = header.AccessionNumber = header.ReferringPhysicianName = header.StudyID = ""
-    header.Modality = modality
-    header.Manufacturer = "phantom"
-    header.PatientName = header.PatientID = header.PatientBirthDate = header.PatientSex = ""
-    header.PatientIdentityRemoved = "YES"
-    header.BodyPartExamined = "ABDOMEN"
-    header.SliceThickness = spacing
-    header.PatientPosition = "FFS" if modality == "CT" else "HFS"
+    """Return everything that the slices of a series have in common."""
+    header = common_header(modality, "ABDOMEN", pixels, pixel, spacing)
     header.StudyInstanceUID, header.SeriesInstanceUID = _uid(key, "study"), _uid(key, "series")
     header.FrameOfReferenceUID = _uid(key, "frame")
     header.SeriesNumber = 1
-    header.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    header.SamplesPerPixel = 1
-    header.PhotometricInterpretation = "MONOCHROME2"
-    header.Rows = header.Columns = pixels
-    header.PixelSpacing = [pixel, pixel]
     header.BitsAllocated, header.BitsStored, header.HighBit, header.PixelRepresentation = 16, 12, 11, 0
-    if modality == "CT":
-        header.KVP = 120
-        header.RescaleIntercept, header.RescaleSlope = -1024, 1
-    header.file_meta = FileMetaDataset()
-    header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID
-    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     return header
 
 
@@ -240,13 +221,8 @@ def _uid(*keys: str) -> str:
 def _write_slice(
     path: Path, header: Dataset, stored: NDArray, key: str, number: int, position: tuple[float, float, float]
 ) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    header.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID = UID(_uid(key, "slice"))
-    header.InstanceNumber = number
-    header.ImagePositionPatient = [round(at, 3) for at in position]
-    header.SliceLocation = round(position[2], 3)
-    header.PixelData = stored.astype("<u2").tobytes()
-    header.save_as(path, enforce_file_format=True)
+    placed = [round(at, 3) for at in position]
+    write_slice(path, header, stored.astype("<u2"), _uid(key, "slice"), number, placed)
 
 
 def _write_mask(path: Path, grey: NDArray[np.uint8]) -> None:

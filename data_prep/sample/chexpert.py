@@ -66,7 +66,8 @@ def make(folder: Path, seed: int = 0) -> None:
 
 
 def _studies(rng: np.random.Generator, images: int, without: int, complete: bool) -> list[Study]:
-    """Studies until every finding has at least `images` positive images, and `without` more with no positive at all.
+    """Draw lots for studies until every finding has at least `images` positive images, and `without` more with no
+    positive at all.
 
     Args:
         rng: randomness.
@@ -88,7 +89,7 @@ def _studies(rng: np.random.Generator, images: int, without: int, complete: bool
 
 
 def _companion(rng: np.random.Generator, finding: str) -> list[str]:
-    """A second positive finding: beside No Finding only support devices are possible."""
+    """Return a second positive finding: beside No Finding only support devices are possible."""
     if finding == "No Finding":
         return ["Support Devices"]
     return [str(rng.choice([name for name in FINDINGS if name not in ("No Finding", finding)]))]

@@ -18,7 +18,8 @@ Array = NDArray[np.float32]
 
 
 def generator(*keys: int | str) -> np.random.Generator:
-    """A random generator that depends on the keys alone: text enters by its bytes, as hash() differs between runs."""
+    """Return a random generator that depends on the keys alone: text enters by its bytes, as hash() differs between
+    runs."""
     return np.random.default_rng([k if isinstance(k, int) else int.from_bytes(k.encode(), "little") for k in keys])
 
 
@@ -34,7 +35,7 @@ def blend(image: Array, mask: ArrayLike, value: ArrayLike) -> None:
 
 
 def ellipse(x: Array, y: Array, centre: tuple[float, float], radii: tuple[float, float], angle: float = 0.0) -> Array:
-    """Approximate level of an ellipse; `angle` turns it, in radians."""
+    """Return the approximate level of an ellipse; `angle` turns it, in radians."""
     c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     dx, dy = x - np.float32(centre[0]), y - np.float32(centre[1])
     u, v = (c * dx + s * dy) / np.float32(radii[0]), (c * dy - s * dx) / np.float32(radii[1])
@@ -44,7 +45,7 @@ def ellipse(x: Array, y: Array, centre: tuple[float, float], radii: tuple[float,
 def ellipsoid(
     xyz: Sequence[Array], centre: Sequence[float], radii: Sequence[float], flat: float = 2.0, spin: float = 0.0
 ) -> Array:
-    """Approximate level of an ellipsoid.
+    """Return the approximate level of an ellipsoid.
 
     Args:
         xyz: the three coordinates, of any shapes that broadcast together.
@@ -60,7 +61,7 @@ def ellipsoid(
 
 
 def path_distance(x: Array, y: Array, points: Sequence[tuple[float, float]]) -> Array:
-    """Distance to a line through `points`."""
+    """Return the distance to a line through `points`."""
     best = np.full(np.broadcast_shapes(x.shape, y.shape), np.inf, dtype=np.float32)
     for (ax, ay), (bx, by) in itertools.pairwise(points):
         dx, dy = np.float32(bx - ax), np.float32(by - ay)
@@ -78,7 +79,8 @@ def bend(points: Sequence[tuple[float, float]], pieces: int = 4) -> list[tuple[f
 
 
 def curve(t: Array, knots: Sequence[tuple[float, float]]) -> Array:
-    """A smooth function of one variable through (t, value) knots, without overshoot and constant beyond the ends."""
+    """Return a smooth function of one variable through (t, value) knots, without overshoot and constant beyond the
+    ends."""
     return np.interp(t, *_table(tuple(knots))).astype(np.float32)
 
 
@@ -90,7 +92,8 @@ def _table(knots: tuple[tuple[float, float], ...]) -> tuple[NDArray[np.float64],
 
 @functools.lru_cache(maxsize=128)
 def _taps(size: int, cells: int) -> tuple[NDArray[np.intp], Array]:
-    """The four control values, of `cells`, nearest to each of `size` positions, and their weights: two (4, size)."""
+    """Return the four control values, of `cells`, nearest to each of `size` positions, and their weights: two (4,
+    size)."""
     at = np.linspace(0, cells - 1, size)
     near = np.floor(at).astype(np.intp) + np.arange(-1, 3)[:, None]
     weights = np.exp(-0.5 * ((at - near) / 0.55) ** 2) * ((near >= 0) & (near < cells))
@@ -99,7 +102,7 @@ def _taps(size: int, cells: int) -> tuple[NDArray[np.intp], Array]:
 
 
 def smooth_field(rng: np.random.Generator, shape: Sequence[int], cells: Sequence[int]) -> Array:
-    """A smooth random field of mean 0 and SD 1 with about `cells` bumps along each axis."""
+    """Return a smooth random field of mean 0 and SD 1 with about `cells` bumps along each axis."""
     field = rng.standard_normal(tuple(cells), dtype=np.float32)
     # The first axis comes last, as whole rows are quick to gather when the field is large. No matrix product does this:
     # its last bits would depend on the number of threads.
@@ -116,7 +119,7 @@ def smooth_field(rng: np.random.Generator, shape: Sequence[int], cells: Sequence
 
 
 def noise(rng: np.random.Generator, shape: Sequence[int], sd: float) -> Array:
-    """White noise."""
+    """Return white noise."""
     return rng.standard_normal(tuple(shape), dtype=np.float32) * np.float32(sd)
 
 

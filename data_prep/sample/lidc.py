@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
 from scipy.ndimage import distance_transform_edt
 
 from data_prep.sample.anatomy import thorax_ct
 from data_prep.sample.drawing import Array, blend, generator, noise, soft
 from data_prep.sample.lidc_marks import READERS, Mark, Mask, Series, Voxel, message, session
+from data_prep.sample.slices import common_header, write_slice
 
 PIXELS = 256
 LARGE_NODULES = (3, 2, 4, 3, 3, 2, 4, 3, 3, 3)  # of each patient
@@ -48,7 +48,8 @@ class Nodule:
     readers: tuple[int, ...]
 
     def level(self, shape: tuple[int, ...], grow: float = 1.0, turn: float = 0.0, size: float = 1.0) -> Array:
-        """Signed distance in pixels within each slice; a reader sees it grown by a factor and turned by an angle."""
+        """Return signed distance in pixels within each slice; a reader sees it grown by a factor and turned by an
+        angle."""
         z, y, x = (np.arange(n, dtype=np.float32) - c for n, c in zip(shape, self.centre, strict=True))
         x, y, z = x[None, None, :], y[None, :, None], z[:, None, None]
         angle = np.arctan2(y, x)
@@ -93,7 +94,7 @@ def _write_patient(folder: Path, number: int, seed: int) -> None:
     # The first instance is the uppermost slice, and the names of the files follow no order, as in the real set.
     for file, k in enumerate(rng.permutation(slices).tolist(), start=1):
         position = (corner[0], corner[1], series.heights[k])
-        _write_slice(where / f"{file:06d}.dcm", header, stored[k], series.instances[k], slices - k, position)
+        write_slice(where / f"{file:06d}.dcm", header, stored[k], series.instances[k], slices - k, position)
     root = message(series, number)
     others = _places(rng, lungs, nodules, 3)
     for reader in range(READERS):
@@ -110,7 +111,8 @@ def _uid(seed: int, *keys: str) -> str:
 
 
 def _corner(rng: np.random.Generator, number: int, pixel: float, height: float) -> tuple[float, float, float]:
-    """Position of the first voxel in DICOM's axes (left, back, head): the field of view lies about one lung."""
+    """Return the position of the first voxel in DICOM's axes (left, back, head): the field of view lies about one
+    lung."""
     side = float(rng.choice((-1, 1)))
     back = 75.0 if number == BORDER_PATIENT else rng.uniform(-5, 5)
     half = pixel * (PIXELS - 1) / 2
@@ -122,7 +124,7 @@ def _corner(rng: np.random.Generator, number: int, pixel: float, height: float) 
 
 
 def _coordinates(corner: Sequence[float], pixel: float, spacing: float, slices: int) -> list[Array]:
-    """Millimetres towards right, front and head of the voxels (slice, row, column)."""
+    """Return millimetres towards right, front and head of the voxels (slice, row, column)."""
     step = np.arange(PIXELS, dtype=np.float32) * np.float32(pixel)
     right, front = -(step + np.float32(corner[0])), -(step + np.float32(corner[1]))
     head = np.float32(corner[2]) + np.arange(slices, dtype=np.float32) * np.float32(spacing)
@@ -130,7 +132,7 @@ def _coordinates(corner: Sequence[float], pixel: float, spacing: float, slices: 
 
 
 def _place_nodules(rng: np.random.Generator, number: int, lungs: Mask, pixel: float, spacing: float) -> list[Nodule]:
-    """The large nodules of a patient, inside the lung and clear of each other."""
+    """Return the large nodules of a patient, inside the lung and clear of each other."""
     slices = len(lungs)
     inside = np.stack([distance_transform_edt(plane) for plane in lungs])
     nodules: list[Nodule] = []
@@ -155,7 +157,7 @@ def _place_nodules(rng: np.random.Generator, number: int, lungs: Mask, pixel: fl
 
 
 def _places(rng: np.random.Generator, lungs: Mask, nodules: Sequence[Nodule], count: int) -> list[Voxel]:
-    """Points in the lung, away from the nodules."""
+    """Return points in the lung, away from the nodules."""
     inside = np.argwhere(lungs)
     found: list[Voxel] = []
     for z, y, x in inside[rng.integers(len(inside), size=200)].tolist():
@@ -166,7 +168,7 @@ def _places(rng: np.random.Generator, lungs: Mask, nodules: Sequence[Nodule], co
 
 
 def _seen(rng: np.random.Generator, nodule: Nodule, shape: tuple[int, ...]) -> Mark:
-    """A nodule as a reader sees it: a little larger or smaller, and of a slightly other shape."""
+    """Return a nodule as a reader sees it: a little larger or smaller, and of a slightly other shape."""
     grow, turn = rng.uniform(0.93, 1.08), rng.uniform(-0.4, 0.4)
     cavity = nodule.level(shape, grow, turn, nodule.hollow) < 0 if nodule.hollow else None
     return Mark(nodule.level(shape, grow, turn) < 0, cavity)
@@ -180,45 +182,12 @@ def _draw(hounsfield: Array, nodule: Nodule) -> None:
 
 
 def _header(name: str, series: Series, frame: str, pixel: float, spacing: float) -> Dataset:
-    """Everything that the slices of a series have in common."""
-    header = Dataset()
-    header.SpecificCharacterSet = "ISO_IR 100"
-    header.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-    header.SOPClassUID = CTImageStorage
-    header.StudyDate = header.SeriesDate = header.AcquisitionDate = header.ContentDate = "20000101"
-    header.StudyTime = header.AccessionNumber = header.ReferringPhysicianName = header.StudyID = ""
-    header.Modality = "CT"
-    header.Manufacturer = "phantom"
-    header.PatientName = header.PatientBirthDate = header.PatientSex = ""
+    """Return everything that the slices of a series have in common."""
+    header = common_header("CT", "CHEST", PIXELS, pixel, spacing)
     header.PatientID = name
-    header.PatientIdentityRemoved = "YES"
-    header.BodyPartExamined = "CHEST"
-    header.SliceThickness = spacing
-    header.KVP = 120
-    header.PatientPosition = "FFS"
     header.StudyInstanceUID, header.SeriesInstanceUID, header.FrameOfReferenceUID = series.study, series.uid, frame
     header.SeriesNumber = 3
-    header.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    header.SamplesPerPixel = 1
-    header.PhotometricInterpretation = "MONOCHROME2"
-    header.Rows = header.Columns = PIXELS
-    header.PixelSpacing = [pixel, pixel]
     header.BitsAllocated = header.BitsStored = 16
     header.HighBit, header.PixelRepresentation = 15, 1
     header.WindowCenter, header.WindowWidth = -600, 1600
-    header.RescaleIntercept, header.RescaleSlope = -1024, 1
-    header.file_meta = FileMetaDataset()
-    header.file_meta.MediaStorageSOPClassUID = CTImageStorage
-    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     return header
-
-
-def _write_slice(
-    path: Path, header: Dataset, stored: NDArray[np.int16], uid: str, number: int, position: Sequence[float]
-) -> None:
-    header.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID = UID(uid)
-    header.InstanceNumber = number
-    header.ImagePositionPatient = list(position)
-    header.SliceLocation = position[2]
-    header.PixelData = stored.tobytes()
-    header.save_as(path, enforce_file_format=True)

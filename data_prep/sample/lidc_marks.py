@@ -51,7 +51,7 @@ class Mark:
 
 
 def outline(mask: Mask, outer: bool = True) -> list[tuple[int, int]]:
-    """Trace a region as LIDC's readers did.
+    """Return trace a region as LIDC's readers did.
 
     Args:
         mask: (rows, columns), one region, clear of the border.
@@ -70,7 +70,7 @@ def outline(mask: Mask, outer: bool = True) -> list[tuple[int, int]]:
 
 
 def message(series: Series, number: int) -> ET.Element:
-    """The root of a patient's XML with its header, still without readings."""
+    """Return the root of a patient's XML with its header, still without readings."""
     root = ET.Element("LidcReadMessage", {"uid": f"{series.study}.0", "xmlns": "http://www.nih.gov"})
     header = ET.SubElement(root, "ResponseHeader")
     for tag, text in (
@@ -98,7 +98,7 @@ def session(
     specks: Sequence[Voxel],
     others: Sequence[Voxel],
 ) -> ET.Element:
-    """What one reader marked.
+    """Return what one reader marked.
 
     Args:
         rng: randomness of the reader.

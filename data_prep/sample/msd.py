@@ -148,7 +148,7 @@ def make(folder: Path, seed: int = 0) -> None:
 
 
 def description(task: Task) -> dict[str, object]:
-    """The content of dataset.json."""
+    """Return the content of dataset.json."""
     return {
         "name": task.name,
         "description": task.description,
@@ -168,7 +168,7 @@ def description(task: Task) -> dict[str, object]:
 
 
 def scan(task: Task, number: int, rng: np.random.Generator) -> tuple[NDArray, anatomy.Labels, Affine]:
-    """One case: image, labels and affine, in the orientation that the task stores case `number` in."""
+    """Return one case: image, labels and affine, in the orientation that the task stores case `number` in."""
     shape, affine = placement(
         task.size, task.spacing, task.codes[number % len(task.codes)], dict(task.tilts).get(number, 0.0)
     )
@@ -179,14 +179,15 @@ def scan(task: Task, number: int, rng: np.random.Generator) -> tuple[NDArray, an
 
 
 def _brats_origin(shape: tuple[int, ...], affine: Affine) -> NDArray[np.float64]:
-    """The shift that puts the origin where all cases of BRATS have it: x and z at the first voxel, y at the last."""
+    """Return the shift that puts the origin where all cases of BRATS have it: x and z at the first voxel, y at the
+    last."""
     return np.array([0, affine[1, 1] * -(shape[1] - 1), 0]) - affine[:3, 3]
 
 
 def placement(
     size: tuple[int, int, int], spacing: tuple[float, float, float], codes: str, tilt: float
 ) -> tuple[tuple[int, int, int], Affine]:
-    """Shape and affine of a volume whose middle lies at the origin.
+    """Return the shape and affine of a volume whose middle lies at the origin.
 
     Args:
         size: voxels towards right, front and head.
@@ -209,7 +210,8 @@ def placement(
 
 
 def coordinates(shape: tuple[int, int, int], affine: Affine) -> list[Array]:
-    """Millimetres towards right, front and head of every voxel; kept as thin arrays where the axes are straight."""
+    """Return millimetres towards right, front and head of every voxel; kept as thin arrays where the axes are
+    straight."""
     thin = [
         np.arange(n, dtype=np.float32).reshape([-1 if k == axis else 1 for k in range(3)])
         for axis, n in enumerate(shape)

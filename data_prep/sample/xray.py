@@ -27,7 +27,7 @@ class Patient:
 
     @staticmethod
     def draw(rng: np.random.Generator, female: bool) -> "Patient":
-        """A random person."""
+        """Draw a random person."""
         return Patient(
             scale=rng.uniform(0.92, 1.06),
             slender=rng.uniform(0.93, 1.06),
@@ -82,7 +82,7 @@ class View:
 
 
 def frame(rng: np.random.Generator, patient: Patient, shape: tuple[int, int]) -> tuple[Array, Array]:
-    """Coordinates of the pixels, with the patient's build and the take's position, turn and bend."""
+    """Return coordinates of the pixels, with the patient's build and the take's position, turn and bend."""
     height, width = shape
     y0 = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     x0 = np.linspace(-width / height, width / height, width, dtype=np.float32)[None, :]
@@ -98,7 +98,7 @@ def frame(rng: np.random.Generator, patient: Patient, shape: tuple[int, int]) ->
 
 
 def _vessels(rng: np.random.Generator, x: Array, y: Array, hilum: tuple[float, float]) -> Array:
-    """Branches that leave a hilum and fade towards the wall."""
+    """Draw branches that leave a hilum and fade towards the wall."""
     dx, dy = x - np.float32(hilum[0]), y - np.float32(hilum[1])
     r = np.sqrt(dx * dx + dy * dy)
     angle = np.arctan2(dy, dx) + np.float32(0.8) * smooth_field(rng, x.shape, (7, 7)) * r
@@ -180,7 +180,7 @@ def frontal(
 
 
 def _frontal_ribs(ax: Array, y: Array) -> Array:
-    """Posterior ribs, which fall a little towards the wall, and fainter anterior ones, which rise."""
+    """Draw posterior ribs, which fall a little towards the wall, and fainter anterior ones, which rise."""
     back = np.sin((y - 0.42 * (ax - 0.35) ** 2 * 2 + 0.2 * ax) * 44)
     front = np.sin((y - 0.45 * ax) * 40 + 1)
     return soft(-back + 0.1, 0.7) + 0.35 * soft(-front + 0.3, 0.7) * soft(0.3 - ax, 0.1)

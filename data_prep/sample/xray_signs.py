@@ -15,13 +15,13 @@ Sign = Callable[[np.random.Generator, View, float], None]
 
 
 def _pleural_effusion(rng: np.random.Generator, view: View, strength: float) -> None:
-    """Fluid at the base whose upper border climbs towards the wall."""
+    """Draw fluid at the base whose upper border climbs towards the wall."""
     top = rng.uniform(0.2, 0.34) - 0.36 * strength * np.clip(view.across, 0, 1.2) ** 3
     blend(view.image, view.lung * soft(top - view.y, 0.06) * strength, 0.74)
 
 
 def _pneumothorax(rng: np.random.Generator, view: View, strength: float) -> None:
-    """Air without vessels round a shrunken lung, and the thin bright line of its pleura."""
+    """Draw air without vessels round a shrunken lung, and the thin bright line of its pleura."""
     centre = (view.middle - 0.12 * view.side, 0.12 + rng.normal(0, 0.03))
     radii = (0.32, 0.5) if view.lateral else (0.24, 0.46)
     level = ellipse(view.x, view.y, centre, radii)
@@ -32,7 +32,7 @@ def _pneumothorax(rng: np.random.Generator, view: View, strength: float) -> None
 
 
 def _edema(rng: np.random.Generator, view: View, strength: float) -> None:
-    """Haze spreading from both hila, densest in the middle, the periphery spared."""
+    """Draw haze spreading from both hila, densest in the middle, the periphery spared."""
     haze = np.exp(-((view.across / 0.62) ** 2) - ((view.y - 0.02) / 0.42) ** 2)
     if view.lateral:
         haze = np.exp(-(((view.x - 0.08) / 0.34) ** 2) - ((view.y - 0.0) / 0.42) ** 2)
@@ -41,7 +41,7 @@ def _edema(rng: np.random.Generator, view: View, strength: float) -> None:
 
 
 def _consolidation(rng: np.random.Generator, view: View, strength: float) -> None:
-    """One lobe filled: dense, homogeneous, cut off sharply by the fissure, with dark bronchi in it."""
+    """Draw one lobe filled: dense, homogeneous, cut off sharply by the fissure, with dark bronchi in it."""
     fissure = rng.uniform(-0.2, -0.05) + 0.2 * (view.across - 0.5) * rng.choice((-1, 1))
     lobe = view.lung * soft(view.y - fissure, 0.025)
     blend(view.image, lobe * 0.92 * strength, 0.68)
@@ -53,7 +53,7 @@ def _consolidation(rng: np.random.Generator, view: View, strength: float) -> Non
 
 
 def _pneumonia(rng: np.random.Generator, view: View, strength: float) -> None:
-    """Several ragged patches, all in one lung."""
+    """Draw several ragged patches, all in one lung."""
     patches = np.zeros_like(view.image)
     for _ in range(rng.integers(8, 12)):
         at = (view.middle + rng.uniform(-0.26, 0.26), rng.uniform(-0.55, 0.45))
@@ -65,7 +65,7 @@ def _pneumonia(rng: np.random.Generator, view: View, strength: float) -> None:
 
 
 def _lung_lesion(rng: np.random.Generator, view: View, strength: float) -> None:
-    """One round mass with a sharp border."""
+    """Draw one round mass with a sharp border."""
     radius = rng.uniform(0.12, 0.18)
     at = (view.middle + rng.uniform(-0.04, 0.1) * view.side, rng.uniform(-0.4, 0.2))
     level = ellipse(view.x, view.y, at, (radius, radius * rng.uniform(0.88, 1.1)), rng.uniform(0, 3))
@@ -75,13 +75,13 @@ def _lung_lesion(rng: np.random.Generator, view: View, strength: float) -> None:
 
 
 def _lung_opacity(rng: np.random.Generator, view: View, strength: float) -> None:
-    """An even veil over the whole of one lung, through which ribs still show."""
+    """Draw an even veil over the whole of one lung, through which ribs still show."""
     veil = rng.uniform(0.55, 0.7) * (1 + 0.06 * smooth_field(rng, view.x.shape, (5, 5)))
     blend(view.image, view.lung * np.clip(veil * strength, 0, 1), 0.56 + 0.1 * view.ribs)
 
 
 def _atelectasis(rng: np.random.Generator, view: View, strength: float) -> None:
-    """Plate-like bands above a raised diaphragm (which is part of the anatomy, see `shape`)."""
+    """Draw plate-like bands above a raised diaphragm (which is part of the anatomy, see `shape`)."""
     for step in range(2):
         slope = rng.uniform(-0.22, 0.22)
         height = view.base - 0.13 - 0.17 * step + slope * (view.x - view.middle)
@@ -90,7 +90,7 @@ def _atelectasis(rng: np.random.Generator, view: View, strength: float) -> None:
 
 
 def _pleural_other(rng: np.random.Generator, view: View, strength: float) -> None:
-    """Thickened pleura with chalky plaques along both walls (in the lateral view at the front and the back)."""
+    """Draw thickened pleura with chalky plaques along both walls (in the lateral view at the front and the back)."""
     wobble = smooth_field(rng, view.x.shape, (9, 5))
     wall = np.minimum(view.wall, 1.3 * view.across) if view.lateral else view.wall
     rind = soft(wall - 0.11 - 0.02 * wobble, 0.03) * soft(np.abs(view.y + 0.05) - 0.48, 0.1)
@@ -98,7 +98,7 @@ def _pleural_other(rng: np.random.Generator, view: View, strength: float) -> Non
 
 
 def _fracture(rng: np.random.Generator, view: View, strength: float) -> None:
-    """Three or four neighbouring ribs broken: a step in each, the ends in a bright callus."""
+    """Draw three or four neighbouring ribs broken: a step in each, the ends in a bright callus."""
     column = view.middle + rng.uniform(0.05, 0.16) * view.side * (0.5 if view.lateral else 1)
     top, count = rng.uniform(-0.42, -0.1), int(rng.integers(3, 5))
     for k in range(count):
@@ -112,7 +112,7 @@ def _fracture(rng: np.random.Generator, view: View, strength: float) -> None:
 
 
 def _support_devices(rng: np.random.Generator, view: View, strength: float) -> None:
-    """A pacemaker with its lead, or a tracheal tube, a venous line and monitor electrodes."""
+    """Draw a pacemaker with its lead, or a tracheal tube, a venous line and monitor electrodes."""
     shift = 0.0 if view.lateral else 0.03
     wires: list[list[tuple[float, float]]] = []
     if rng.random() < 0.6:
@@ -151,7 +151,7 @@ SIGNS: dict[str, Sign] = {
 
 
 def shape(signs: Mapping[str, float]) -> Shape:
-    """The anatomy that goes with the findings, given as name to strength (0 to 1)."""
+    """Return the anatomy that goes with the findings, given as name to strength (0 to 1)."""
     return Shape(
         heart=1 + 0.5 * signs.get("Cardiomegaly", 0.0),
         mediastinum=1.25 * signs.get("Enlarged Cardiomediastinum", 0.0),
@@ -167,7 +167,7 @@ def radiograph(
     size: tuple[int, int],
     side: int = 1,
 ) -> NDArray[np.uint8]:
-    """A chest X-ray with findings.
+    """Draw a chest X-ray with findings.
 
     Args:
         rng: randomness of this take.

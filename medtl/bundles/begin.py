@@ -54,7 +54,7 @@ def data(
     train_fraction: float = 1.0,
     seed: int = 0,
 ) -> DataList:
-    """The data list of ``dataset_dir``, if it suits the bundle.
+    """Return the data list of ``dataset_dir``, if it suits the bundle.
 
     Args:
         dataset_dir: a data_prep output.
@@ -181,7 +181,7 @@ def share_cores(device: str) -> None:
 
 
 def short_name(split: str) -> str:
-    """train, val or test for any name of a split."""
+    """Return train, val or test for any name of a split."""
     for long, short in datalist.SHORT_NAMES.items():
         if split in (long, short):
             return short
@@ -210,7 +210,7 @@ def check_metric(key_metric: str, multilabel: bool, listed: DataList | None = No
 
 
 def check_threshold_rule(rule: str) -> None:
-    """Refuse a rule for the operating point that there is not, before an epoch is spent."""
+    """Refuse a rule of an unknown name for the operating point, before an epoch is spent."""
     operating_point.parse_rule(str(rule))
 
 
@@ -233,7 +233,7 @@ def warn_of_blank(dataset: Any, listed: DataList) -> None:
 
 
 def positive_index(positive_class: str | None, classes: Sequence[str]) -> int | None:
-    """Index of the class whose sensitivity and specificity are reported; None where none is named.
+    """Return index of the class whose sensitivity and specificity are reported; None where none is named.
 
     Raises:
         UsageError: no such class, or there are more than two.
@@ -249,19 +249,19 @@ def positive_index(positive_class: str | None, classes: Sequence[str]) -> int | 
 
 
 def check_balance(balance: str) -> None:
-    """Refuse a way of balancing classes that there is not."""
+    """Refuse a way of balancing classes of an unknown name."""
     if balance not in BALANCES:
         raise UsageError(f"--balance {balance} is not one of {', '.join(BALANCES)}")
 
 
 def required(value: str, option: str, what: str) -> str:
-    """``value`` unless it is empty: then one line that says what ``option`` should name."""
+    """Return ``value``, or raise one line that says what ``option`` should name where it is empty."""
     if not value:
         raise UsageError(f"{option} is missing: expected {what}")
     return value
 
 
 def shipped_weights(bundle_root: str) -> str:
-    """The bundle's own weights; empty where it ships none."""
+    """Return the bundle's own weights; empty where it ships none."""
     folder = Path(bundle_root) / "models"
     return next((str(folder / name) for name in WEIGHTS_IN_BUNDLE if (folder / name).is_file()), "")

@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from rich.table import Table
 
+from medtl.bundles.audit import shown
+from medtl.bundles.audit.bundle import Audit, audit
+from medtl.bundles.audit.finding import printable
 from medtl.bundles.inspect import problems_of_bundle
-from medtl.bundles.strangers import shown
-from medtl.bundles.strangers.finding import printable
-from medtl.bundles.strangers.look import look
 from medtl.errors import UsageError
 from medtl.weights.archive import unpack
 
@@ -21,14 +22,53 @@ class Verdict:
     """What a check gave.
 
     Attributes:
-        tables: what would be executed, what to know, and the dangers.
-        lines: one a problem, and at last the whole in one.
-        passed: whether there is neither danger nor problem.
+        path: the bundle, as it was named.
+        seen: what it would execute.
+        problems: one line a problem: files, metadata, ids, hashes.
     """
 
-    tables: tuple[Table, ...]
-    lines: tuple[str, ...]
-    passed: bool
+    path: Path
+    seen: Audit
+    problems: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether all is reviewed and nothing is wrong."""
+        return not (self.seen.unreviewed or self.problems)
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """What would be executed, what to know, and what is unreviewed."""
+        return tuple(shown.tables(self.seen))
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """One line a problem, and at last the whole in one."""
+        what = shown.summary(self.seen)
+        wrong = shown.counted(len(self.problems), "problem")
+        if self.seen.unreviewed:
+            unreviewed = f"{len(self.seen.unreviewed):,} unreviewed" + (f" and {wrong}" if self.problems else "")
+            last = f"error: {self.path}: {unreviewed} in {what}; read it before you run it"
+        elif self.problems:
+            last = f"{self.path}: {wrong} in {what}; all that it would execute is reviewed"
+        else:
+            last = f"{self.path}: {what}, no problem found; all that it would execute is reviewed"
+        return (*(f"- {printable(problem)}" for problem in self.problems), last)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the same as an object for a program."""
+        return {
+            "path": str(self.path),
+            "kind": "bundle",
+            "passed": self.passed,
+            "unreviewed": [asdict(finding) for finding in self.seen.unreviewed],
+            "problems": list(self.problems),
+            "notes": [asdict(finding) for finding in self.seen.notes],
+            "weights": [{"file": each.place, "what": each.why} for each in self.seen.weights],
+            "imports": self.seen.imports,
+            "classes": self.seen.classes,
+            "expressions": self.seen.expressions,
+        }
 
 
 def check_bundle(path: Path) -> Verdict:
@@ -43,20 +83,10 @@ def check_bundle(path: Path) -> Verdict:
     with _opened(path) as folder:
         if not (folder / "configs").is_dir():
             raise UsageError(f"{path} holds no configs/; expected a bundle")
-        seen = look(folder)
+        seen = audit(folder)
         # where a link leads out of the folder, or a pipe waits in it, nothing else reads there
         problems = problems_of_bundle(folder)[1] if seen.whole else []
-    what = shown.summary(seen)
-    wrong = shown.counted(len(problems), "problem")
-    if seen.faults:
-        dangers = shown.counted(shown.dangers(seen), "danger") + (f" and {wrong}" if problems else "")
-        last = f"error: {path}: {dangers} in {what}; read it before you run it"
-    elif problems:
-        last = f"{path}: {wrong} in {what}; {shown.reach(seen)}"
-    else:
-        last = f"{path}: {what}, no problem found; {shown.reach(seen)}"
-    told = [f"- {printable(problem)}" for problem in problems]
-    return Verdict(tuple(shown.tables(seen)), (*told, last), not (seen.faults or problems))
+    return Verdict(path, seen, tuple(problems))
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def recipe() -> dict[str, Any]:
 
 
 def _is_plain(given: Any) -> bool:
-    """Whether a value is written out: a number, a switch, null, or a word that is no expression or reference."""
+    """Return whether a value is written out: a number, a switch, null, or a word that is no expression or reference."""
     if isinstance(given, str):
         return not given.startswith(("$", "@", "%"))
     return given is None or isinstance(given, bool | int | float)

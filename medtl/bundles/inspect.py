@@ -28,7 +28,7 @@ REFERENCE = re.compile(r"@([A-Za-z_][\w#]*)")
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema of a bundle's metadata.json, kept here so that it can be verified without a network."""
+    """Return the JSON schema of a bundle's metadata.json, kept here so that it can be verified without a network."""
     return json.loads(files("medtl.bundles").joinpath("metadata_schema.json").read_text(encoding="utf-8"))
 
 
@@ -70,7 +70,7 @@ def problems_of_bundle(folder: Path) -> tuple[str, list[str]]:
 
 
 def problems_of_metadata(metadata: dict[str, Any]) -> list[str]:
-    """What the schema says against a metadata.json."""
+    """Return what the schema says against a metadata.json."""
     errors = jsonschema.Draft202012Validator(schema()).iter_errors(metadata)
     return [
         f"configs/metadata.json {'#'.join(map(str, error.path)) or 'top level'}: {error.message}" for error in errors
@@ -78,7 +78,7 @@ def problems_of_metadata(metadata: dict[str, Any]) -> list[str]:
 
 
 def merged(configs: dict[str, dict[str, Any]], names: tuple[str, ...]) -> dict[str, Any]:
-    """Configs as MONAI merges them: a later id replaces an earlier one, ``a#b`` reaches into ``a``."""
+    """Return configs as MONAI merges them: a later id replaces an earlier one, ``a#b`` reaches into ``a``."""
     result: dict[str, Any] = {}
     for name in names:
         for key, value in configs[name].items():
@@ -93,7 +93,7 @@ def merged(configs: dict[str, dict[str, Any]], names: tuple[str, ...]) -> dict[s
 
 
 def references(value: Any) -> Iterator[str]:
-    """Every ``@id`` in a config value, however deep."""
+    """Yield every ``@id`` in a config value, however deep."""
     if isinstance(value, str):
         yield from REFERENCE.findall(value)
     elif isinstance(value, dict):
@@ -113,7 +113,7 @@ def _undefined(config: dict[str, Any], names: tuple[str, ...]) -> list[str]:
 
 
 def resolves(config: Any, reference: str) -> bool:
-    """Whether a config has an id, looked up as MONAI does: ``a#b`` in ``a``, ``a#0`` in a list."""
+    """Return whether a config has an id, looked up as MONAI does: ``a#b`` in ``a``, ``a#0`` in a list."""
     for part in reference.split("#"):
         if isinstance(config, dict) and part in config:
             config = config[part]
@@ -125,7 +125,7 @@ def resolves(config: Any, reference: str) -> bool:
 
 
 def unread_ids(configs: dict[str, dict[str, Any]]) -> list[str]:
-    """Top-level ids that nothing reads in any of the combinations they belong to: knobs connected to nothing."""
+    """Return top-level ids that nothing reads in any of the combinations they belong to: knobs connected to nothing."""
     read: dict[str, set[str]] = {name: set() for name in configs}
     for names in COMBINATIONS:
         if all(name in configs for name in names):

@@ -127,7 +127,7 @@ def lost(error: BaseException) -> MedtlError | None:
 
 
 def _speaks(error: BaseException) -> bool:
-    """Whether this process tells an error; another machine may lack what this one has."""
+    """Return whether this process tells an error; another machine may lack what this one has."""
     return os.environ.get("LOCAL_RANK", "0") == "0" or not isinstance(error, COMMON)
 
 
@@ -140,7 +140,8 @@ def _leave(kind: type[BaseException], error: BaseException, trace: TracebackType
 
 
 def _plain_spoken(wrapped: Callable[..., Any]) -> Callable[..., Any]:
-    """``ConfigParser.get_parsed_content`` whose errors are those that a user made, in workflows that have begun."""
+    """Wrap ``ConfigParser.get_parsed_content`` so that its errors are those that a user made, in workflows that
+    have begun."""
     depths: weakref.WeakKeyDictionary[ConfigParser, int] = weakref.WeakKeyDictionary()
 
     @functools.wraps(wrapped)

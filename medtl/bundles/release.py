@@ -57,7 +57,7 @@ def release(run_folder: Path, out: Path, *, as_zip: bool = False, half: bool = F
         run_folder: a training run of one of medtl's bundles.
         out: the bundle's folder, absent or empty; its name becomes the bundle's.
         as_zip: also write ``out`` with ``.zip`` added, the same bytes for the same run.
-        half: store float16; whoever loads it computes in float32.
+        half: store float16; networks compute in float32 all the same.
         licence: of the images; by default what the data list said.
 
     Raises:
@@ -92,7 +92,7 @@ def _check_place(folder: Path, archive: Path | None, out: Path) -> None:
 def described(
     run: FinishedRun, name: str, half: bool, licence: str = ""
 ) -> tuple[WeightsCard, StateDict, float | None]:
-    """A run's card and weights as they are stored, and, of half precision, the largest change of a logit.
+    """Return a run's card and weights as they are stored, and, of half precision, the largest change of a logit.
 
     Raises:
         UsageError: a number is too large for half precision. MedtlError: the weights are not those of the network.
@@ -106,8 +106,8 @@ def described(
 
 
 def card_of(run: FinishedRun, name: str, licence: str = "") -> WeightsCard:
-    """What a run's records say of its weights, and ``licence`` of its images where their list said too little; the
-    weights' hashes are added when they are written."""
+    """Return what a run's records say of its weights, and ``licence`` of its images where their list said too little;
+    the weights' hashes are added when they are written."""
     record, what = run.record, architecture(run)
     told = ("name", "sample", "entries", "sources", "training_images", "licence", "sha256")
     data = {key: getattr(run.data, key) for key in told}
@@ -141,18 +141,18 @@ def card_of(run: FinishedRun, name: str, licence: str = "") -> WeightsCard:
 
 
 def _unplaced(value: Any) -> Any:
-    """A hyperparameter without the folders of the machine it was set on."""
+    """Return a hyperparameter without the folders of the machine it was set on."""
     return re.split(r"[/\\]", value)[-1] if isinstance(value, str) else value
 
 
 def _plain(version: str) -> str:
-    """2.13.0+cpu as 2.13.0: MONAI's metadata knows no local versions."""
+    """Return 2.13.0+cpu as 2.13.0: MONAI's metadata knows no local versions."""
     match = PLAIN_VERSION.match(version)
     return match[0] if match else version
 
 
 def _weights(run: FinishedRun, card: WeightsCard) -> StateDict:
-    """The run's weights, if they are those of the released network.
+    """Return the run's weights, if they are those of the released network.
 
     Raises:
         MedtlError: a name or shape disagrees, or a number is none.
@@ -170,7 +170,7 @@ def _weights(run: FinishedRun, card: WeightsCard) -> StateDict:
 
 
 def _network(card: WeightsCard) -> torch.nn.Module:
-    """The network as a released config makes it, or as its TorchScript model is made, giving logits."""
+    """Return the network as a released config makes it, or as its TorchScript model is made, giving logits."""
     if isinstance(card.architecture, SegmentationArchitecture):
         return release_segmentation.network(card.architecture)
     parser = ConfigParser({**networks(card), "device": torch.get_default_device().type})
@@ -179,7 +179,7 @@ def _network(card: WeightsCard) -> torch.nn.Module:
 
 
 def _halved(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """float16, unless the numbers are counts.
+    """Return tensors as float16, unless the numbers are counts.
 
     Raises:
         UsageError: a number is too large for it.
@@ -193,7 +193,7 @@ def _halved(name: str, tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _largest_difference(card: WeightsCard, full: StateDict, small: StateDict) -> float:
-    """The largest change of a logit, on random pictures of the network's value range."""
+    """Return the largest change of a logit, on random pictures of the network's value range."""
     network = _network(card).eval()
     what, (low, high) = card.architecture, card.input.value_range
     shape = (TRIALS, what.in_channels, what.image_size, what.image_size)
@@ -207,7 +207,7 @@ def _largest_difference(card: WeightsCard, full: StateDict, small: StateDict) ->
 
 
 def _write(folder: Path, run: FinishedRun, card: WeightsCard, state: StateDict) -> WeightsCard:
-    """Every file of the bundle, SHA256SUMS last; the card with the weights' hashes."""
+    """Write every file of the bundle, SHA256SUMS last; return the card with the weights' hashes."""
     for name in ("configs", "docs", "models"):
         (folder / name).mkdir()
     torch.save(state, folder / "models" / "model.pt")
@@ -238,7 +238,7 @@ def _write(folder: Path, run: FinishedRun, card: WeightsCard, state: StateDict) 
 
 
 def _told(card: WeightsCard, recipe: Mapping[str, Any]) -> tuple[dict[str, Config], str]:
-    """The configs by name, and the README."""
+    """Return the configs by name, and the README."""
     if isinstance(card.architecture, SegmentationArchitecture):
         metadata = segmentation_docs.metadata(card, recipe)
         inference = release_segmentation.inference_config(card)
@@ -253,7 +253,7 @@ def _told(card: WeightsCard, recipe: Mapping[str, Any]) -> tuple[dict[str, Confi
 
 
 def _hashes(folder: Path) -> Mapping[str, str]:
-    """Path to SHA-256 of every file below a folder, by path."""
+    """Return a mapping from path to SHA-256 of every file below a folder, by path."""
     return {path.relative_to(folder).as_posix(): file_hash(path) for path in _files(folder)}
 
 
@@ -263,8 +263,8 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _zip(folder: Path, target: Path, name: str) -> None:
-    """A folder as a zip with one outermost folder: stored, sorted and undated, so that its bytes depend on nothing but
-    the files (compressors differ between machines, and weights hardly shrink)."""
+    """Write a folder as a zip with one outermost folder: stored, sorted and undated, so that its bytes depend on
+    nothing but the files (compressors differ between machines, and weights hardly shrink)."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for path in _files(folder):
             info = zipfile.ZipInfo(f"{name}/{path.relative_to(folder).as_posix()}", ZIP_TIME)

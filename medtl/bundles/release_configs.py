@@ -47,7 +47,7 @@ format=%(asctime)s %(name)s %(levelname)s: %(message)s
 
 
 def inference_config(card: WeightsCard) -> Config:
-    """inference.json: a folder (or file) of PNG and JPEG to predictions.csv."""
+    """Return inference.json: a folder (or file) of PNG and JPEG to predictions.csv."""
     header = ",".join(["image", "patient", "split", *(_quoted(f"prob_{name}") for name in card.classes)])
     # stock CSVSaver writes "<name>,<number>,…" lines: the name carries the header before the first of them
     quoted = "'\"%s\"' % item['name'].replace('\"', '\"\"')"
@@ -89,7 +89,7 @@ def inference_config(card: WeightsCard) -> Config:
 
 
 def evaluate_config(card: WeightsCard) -> Config:
-    """evaluate.json: a data list's split to metrics.csv; runs by itself, or after train.json."""
+    """Return evaluate.json: a data list's split to metrics.csv; runs by itself, or after train.json."""
     transforms = [*loading(card), *normalising(card, labelled=True)]
     return {
         **common(card, "evaluation"),
@@ -113,8 +113,8 @@ def evaluate_config(card: WeightsCard) -> Config:
 
 
 def train_config(card: WeightsCard) -> Config:
-    """train.json: fine-tunes from the released weights on a data list; ``head`` new starts a new one, for
-    other classes."""
+    """Return train.json: fine-tunes from the released weights on a data list; ``head`` new starts a new one, for other
+    classes."""
     head = backbone_of(card.architecture.backbone).head
     state = "torch.load(@weights, map_location='cpu', weights_only=True).items()"
     kept = f"{{name: tensor for name, tensor in {state} if @head != 'new' or not name.startswith('{head}.')}}"
@@ -133,7 +133,7 @@ def train_config(card: WeightsCard) -> Config:
         "loss": {"_target_": f"torch.nn.{'BCEWithLogitsLoss' if card.multilabel else 'CrossEntropyLoss'}"},
         "optimizer": {
             "_target_": "torch.optim.AdamW",
-            # whoever makes the optimiser has the weights in place
+            # the optimiser is made after the weights are in place
             "params": "$[@started, @network.parameters()][1]",
             "lr": "@learning_rate",
             "weight_decay": "@weight_decay",
@@ -206,5 +206,5 @@ def train_config(card: WeightsCard) -> Config:
 
 
 def _quoted(name: str) -> str:
-    """A CSV field."""
+    """Return a CSV field."""
     return '"' + name.replace('"', '""') + '"' if any(mark in name for mark in ',"\n') else name

@@ -15,7 +15,7 @@ NEEDS = "monai torch pytorch-ignite pillow fire"
 
 
 def metadata(card: WeightsCard, recipe: Mapping[str, Any]) -> Config:
-    """metadata.json.
+    """Return metadata.json.
 
     Args:
         card: of the released weights.
@@ -83,7 +83,7 @@ def metadata(card: WeightsCard, recipe: Mapping[str, Any]) -> Config:
 
 
 def readme(card: WeightsCard) -> str:
-    """docs/README.md: the card as text, and the commands."""
+    """Return docs/README.md: the card as text, and the commands."""
     what, pixels = card.architecture, card.input
     sizes = ", ".join(f"{count:,} {split}" for split, count in card.data["entries"].items())
     grey = "as RGB" if pixels.file_channels == 3 else f"as grey, repeated to {what.in_channels} channels"
@@ -147,14 +147,14 @@ def readme(card: WeightsCard) -> str:
 
 
 def warning(card: WeightsCard) -> list[str]:
-    """A paragraph where the data are drawn."""
+    """Return a paragraph where the data are drawn."""
     if not card.data["sample"]:
         return []
     return ["**TRAINED AND MEASURED ON PHANTOMS: drawn pictures, not patients. No figure here is about patients.**", ""]
 
 
 def measured(metrics: Mapping[str, float]) -> list[str]:
-    """The metrics as a table, with their intervals."""
+    """Return the metrics as a table, with their intervals."""
     rows = ["| metric | value | 95 % interval |", "|---|---|---|"]
     for name, value in metrics.items():
         if name.endswith(("_lo", "_hi")):
@@ -166,7 +166,7 @@ def measured(metrics: Mapping[str, float]) -> list[str]:
 
 
 def origin(card: WeightsCard) -> list[str]:
-    """The rows of how weights came to be and who may use them."""
+    """Return the rows of how weights came to be and who may use them."""
     return [
         f"| started from | {cell(str(card.start.get('init', 'not recorded')))} |",
         f"| trained by | {card.source['name']} {card.source['version']}, seed {card.seed} |",
@@ -179,14 +179,14 @@ def origin(card: WeightsCard) -> list[str]:
 
 
 def _training_images(card: WeightsCard) -> list[str]:
-    """A row of how many images of each class, where the run recorded it."""
+    """Return a row of how many images of each class, where the run recorded it."""
     counts = card.data.get("training_images") or {}
     told = ", ".join(f"{cell(name)} {count:,}" for name, count in counts.items())
     return [f"| training images a class | {told} |"] if any(counts.values()) else []
 
 
 def cell(text: str) -> str:
-    """Text that cannot break a table's row."""
+    """Return text that cannot break a table's row."""
     return " ".join(text.replace("|", "\\|").split())
 
 
@@ -195,7 +195,7 @@ def numbers(values: tuple[float, ...]) -> str:
 
 
 def data_license(card: WeightsCard, recipe: str) -> str:
-    """docs/data_license.txt.
+    """Return docs/data_license.txt.
 
     Args:
         card: of the released weights.

@@ -27,7 +27,7 @@ WRITER = (
 
 
 def network(what: SegmentationArchitecture) -> torch.nn.Module:
-    """The network that weights of this architecture fill."""
+    """Return the network that weights of this architecture fill."""
     return build_segmenter(
         what.backbone, what.num_classes, what.in_channels, what.output_stride, what.decoder, what.auxiliary
     )
@@ -54,14 +54,15 @@ def export(trained: torch.nn.Module, path: Path) -> None:
 
 
 def _ordered(name: str, content: bytes) -> bytes:
-    """A file of a TorchScript archive, its classes' constants by name: torch lists them as a Python set happens to."""
+    """Return a file of a TorchScript archive, its classes' constants by name: torch lists them as a Python set happens
+    to."""
     if not name.endswith(".py"):
         return content
     return CONSTANTS.sub(lambda found: b"".join(sorted(found[0].splitlines(keepends=True))), content)
 
 
 def inference_config(card: WeightsCard) -> Config:
-    """inference.json: a folder (or file) of NIfTI volumes to masks on the volumes' own grids."""
+    """Return inference.json: a folder (or file) of NIfTI volumes to masks on the volumes' own grids."""
     every = {key: value for key, value in common(card, "inference").items() if key != "weights"}
     scan = "path.name.lower().endswith(('.nii', '.nii.gz')) and path.name[0] not in '._'"
     engine = {key: value for key, value in evaluator().items() if key != "val_handlers"}
@@ -111,7 +112,7 @@ def inference_config(card: WeightsCard) -> Config:
 
 
 def _grey(card: WeightsCard) -> Config:
-    """``grey``, from a volume to 0..255 in whole numbers between two percentiles of its non-zero voxels."""
+    """Return ``grey``, from a volume to 0..255 in whole numbers between two percentiles of its non-zero voxels."""
     assert isinstance(card.input, VolumeContract)
     scale = f"{card.input.scale:g}"
     # single precision, as medtl rounds
@@ -126,7 +127,8 @@ def _grey(card: WeightsCard) -> Config:
 
 
 def _slices(card: WeightsCard) -> Config:
-    """``inferer``: each slice fitted into the square, through the network, its logits back on the slice's own grid."""
+    """Return ``inferer``: each slice fitted into the square, through the network, its logits back on the slice's own
+    grid."""
     what, pixels = card.architecture, card.input
     scale = f"{pixels.scale:g}"
     enlarge = "torch.nn.functional.interpolate"
@@ -160,7 +162,7 @@ def _slices(card: WeightsCard) -> Config:
 
 
 def _postprocessing(card: WeightsCard) -> list[dict[str, Any]]:
-    """Transforms from logits to a mask file on the axes and with the affine of the volume's own."""
+    """Return transforms from logits to a mask file on the axes and with the affine of the volume's own."""
     organs = list(range(1, card.architecture.num_classes))
     largest = {
         "_target_": "KeepLargestConnectedComponentd",

@@ -16,14 +16,14 @@ NEEDS = ("pytorch-ignite", "nibabel")
 
 
 def _parts(card: WeightsCard) -> tuple[SegmentationArchitecture, VolumeContract]:
-    """Network and input of a segmentation's card."""
+    """Return the network and input of a segmentation's card."""
     assert isinstance(card.architecture, SegmentationArchitecture)
     assert isinstance(card.input, VolumeContract)
     return card.architecture, card.input
 
 
 def metadata(card: WeightsCard, recipe: Mapping[str, Any]) -> Config:
-    """metadata.json.
+    """Return metadata.json.
 
     Args:
         card: of the released weights.
@@ -51,7 +51,7 @@ def metadata(card: WeightsCard, recipe: Mapping[str, Any]) -> Config:
 
 
 def readme(card: WeightsCard) -> str:
-    """docs/README.md: the card as text, and the commands."""
+    """Return docs/README.md: the card as text, and the commands."""
     what, pixels = _parts(card)
     sizes = ", ".join(f"{count:,} {split}" for split, count in card.data["entries"].items())
     low, high = pixels.percentiles

@@ -55,7 +55,7 @@ class TrainedCases:
 
 
 def sequence_in(dataset_dir: str, sequence: str = AUTO) -> str | None:
-    """The sequence that a run uses.
+    """Return the sequence that a run uses.
 
     Args:
         dataset_dir: a data_prep output.
@@ -88,14 +88,14 @@ def sequence_in(dataset_dir: str, sequence: str = AUTO) -> str | None:
 
 
 def default_fold(dataset_dir: str) -> int | None:
-    """The fold that is validated on where none is named: the first of a data list without validation entries."""
+    """Return the fold that is validated on where none is named: the first of a data list without validation entries."""
     listed = _read(dataset_dir)
     folds = sorted({entry["fold"] for entry in listed.training if "fold" in entry})
     return folds[0] if folds and not listed.validation else None
 
 
 def fold_of(trained: TrainedCases, dataset_dir: str) -> int | None:
-    """The fold to evaluate on: the one that the weights were validated on, where the data list has it."""
+    """Return the fold to evaluate on: the one that the weights were validated on, where the data list has it."""
     listed = _read(dataset_dir)
     dealt = any(entry.get("fold") == trained.fold for entry in listed.training if "fold" in entry)
     return trained.fold if dealt else default_fold(dataset_dir)
@@ -116,7 +116,7 @@ def data(
     train_fraction: float = 1.0,
     seed: int = 0,
 ) -> DataList:
-    """One sequence of a data list, if it suits the bundle.
+    """Return one sequence of a data list, if it suits the bundle.
 
     Args:
         dataset_dir: a data_prep output.
@@ -186,12 +186,12 @@ def check_batch(batch_size: int) -> None:
 
 
 def check_postprocess(postprocess: str) -> None:
-    """Refuse a post-processing that there is not."""
+    """Refuse a post-processing of an unknown name."""
     components.check(postprocess)
 
 
 def saves(save: str | Sequence[str]) -> tuple[str, ...]:
-    """The formats of a comma-separated list, which the command line makes a sequence of.
+    """Return the formats of a comma-separated list, which the command line makes a sequence of.
 
     Raises:
         UsageError: one of them is none of ``SAVES``.

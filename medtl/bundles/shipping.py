@@ -20,7 +20,7 @@ def ship(run_folder: Path, bundle: Path, *, half: bool = False, licence: str = "
     Args:
         run_folder: a training run.
         bundle: the folder of the bundle that trained it.
-        half: store float16; whoever loads it computes in float32.
+        half: store float16; networks compute in float32 all the same.
         licence: of the images; by default what the data list said.
 
     Raises:

@@ -28,7 +28,7 @@ Config = dict[str, Any]
 
 
 def networks(card: WeightsCard) -> Config:
-    """``network_def``, the stock network, and ``network``, the same on the device and giving logits alone."""
+    """Return ``network_def``, the stock network, and ``network``, the same on the device and giving logits alone."""
     what = card.architecture
     backbone = backbone_of(what.backbone)
     stock = backbone.stock(what.num_classes, what.in_channels, what.image_size)
@@ -40,7 +40,7 @@ def networks(card: WeightsCard) -> Config:
 
 
 def loading(card: WeightsCard) -> list[Config]:
-    """Transforms that read a picture, rows first, and bring it to the network's size and to 0..1."""
+    """Return transforms that read a picture, rows first, and bring it to the network's size and to 0..1."""
     return [
         {
             "_target_": "LoadImaged",
@@ -69,7 +69,7 @@ def loading(card: WeightsCard) -> list[Config]:
 
 
 def normalising(card: WeightsCard, *, labelled: bool = False) -> list[Config]:
-    """Transforms from 0..1 to what the network wants; multi-hot labels become tensors where there are labels."""
+    """Return transforms from 0..1 to what the network wants; multi-hot labels become tensors where there are labels."""
     label = [{"_target_": "ToTensord", "keys": "label", "dtype": "$torch.float32", "track_meta": False}]
     return [
         {
@@ -90,7 +90,7 @@ def normalising(card: WeightsCard, *, labelled: bool = False) -> list[Config]:
 
 
 def augmentation() -> list[Config]:
-    """Random changes that leave a picture's meaning alone."""
+    """Return random changes that leave a picture's meaning alone."""
     return [
         {"_target_": "RandFlipd", "keys": "image", "prob": 0.5, "spatial_axis": 1},
         {
@@ -107,7 +107,7 @@ def augmentation() -> list[Config]:
 
 
 def common(card: WeightsCard, output: str) -> Config:
-    """Ids that every config of a bundle has."""
+    """Return the ids that every config of a bundle has."""
     return {
         "imports": ["$import os", "$import pathlib", "$import sys", "$import torch"],
         "bundle_root": ".",
@@ -122,12 +122,12 @@ def common(card: WeightsCard, output: str) -> Config:
 
 
 def probabilities(card: WeightsCard) -> str:
-    """The expression from logits to probabilities, of a handler's ``output``."""
+    """Return the expression from logits to probabilities, of a handler's ``output``."""
     return "torch.sigmoid(output['pred'])" if card.multilabel else "torch.softmax(output['pred'], dim=1)"
 
 
 def dataloader(dataset: str, *, shuffle: bool = False) -> Config:
-    """A loader; worker processes are forked, because the configs' lambdas cannot be sent to fresh ones."""
+    """Return a loader; worker processes are forked, because the configs' lambdas cannot be sent to fresh ones."""
     return {
         "_target_": "DataLoader",
         "dataset": dataset,
@@ -139,7 +139,7 @@ def dataloader(dataset: str, *, shuffle: bool = False) -> Config:
 
 
 def weights_loader() -> Config:
-    """The handler that fills the network when an engine starts; every name and shape must agree."""
+    """Return the handler that fills the network when an engine starts; every name and shape must agree."""
     return {
         "_target_": "CheckpointLoader",
         "load_path": "@weights",
@@ -149,7 +149,7 @@ def weights_loader() -> Config:
 
 
 def evaluator(room: str = "", **metrics: str) -> Config:
-    """An engine that predicts, and measures where ``metrics`` names ids (MONAI wants references there).
+    """Return an engine that predicts, and measures where ``metrics`` names ids (MONAI wants references there).
 
     Args:
         room: what stands before its ids, such as ``validate#``.
@@ -168,7 +168,8 @@ def evaluator(room: str = "", **metrics: str) -> Config:
 
 
 def metrics(card: WeightsCard, prefix: str) -> Config:
-    """``key_metric`` (accuracy; of several labels the share of right yes-or-no answers) and the AUC beside it."""
+    """Return ``key_metric`` (accuracy; of several labels the share of right yes-or-no answers) and the AUC
+    beside it."""
     if card.multilabel:
         accuracy = "((torch.sigmoid(output['pred']) > 0.5).flatten().long(), output['label'].flatten().long())"
         truth = "output['label']"
@@ -192,5 +193,5 @@ def metrics(card: WeightsCard, prefix: str) -> Config:
 
 
 def stats() -> Config:
-    """The handler that prints a validation's metrics."""
+    """Return the handler that prints a validation's metrics."""
     return {"_target_": "StatsHandler", "iteration_log": False}

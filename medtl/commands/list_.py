@@ -12,13 +12,17 @@ from medtl.commands.options import Debug
 
 
 def list_(
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
     networks: Annotated[
-        str, typer.Option(help="Instead: networks of timm and torchvision, by a word or a pattern: 'timm/mobilenet*'.")
+        str,
+        typer.Option(help="List networks of timm and torchvision instead, by a word or a pattern: 'timm/mobilenet*'."),
     ] = "",
     debug: Debug = False,
 ) -> None:
-    """List the data sets that can be prepared, the bundles, networks and starts, and the weights at hand."""
+    """List data sets, bundles, networks, starts and weights.
+
+    Data sets are those that can be prepared, weights those at hand.
+    """
     found = {"networks": networks_of_libraries(networks)} if networks else catalogue()
     if as_json:
         typer.echo(json.dumps(found, indent=1, ensure_ascii=False))

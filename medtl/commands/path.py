@@ -12,5 +12,8 @@ def path(
     bundle: Annotated[str, typer.Argument(help="A bundle's name, such as cpmid_resnet18.")],
     debug: Debug = False,
 ) -> None:
-    """Print the folder of a bundle, for --config_file "$(medtl path BUNDLE)/configs/train.json"."""
+    """Print the folder of a bundle.
+
+    So that a command finds its configs: --config_file "$(medtl path BUNDLE)/configs/train.json".
+    """
     typer.echo(str(bundle_folder(bundle)))

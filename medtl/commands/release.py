@@ -16,16 +16,20 @@ def release(
     ] = None,
     into: Annotated[
         Path | None,
-        typer.Option(help="Instead of --out: the bundle that trained the run, which then holds weights and card."),
+        typer.Option(help="Put weights and card into the bundle that trained the run, instead of --out."),
     ] = None,
-    as_zip: Annotated[bool, typer.Option("--zip", help="Also write it as one file, OUT.zip.")] = False,
+    as_zip: Annotated[bool, typer.Option("--zip", help="Write it as one file, OUT.zip, too.")] = False,
     half: Annotated[bool, typer.Option("--half", help="Store the weights as float16.")] = False,
     licence: Annotated[
-        str, typer.Option(help="Of the images, with the credits that it asks for, where the data list says too little.")
+        str,
+        typer.Option(help="Licence of the images, with the credits it asks for, where the data list says too little."),
     ] = "",
     debug: Debug = False,
 ) -> None:
-    """Make a stand-alone bundle of a run, with weights, card and hashes; it opens with stock MONAI alone."""
+    """Make a stand-alone bundle of a finished run.
+
+    It holds weights, card and hashes, and opens with stock MONAI alone.
+    """
     from medtl.bundles.release import release as released
     from medtl.bundles.shipping import ship
 

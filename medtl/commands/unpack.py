@@ -13,7 +13,10 @@ def unpack(
     out: Annotated[Path, typer.Option("--out", help="Folder that becomes the bundle; absent or empty.")],
     debug: Debug = False,
 ) -> None:
-    """Unpack a bundle's zip without trusting it, and compare it with the hashes that it came with."""
+    """Unpack a bundle's zip and compare it with its hashes.
+
+    Nothing of the archive is trusted: names, links and sizes are checked before anything is written.
+    """
     from medtl.weights.archive import SUMS, sums_of
     from medtl.weights.archive import unpack as unpacked
 

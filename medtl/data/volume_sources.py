@@ -13,7 +13,7 @@ from medtl.errors import BadFileError
 from medtl.readers.chaos import natural
 from medtl.readers.dicom import Scan, Series, check_volume, scan
 from medtl.readers.find import IMAGELESS, LINKS, File, Passed, Refused
-from medtl.readers.itk_volume import read_itk
+from medtl.readers.itk_volume import read_itk_header
 from medtl.readers.kinds import ITK, NIFTI
 from medtl.readers.nifti import read_header
 
@@ -118,8 +118,9 @@ class Look:
             name = file.name[: len(file.name) - len(suffix)]
             try:
                 if file.kind == "itk":
-                    volume = read_itk(file.path)
-                    shape, affine, header = volume.array.shape, volume.affine, None
+                    stated = read_itk_header(file.path)
+                    affine, header = stated.affine, None
+                    shape: tuple[int, ...] = stated.shape
                 else:
                     found = read_header(file.path)
                     shape, affine, header = found.shape, found.affine, found.stored

@@ -31,7 +31,7 @@ def natural(name: str) -> list[str | int]:
 
 
 def pair(series: Series, masks: Sequence[Path]) -> list[Path]:
-    """The mask of each slice of a series, in the order of ``series.headers``.
+    """Return the mask of each slice of a series, in the order of ``series.headers``.
 
     Raises:
         BadFileError: not one mask an image.
@@ -47,7 +47,7 @@ def pair(series: Series, masks: Sequence[Path]) -> list[Path]:
 
 
 def read_mask(path: Path, greys: Mapping[str, tuple[int, int]] | None) -> NDArray[np.uint8]:
-    """A mask as organ indices.
+    """Return a mask as organ indices.
 
     Args:
         path: a PNG file.

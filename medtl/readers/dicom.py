@@ -16,7 +16,6 @@ from medtl.errors import BadFileError
 from medtl.readers.dicom_echoes import by_echo
 from medtl.readers.dicom_headers import SliceHeader, slice_headers
 from medtl.readers.dicom_pixels import read_pixels
-from medtl.readers.dicom_quick import Values
 from medtl.readers.dicom_series import Series, check_volume
 from medtl.readers.dicom_tags import IDENTITY, open_dataset, quiet, value
 from medtl.readers.find import below
@@ -69,11 +68,10 @@ def scan(
     rejected: list[tuple[Path, str]] = []
     imageless: list[Path] = []
     lost: list[str] = []
-    values: Values = {}
     for path in _files([folder] if isinstance(folder, Path) else folder, rejected):
         uids: list[str] = []
         try:
-            found = _file_headers(path, modality, allow_burned_in, uids, values)
+            found = _file_headers(path, modality, allow_burned_in, uids)
             headers.extend(found)
             imageless += [path] if uids and not found else []
         except BadFileError as error:
@@ -103,7 +101,7 @@ def scan(
 
 
 def read_slices(series: Series, indices: Sequence[int] | None = None) -> NDArray:
-    """Pixels of some slices (all by default) without any demand on the geometry.
+    """Return the pixels of some slices (all by default) without any demand on the geometry.
 
     Returns:
         (n, rows, columns) in the order of ``indices`` (positions in ``series.headers``): int16 or float32 in the
@@ -117,7 +115,7 @@ def read_slices(series: Series, indices: Sequence[int] | None = None) -> NDArray
 
 
 def read_volume(series: Series, *, allow_tilt: bool = False) -> Volume:
-    """The whole series as a volume: array (columns, rows, slices), slices in the direction of the slice normal.
+    """Return the whole series as a volume: array (columns, rows, slices), slices in the direction of the slice normal.
 
     With ``allow_tilt`` a leaning stack is returned as it is, with a sheared affine.
 
@@ -129,7 +127,7 @@ def read_volume(series: Series, *, allow_tilt: bool = False) -> Volume:
 
 
 def read_image(path: Path, *, allow_burned_in: bool = False) -> NDArray:
-    """One grey 2-D picture, such as an X-ray.
+    """Return one grey 2-D picture, such as an X-ray.
 
     Returns:
         (rows, columns) int16 or float32, bright is high (MONOCHROME1 is inverted); see ``dicom_pixels.read_pixels``.
@@ -137,7 +135,7 @@ def read_image(path: Path, *, allow_burned_in: bool = False) -> NDArray:
     Raises:
         BadFileError: not DICOM, no image, several frames, colour, burned-in annotation, undecodable pixels.
     """
-    headers = _file_headers(path, None, allow_burned_in, [], {}, single=True)
+    headers = _file_headers(path, None, allow_burned_in, [], single=True)
     if not headers:
         raise BadFileError("not a DICOM image")
     if len(headers) > 1:
@@ -146,7 +144,8 @@ def read_image(path: Path, *, allow_burned_in: bool = False) -> NDArray:
 
 
 def _files(paths: Sequence[Path], rejected: list[tuple[Path, str]]) -> list[Path]:
-    """Every file below some folders (or files), each once, in sorted order; what cannot be opened is rejected."""
+    """Return every file below some folders (or files), each once, in sorted order; what cannot be opened is
+    rejected."""
     found: set[Path] = set()
     for path in paths:
         tree = below(path)
@@ -155,21 +154,24 @@ def _files(paths: Sequence[Path], rejected: list[tuple[Path, str]]) -> list[Path
     return sorted(found)
 
 
-def holds_image(path: Path) -> bool:
-    """False for a DICOM file that is a report, a directory or anything else without an image.
+def may_hold_image(path: Path) -> bool:
+    """Return whether to try a DICOM file: no report, directory or anything else without an image.
 
-    Raises:
-        BadFileError: as ``read_image``.
+    A damaged one is tried, too: reading it tells what is wrong.
     """
-    return bool(_file_headers(path, None, True, [], {}))
+    try:
+        return bool(_file_headers(path, None, True, []))
+    except BadFileError:
+        return True
 
 
 def _file_headers(
-    path: Path, modality: str | None, allow_burned_in: bool, uids: list[str], values: Values, single: bool = False
+    path: Path, modality: str | None, allow_burned_in: bool, uids: list[str], single: bool = False
 ) -> list[SliceHeader]:
-    """Headers of one file, empty for what is passed over; ``uids`` receives the series as soon as it is known."""
+    """Return the headers of one file, empty for what is passed over; ``uids`` receives the series as soon as it is
+    known."""
     with quiet():
-        opened = open_dataset(path, pixels=False, values=values)
+        opened = open_dataset(path, pixels=False)
         if opened is None:
             if named(path.name) == "dicom" or single:
                 raise BadFileError("not a DICOM file: empty, or damaged at its start")
@@ -192,13 +194,14 @@ def _file_headers(
 
 
 def _identities(headers: Sequence[SliceHeader], shared: Sequence[str]) -> list[str]:
-    """Names of the elements that all slices should share and do not; one that only some of them have counts, too."""
+    """Return the names of the elements that all slices should share and do not; one that only some of them have counts,
+    too."""
     places = {keyword: IDENTITY.index(keyword) for keyword in shared}
     return [key for key, place in places.items() if len({header.identity[place] for header in headers}) > 1]
 
 
 def _orientations(headers: Sequence[SliceHeader]) -> list[int]:
-    """How many slices each distinct orientation has; slices without one are not counted."""
+    """Return how many slices each distinct orientation has; slices without one are not counted."""
     groups: list[tuple[NDArray[np.float64], int]] = []
     for header in headers:
         if header.orientation is None:
@@ -214,7 +217,7 @@ def _orientations(headers: Sequence[SliceHeader]) -> list[int]:
 
 
 def _split(members: Sequence[SliceHeader], lost: int) -> Iterator[Series]:
-    """One series a modality, picture size and echo, each sorted along one common normal.
+    """Yield one series a modality, picture size and echo, each sorted along one common normal.
 
     Raises:
         BadFileError: echo times by which the slices of one grid would fall apart.

@@ -14,7 +14,7 @@ SAME_POSITION = 1e-3  # mm
 
 
 def by_echo(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
-    """Slices of one series, orientation and size, apart by echo time.
+    """Return slices of one series, orientation and size, apart by echo time.
 
     Echo times that differ by no more than rounding are one, unless two slices lie at one position with them.
 
@@ -37,7 +37,8 @@ def by_echo(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
 
 
 def _rounded(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
-    """Groups of slices whose echo times follow on one another within rounding, in the order of the first slices."""
+    """Return groups of slices whose echo times follow on one another within rounding, in the order of the first
+    slices."""
     times = sorted({header.echo_time for header in headers if header.echo_time is not None})
     group: dict[float | None, int] = {None: -1}
     for number, time in enumerate(times):
@@ -51,7 +52,7 @@ def _rounded(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
 
 
 def _share_a_position(headers: Sequence[SliceHeader]) -> bool:
-    """Whether two slices lie at one position; those without one may."""
+    """Return whether two slices lie at one position; those without one may."""
     places = sorted(header.offset for header in headers)
     if any(math.isnan(place) for place in places):
         return True
@@ -59,6 +60,6 @@ def _share_a_position(headers: Sequence[SliceHeader]) -> bool:
 
 
 def _between_each_other(one: Sequence[SliceHeader], other: Sequence[SliceHeader]) -> bool:
-    """Whether the ranges of positions overlap."""
+    """Return whether the ranges of positions overlap."""
     ranges = [(min(h.offset for h in group), max(h.offset for h in group)) for group in (one, other)]
     return ranges[0][0] < ranges[1][1] and ranges[1][0] < ranges[0][1]

@@ -14,7 +14,6 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, ImplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from medtl.errors import BadFileError
-from medtl.readers.dicom_quick import QuickHeader
 from medtl.readers.dicom_tags import identity, number_list, value, whole_number
 
 Vector = tuple[float, float, float]
@@ -101,8 +100,8 @@ def check_unit(headers: Sequence[SliceHeader]) -> None:
         raise BadFileError("CT without a rescale intercept: its stored values are no Hounsfield units")
 
 
-def slice_headers(path: Path, dataset: Dataset | QuickHeader, tail: int) -> list[SliceHeader]:
-    """The checked headers of one file's frames. Call it inside ``quiet``.
+def slice_headers(path: Path, dataset: Dataset, tail: int) -> list[SliceHeader]:
+    """Return the checked headers of one file's frames. Call it inside ``quiet``.
 
     Args:
         path: goes into the result; not opened.
@@ -132,7 +131,7 @@ def slice_headers(path: Path, dataset: Dataset | QuickHeader, tail: int) -> list
 
 
 def _slice_header(
-    path: Path, dataset: Dataset | QuickHeader, tail: int, frame: int | None, frames: int, groups: tuple[Dataset, ...]
+    path: Path, dataset: Dataset, tail: int, frame: int | None, frames: int, groups: tuple[Dataset, ...]
 ) -> SliceHeader:
     def numbers(keyword: str, count: int | None = None) -> tuple[float, ...] | None:
         for group in groups:
@@ -203,8 +202,8 @@ def _slice_header(
     )
 
 
-def _instance(dataset: Dataset | QuickHeader) -> int | None:
-    """It only breaks ties, so a damaged one is as good as none."""
+def _instance(dataset: Dataset) -> int | None:
+    """Return the instance number; it only breaks ties, so a damaged one is as good as none."""
     try:
         return whole_number(dataset, "InstanceNumber", -(2**31), 2**31)
     except BadFileError:
@@ -220,14 +219,14 @@ def _position(numbers: Sequence[float] | None) -> Vector | None:
 
 
 def _normal(orientation: Orientation) -> NDArray[np.float64]:
-    """Row × column; np.cross takes longer than the rest of a header for three numbers."""
+    """Return row × column; np.cross takes longer than the rest of a header for three numbers."""
     a, b, c, d, e, f = orientation
     return np.array([b * f - c * e, c * d - a * f, a * e - b * d])
 
 
 @functools.lru_cache(maxsize=16)  # a series repeats it on every slice
 def _axes(numbers: tuple[float, ...] | None) -> Orientation | None:
-    """Unit vectors along a row and a column; rounding in the header is undone, anything worse is refused."""
+    """Return unit vectors along a row and a column; rounding in the header is undone, anything worse is refused."""
     if numbers is None:
         return None
     row, column = np.array(numbers[:3]), np.array(numbers[3:])
@@ -246,8 +245,9 @@ def _pixel_spacing(numbers: Sequence[float] | None) -> tuple[float, float] | Non
     return numbers[0], numbers[1]
 
 
-def _padding(dataset: Dataset | QuickHeader, bits_allocated: int, signed: bool) -> tuple[int, int] | None:
-    """Lowest and highest stored value of "no data": PixelPaddingValue to PixelPaddingRangeLimit (C.7.5.1.1.2)."""
+def _padding(dataset: Dataset, bits_allocated: int, signed: bool) -> tuple[int, int] | None:
+    """Return the lowest and highest stored value of "no data": PixelPaddingValue to PixelPaddingRangeLimit
+    (C.7.5.1.1.2)."""
     first = number_list(value(dataset, "PixelPaddingValue"), "PixelPaddingValue", 1)
     if first is None:
         return None
@@ -259,7 +259,7 @@ def _padding(dataset: Dataset | QuickHeader, bits_allocated: int, signed: bool) 
 
 
 def _window(numbers: Callable[[str], Sequence[float] | None]) -> tuple[float, float] | None:
-    """The first window; only a hint for display, so an unusable one is dropped."""
+    """Return the first window; only a hint for display, so an unusable one is dropped."""
     try:
         centre, width = numbers("WindowCenter"), numbers("WindowWidth")
     except BadFileError:

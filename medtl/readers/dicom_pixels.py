@@ -76,7 +76,7 @@ def _file_slices(path: Path, headers: list[SliceHeader]) -> list[NDArray]:
 
 
 def _stored(data: bytes, dataset: Dataset, header: SliceHeader) -> NDArray:
-    """(rows, columns) integers as the decoder gives them."""
+    """Return (rows, columns) integers as the decoder gives them."""
     try:
         decoder = get_decoder(UID(header.transfer_syntax))
     except NotImplementedError:
@@ -147,7 +147,7 @@ def _check_stream(data: bytes, dataset: Dataset, header: SliceHeader) -> None:
 
 
 def _stream_size(stream: bytes) -> tuple[int, int] | None:
-    """(rows, columns) a JPEG, JPEG-LS or JPEG 2000 stream states, or None."""
+    """Return (rows, columns) a JPEG, JPEG-LS or JPEG 2000 stream states, or None."""
     start = stream.find(b"\xff\x4f\xff\x51", 0, 2048)  # SOC and SIZ, behind the boxes of a JP2 file if there are any
     if start >= 0:
         width, height, left, top = (int.from_bytes(stream[start + k : start + k + 4], "big") for k in (8, 12, 16, 20))
@@ -166,7 +166,7 @@ def _stream_size(stream: bytes) -> tuple[int, int] | None:
 
 
 def _values(stored: NDArray, header: SliceHeader) -> NDArray:
-    """(rows, columns) int16 or float32 in the modality's unit from the decoder's integers."""
+    """Return (rows, columns) int16 or float32 in the modality's unit from the decoder's integers."""
     low, high = (-(2 ** (header.bits - 1)), 2 ** (header.bits - 1) - 1) if header.signed else (0, 2**header.bits - 1)
     is_small = header.bits_allocated <= 16 and stored.dtype.itemsize <= 2
     numbers: NDArray[Any] = stored.astype(np.int32 if is_small else np.int64)  # room for every step below

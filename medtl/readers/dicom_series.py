@@ -108,7 +108,7 @@ def _spacings(headers: Sequence[SliceHeader]) -> NDArray[np.float64]:
 
 
 def _names(series: Series, headers: Sequence[SliceHeader], most: int = 4) -> str:
-    """File names relative to the series' folder; many archives name files by UID, which is masked."""
+    """Return file names relative to the series' folder; many archives name files by UID, which is masked."""
     shown = []
     for header in headers[:most]:
         name = re.sub(r"\d+(\.\d+){3,}", "<uid>", header.path.relative_to(series.folder).as_posix())

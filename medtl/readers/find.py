@@ -14,7 +14,7 @@ from medtl.errors import UsageError
 from medtl.readers.itk_volume import data_file
 from medtl.readers.kinds import KINDS, kind
 
-# made by systems and servers, never by whoever collects images; names with a dot in front are hidden anyway
+# made by systems and servers, never by those who collect images; names with a dot in front are hidden anyway
 SYSTEM = {"__macosx", "$recycle.bin", "system volume information", "@eadir", "lost+found"}
 HIDDEN = "hidden"
 OTHER = "of other kinds"
@@ -63,7 +63,7 @@ class Tree:
 
 
 def below(source: Path) -> Tree:
-    """Every file below a folder, or the one file that is named.
+    """Return every file below a folder, or the one file that is named.
 
     Hidden files and folders, and those of systems (``__MACOSX``, ``.Trash-1000``), are passed over and counted file by
     file. Links to files are files. Links to folders are followed, each folder once and real folders first; one that
@@ -81,7 +81,7 @@ def below(source: Path) -> Tree:
 
 
 def images(source: Path, kinds: Collection[str] = tuple(KINDS)) -> Tree:
-    """The files below an input that hold an image of some kinds (or promise one by name), by their content.
+    """Return the files below an input that hold an image of some kinds (or promise one by name), by their content.
 
     A file that cannot be opened is refused if its name promises an image or nothing; one of another kind is passed over
     and counted. The data file of a .mhd or .nhdr header is used with its header and not listed.
@@ -107,7 +107,7 @@ def images(source: Path, kinds: Collection[str] = tuple(KINDS)) -> Tree:
 
 
 def counted(passed: Sequence[Passed]) -> str:
-    """What is passed over in words, such as ``3 hidden, 2 of other kinds (.csv, .txt)``; empty for nothing."""
+    """Return what is passed over in words, such as ``3 hidden, 2 of other kinds (.csv, .txt)``; empty for nothing."""
     parts = []
     for why, number in Counter(one.why for one in passed).items():
         names = [one.name for one in passed if one.why == why]
@@ -122,7 +122,7 @@ def counted(passed: Sequence[Passed]) -> str:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of that name is a system's own."""
+    """Return whether a file or folder of that name is a system's own."""
     return name.startswith(".") or name.casefold() in SYSTEM
 
 
@@ -190,7 +190,7 @@ class _Walk:
         return False
 
     def _all_files(self, path: Path) -> list[str]:
-        """Names of a hidden file, or of every file in a hidden folder."""
+        """Return the names of a hidden file, or of every file in a hidden folder."""
         if path.is_symlink() or not path.is_dir():
             return [self._name(path)]
         return [self._name(Path(parent, name)) for parent, _, names in os.walk(path) for name in names]

@@ -7,14 +7,14 @@ CHUNK = 2**16  # numbers counted at a time: their 64-bit copies fit into the pro
 
 
 def ct_window(hu: NDArray, centre: float, width: float) -> NDArray[np.uint8]:
-    """Hounsfield units to 0..255: below ``centre - width/2`` black, above ``centre + width/2`` white, linear
+    """Scale Hounsfield units to 0..255: below ``centre - width/2`` black, above ``centre + width/2`` white, linear
     between."""
     low = centre - width / 2
     return scale(hu, low, low + width)
 
 
 def mr_range(volume: NDArray, lower: float = 0.5, upper: float = 99.5) -> tuple[float, float]:
-    """The grey range of an MR volume: percentiles of its non-zero voxels, so that background does not count.
+    """Return the grey range of an MR volume: percentiles of its non-zero voxels, so that background does not count.
 
     Args:
         volume: any shape; MR intensities have no unit.
@@ -35,7 +35,7 @@ def mr_range(volume: NDArray, lower: float = 0.5, upper: float = 99.5) -> tuple[
 
 
 def in_memory_order(array: NDArray) -> NDArray:
-    """The same elements as a view whose axes run forwards through memory, the fastest last.
+    """Return the same elements as a view whose axes run forwards through memory, the fastest last.
 
     A turned volume is a view that strides backwards and across; going through it as it lies is several times faster.
     """
@@ -44,7 +44,7 @@ def in_memory_order(array: NDArray) -> NDArray:
 
 
 def scale(image: NDArray, low: float, high: float) -> NDArray[np.uint8]:
-    """Linear from [low, high] to 0..255, clipped and rounded; all black where the range is empty."""
+    """Scale linearly from [low, high] to 0..255, clipped and rounded; all black where the range is empty."""
     if not high > low:
         return np.zeros(image.shape, dtype=np.uint8)
     grey = (image.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
@@ -52,7 +52,7 @@ def scale(image: NDArray, low: float, high: float) -> NDArray[np.uint8]:
 
 
 def by_bits_used(image: NDArray) -> NDArray[np.uint8]:
-    """Whole numbers to 8 bits by the bits that the largest uses, 8 or more: radiographs keep 10 to 12 of 16.
+    """Bring whole numbers to 8 bits by the bits that the largest uses, 8 or more: radiographs keep 10 to 12 of 16.
 
     Raises:
         ValueError: a number is below 0 or no whole one.
@@ -64,7 +64,7 @@ def by_bits_used(image: NDArray) -> NDArray[np.uint8]:
 
 
 def _counted_range(numbers: NDArray, lower: float, upper: float) -> tuple[float, float]:
-    """``np.percentile`` of the non-zero ones of 8- or 16-bit whole numbers, to the last bit, by counting them.
+    """Return ``np.percentile`` of the non-zero ones of 8- or 16-bit whole numbers, to the last bit, by counting them.
 
     Takes a fifth of the time of partitioning a brain volume, and no memory for a copy.
 
@@ -93,7 +93,7 @@ def _counted_range(numbers: NDArray, lower: float, upper: float) -> tuple[float,
 
 
 def _percentile(up_to: NDArray[np.int64], percent: float, lowest: int) -> float:
-    """A percentile from how many numbers there are up to ``lowest``, ``lowest + 1`` …, rounded as numpy does."""
+    """Return a percentile from how many numbers there are up to ``lowest``, ``lowest + 1`` …, rounded as numpy does."""
     last = int(up_to[-1]) - 1
     place = last * (percent / 100)
     rank = int(place)

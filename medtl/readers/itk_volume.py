@@ -1,6 +1,7 @@
 """MetaImage (.mhd with its raw file, .mha) and NRRD (.nrrd, .nhdr) volumes, through ITK's own readers."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,36 @@ HEADER_BYTES = 65536
 DATA_FILE = re.compile(rb"^(?:ElementDataFile\s*=|data ?file:)([^\r\n]*)", re.MULTILINE | re.IGNORECASE)
 
 
-def read_itk(path: Path) -> Volume:
-    """A volume with its axes in the order of the file: neither flipped nor resampled; see ``Volume.canonical``.
+@dataclass(frozen=True, eq=False)
+class ItkHeader:
+    """What a header says.
+
+    Attributes:
+        shape: (x, y, z) voxels, in the order of the file.
+        affine: (4, 4) voxel index to RAS+ mm.
+    """
+
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+
+
+def read_itk_header(path: Path) -> ItkHeader:
+    """Return the shape and affine of a volume without reading its voxels.
 
     Args:
-        path: a header or single file; a header's data file is looked for where it says.
+        path: as of ``read_itk``.
+
+    Raises:
+        BadFileError: as ``read_itk`` for what the header tells.
+    """
+    return _header(path)[1]
+
+
+def read_itk(path: Path) -> Volume:
+    """Return a volume with its axes in the order of the file: neither flipped nor resampled; see ``Volume.canonical``.
+
+    Args:
+        path: a header or single file, the case of its suffix ignored; its data file, packed or not, lies where it says.
 
     Returns:
         Volume with array (x, y, z) of the stored type, and an affine in RAS+ mm (ITK itself counts in LPS+).
@@ -30,22 +56,9 @@ def read_itk(path: Path) -> Volume:
             geometry that places voxels nowhere, voxels that are not finite numbers, a data file outside the header's
             folder.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise BadFileError(f"is not one of {', '.join(SUFFIXES)}")
-    if not path.is_file():
-        raise BadFileError("is missing")
-    if not path.stat().st_size:
-        raise BadFileError("is empty (0 bytes)")
-    _check_data_file(path)
-    import itk  # takes seconds: only who reads such a file waits for it
+    reader, header = _header(path)
+    import itk
 
-    reader = _opened(itk, path)
-    sizes = [int(reader.GetDimensions(k)) for k in range(reader.GetNumberOfDimensions())]
-    if len(sizes) != 3 or min(sizes) < 1:
-        raise BadFileError(f"is not a volume: its shape is {tuple(sizes)}")
-    if reader.GetNumberOfComponents() != 1:
-        raise BadFileError(f"has {reader.GetNumberOfComponents()} values a voxel (colour or vectors), not one")
-    affine = _affine(reader)
     try:
         image = itk.imread(str(path), imageio=reader)
         array = itk.array_from_image(image)
@@ -55,12 +68,32 @@ def read_itk(path: Path) -> Volume:
         raise BadFileError("does not hold one real number a voxel")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise BadFileError(f"has {np.count_nonzero(~np.isfinite(array)):,} voxels that are not finite numbers")
-    return Volume(array.transpose(2, 1, 0), affine)
+    return Volume(array.transpose(2, 1, 0), header.affine)
+
+
+def _header(path: Path) -> tuple[Any, ItkHeader]:
+    """Return ITK's reader of a file, its header read, and what that says."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise BadFileError(f"is not one of {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise BadFileError("is missing")
+    if not path.stat().st_size:
+        raise BadFileError("is empty (0 bytes)")
+    _check_data_file(path)
+    import itk  # takes seconds, which only such a file costs
+
+    reader = _opened(itk, path)
+    sizes = [int(reader.GetDimensions(k)) for k in range(reader.GetNumberOfDimensions())]
+    if len(sizes) != 3 or min(sizes) < 1:
+        raise BadFileError(f"is not a volume: its shape is {tuple(sizes)}")
+    if reader.GetNumberOfComponents() != 1:
+        raise BadFileError(f"has {reader.GetNumberOfComponents()} values a voxel (colour or vectors), not one")
+    return reader, ItkHeader((sizes[0], sizes[1], sizes[2]), _affine(reader))
 
 
 def data_file(path: Path) -> str:
-    """The file that a header names for its voxels, as it stands there; the header's own name where it names none or
-    cannot be read."""
+    """Return the file that a header names for its voxels, as it stands there; the header's own name where it names none
+    or cannot be read."""
     try:
         with open(path, "rb") as file:
             match = DATA_FILE.search(file.read(HEADER_BYTES))
@@ -78,7 +111,7 @@ def _check_data_file(path: Path) -> None:
 
 
 def _opened(itk: Any, path: Path) -> Any:
-    """ITK's reader of the format with the header read."""
+    """Return ITK's reader of the format, the header read."""
     is_meta = path.suffix.lower() in (".mhd", ".mha")
     reader = itk.MetaImageIO.New() if is_meta else itk.NrrdImageIO.New()
     try:
@@ -90,7 +123,7 @@ def _opened(itk: Any, path: Path) -> Any:
 
 
 def _affine(reader: Any) -> NDArray[np.float64]:
-    """(4, 4) voxel index to RAS+ mm from ITK's origin, spacing and direction (columns are axes)."""
+    """Return (4, 4) voxel index to RAS+ mm from ITK's origin, spacing and direction (columns are axes)."""
     affine = np.eye(4)
     for axis in range(3):
         affine[:3, axis] = np.array(reader.GetDirection(axis), dtype=np.float64) * reader.GetSpacing(axis)

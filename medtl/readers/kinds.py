@@ -4,7 +4,8 @@ import struct
 import unicodedata
 from pathlib import Path
 
-from medtl.readers.dicom_quick import KNOWN_VRS
+from pydicom.valuerep import VR
+
 from medtl.readers.nifti import GZIP, HEADER_BYTES, decompression_errors, gzip_reader
 
 RASTER = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".gif")
@@ -18,18 +19,19 @@ PREAMBLE, MARK = 128, b"DICM"
 BARE_ELEMENTS = 3  # of a data set without its preamble that must follow on one another
 BARE_GROUPS = (0x0002, 0x0008)  # with one of which every data set starts
 LONGEST_FIRST = 1024  # bytes of an element with which a header starts
+KNOWN_VRS = {vr.encode() for vr in VR if len(vr) == 2}
 _element = struct.Struct("<HH2sH").unpack_from
 _long = struct.Struct("<L").unpack_from
 
 
 def named(name: str) -> str | None:
-    """The kind that a file's name promises, whatever the case of its suffix; None for any other name."""
+    """Return the kind that a file's name promises, whatever the case of its suffix; None for any other name."""
     lower = unicodedata.normalize("NFC", name).lower()
     return next((kind for kind, suffixes in KINDS.items() if lower.endswith(suffixes)), None)
 
 
 def kind(path: Path) -> str | None:
-    """ "raster", "nifti", "dicom", "itk", or None for anything else.
+    """Return "raster", "nifti", "dicom", "itk", or None for anything else.
 
     The first bytes decide; a file that starts as none of these is what its name promises, so that reading it tells what
     is wrong.
@@ -51,8 +53,8 @@ def kind(path: Path) -> str | None:
 
 
 def is_bare_dicom(head: bytes) -> bool:
-    """Whether bytes are the start of a little-endian DICOM data set without preamble, as old archives store them: a few
-    elements that follow on one another, the first one of those with which every data set starts."""
+    """Return whether bytes are the start of a little-endian DICOM data set without preamble, as old archives store
+    them: a few elements that follow on one another, the first one of those with which every data set starts."""
     at, last = 0, -1
     for number in range(BARE_ELEMENTS):
         if at + 12 > len(head):
@@ -88,5 +90,5 @@ def _is_nifti(head: bytes) -> bool:
 
 
 def _is_bmp(head: bytes) -> bool:
-    """BM alone starts many a text: the two reserved fields behind the size are 0."""
+    """Return whether bytes start a BMP; BM alone starts many a text: the two reserved fields behind the size are 0."""
     return head[:2] == b"BM" and head[6:10] == bytes(4)

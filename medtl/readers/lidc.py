@@ -69,27 +69,27 @@ class Nodule:
         return {uid: self.mask(uid) for uid in self.patches}
 
     def mask(self, sop_uid: str) -> NDArray[np.bool_]:
-        """(rows, columns) union mask of one slice."""
+        """Return (rows, columns) union mask of one slice."""
         full = np.zeros(self.shape, bool)
         row0, column0, row1, column1 = self.box(sop_uid)
         full[row0:row1, column0:column1] = self.patches[sop_uid].inside
         return full
 
     def areas(self) -> dict[str, int]:
-        """Pixels of the union mask on every slice, in increasing z."""
+        """Return the pixels of the union mask on every slice, in increasing z."""
         return {uid: int(patch.inside.sum()) for uid, patch in self.patches.items()}
 
     def box(self, sop_uid: str) -> Box:
-        """Bounding box of the union mask: (row0, column0, row1, column1), half-open."""
+        """Return the bounding box of the union mask: (row0, column0, row1, column1), half-open."""
         return self.patches[sop_uid].box
 
     def z(self, sop_uid: str) -> float:
-        """Position of the slice in mm, as the XML gives it."""
+        """Return the position of the slice in mm, as the XML gives it."""
         return self.patches[sop_uid].z
 
 
 def contour_mask(points: NDArray[np.int64], shape: tuple[int, int], *, outline: bool = False) -> NDArray[np.bool_]:
-    """What a closed outline encloses.
+    """Return what a closed outline encloses.
 
     The outline consists of the points and the straight (Bresenham) pixel lines between consecutive ones. It runs just
     outside the nodule, so it is left out unless ``outline`` asks for it; where it crosses itself, even-odd counts.
@@ -110,7 +110,8 @@ def contour_mask(points: NDArray[np.int64], shape: tuple[int, int], *, outline: 
 
 
 def _outline(x: NDArray[np.int64], y: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns of the outline's pixels: the points, and lines where two consecutive ones are no neighbours."""
+    """Return the rows and columns of the outline's pixels: the points, and lines where two consecutive ones are no
+    neighbours."""
     before_x, before_y = np.roll(x, 1), np.roll(y, 1)  # the last point closes the outline
     apart = np.flatnonzero(np.maximum(np.abs(x - before_x), np.abs(y - before_y)) > 1)
     lines = [line(int(before_y[k]), int(before_x[k]), int(y[k]), int(x[k])) for k in apart]
@@ -118,7 +119,7 @@ def _outline(x: NDArray[np.int64], y: NDArray[np.int64]) -> tuple[NDArray[np.int
 
 
 def _enclosed(x: NDArray[np.int64], y: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Even-odd inside of a polygon; pixels that lie on its edges may count as either.
+    """Return the even-odd inside of a polygon; pixels that lie on its edges may count as either.
 
     A pixel is inside if an odd number of edges cross its row on its left; an edge crosses the rows from its upper end
     (included) to its lower one (excluded), so that a corner counts once.
@@ -134,7 +135,7 @@ def _enclosed(x: NDArray[np.int64], y: NDArray[np.int64], shape: tuple[int, int]
 
 
 def mark_masks(mark: Mark, shape: tuple[int, int]) -> dict[str, Patch]:
-    """One reader's mask on every slice (SOP UID) where anything lies inside, in increasing z.
+    """Return one reader's mask on every slice (SOP UID) where anything lies inside, in increasing z.
 
     Included regions are united first, then excluded ones are taken away together with their outline: no point of any
     outline lies in the nodule.
@@ -188,7 +189,8 @@ def join_marks(marks: Sequence[Mark], shape: tuple[int, int]) -> list[Nodule]:
 
 
 def slices(nodule: Nodule, rule: Literal["largest", "all"] = "largest") -> list[str]:
-    """SOP UIDs of the slices to use: the one of largest area (of equal ones the lowest z), or all, in increasing z."""
+    """Return the SOP UIDs of the slices to use: the one of largest area (of equal ones the lowest z), or all, in
+    increasing z."""
     areas = nodule.areas()
     if rule == "all":
         return list(areas)
@@ -219,7 +221,8 @@ def crop(image: NDArray, box: Box, size: int = 224, fill: float = 0) -> NDArray:
 
 
 def missing_slices(marked: Annotation | Nodule, series: Series) -> tuple[float, ...]:
-    """Positions (z in mm, ascending) of the slices that a nodule, or a large mark, names and the series lacks."""
+    """Return the positions (z in mm, ascending) of the slices that a nodule, or a large mark, names and the series
+    lacks."""
     present = {header.sop_uid for header in series.headers}
     if isinstance(marked, Nodule):
         named = {uid: patch.z for uid, patch in marked.patches.items()}
@@ -230,7 +233,8 @@ def missing_slices(marked: Annotation | Nodule, series: Series) -> tuple[float, 
 
 
 def unique_positions(series: Series) -> Series:
-    """The series with one slice a position: of several, the one of the lowest instance number (none counts as last)."""
+    """Return the series with one slice a position: of several, the one of the lowest instance number (none counts as
+    last)."""
     kept: list[SliceHeader] = []
     for header in series.headers:  # sorted by position
         if not kept or not abs(header.offset - kept[-1].offset) <= SAME_POSITION:
@@ -271,7 +275,7 @@ def _unite(one: Patch, other: Patch) -> Patch:
 
 
 def _patch(mask: NDArray[np.bool_], z: float, top: int, left: int) -> Patch:
-    """The patch of a mask whose first pixel is row ``top`` and column ``left`` of the slice."""
+    """Return the patch of a mask whose first pixel is row ``top`` and column ``left`` of the slice."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     row0, row1, column0, column1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
     return Patch((top + row0, left + column0, top + row1, left + column1), mask[row0:row1, column0:column1].copy(), z)

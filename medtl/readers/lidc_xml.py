@@ -88,7 +88,8 @@ def read_xml(path: Path) -> Annotation | None:
 
 
 def _parse(path: Path) -> ElementTree.Element:
-    """The element tree without namespaces; nothing outside the file is ever fetched, and no entity is expanded."""
+    """Return the element tree without namespaces; nothing outside the file is ever fetched, and no entity is
+    expanded."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise BadFileError("XML file too large for an LIDC annotation")
@@ -149,7 +150,7 @@ def _contour(roi: ElementTree.Element) -> Contour:
 
 
 def _characteristics(nodule: ElementTree.Element) -> dict[str, int]:
-    """Ratings by name; a rating left blank is left out."""
+    """Return the ratings by name; a rating left blank is left out."""
     texts = {rating.tag: (rating.text or "").strip() for rating in nodule.findall("characteristics/*")}
     try:
         return {name: int(text) for name, text in texts.items() if text}

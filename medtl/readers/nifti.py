@@ -72,7 +72,7 @@ class NiftiHeader:
 
 
 def read_header(path: Path) -> NiftiHeader:
-    """Shape and affine without decompressing the voxels.
+    """Return the shape and affine without decompressing the voxels.
 
     Raises:
         BadFileError: the file is missing, empty, cut or no NIfTI.
@@ -85,7 +85,7 @@ def read_header(path: Path) -> NiftiHeader:
 
 
 def read_nifti(path: Path, channel: int | None = None) -> Volume:
-    """A volume in canonical RAS+ order, scaled by the header's slope and intercept.
+    """Return a volume in canonical RAS+ order, scaled by the header's slope and intercept.
 
     The file is read to its last byte and its checksum compared whichever channel is wanted, but only that channel is
     kept in memory and looked at.
@@ -106,7 +106,7 @@ def read_nifti(path: Path, channel: int | None = None) -> Volume:
 
 
 def _read(path: Path, channel: int | None) -> Volume:
-    """What ``read_nifti`` gives, in the order of the axes in the file."""
+    """Return what ``read_nifti`` gives, in the order of the axes in the file."""
     with _reasons():
         size = path.stat().st_size
         if not size:
@@ -130,7 +130,7 @@ def _read(path: Path, channel: int | None) -> Volume:
 
 
 def read_image_and_mask(image: Path, mask: Path, channel: int | None = None) -> tuple[Volume, Volume]:
-    """An image and its label volume on one grid; the mask is read first, so a bad one costs little.
+    """Return an image and its label volume on one grid; the mask is read first, so a bad one costs little.
 
     Raises:
         BadFileError: either is unusable, the label is missing, is not whole numbers, or has another shape, orientation,
@@ -161,7 +161,7 @@ def read_image_and_mask(image: Path, mask: Path, channel: int | None = None) -> 
 
 
 def other_grid(image: Volume, label: Volume) -> str:
-    """How the grid of a label differs from its image's, by more than rounding; empty where it does not."""
+    """Return how the grid of a label differs from its image's, by more than rounding; empty where it does not."""
     sizes = np.array([image.spacing, label.spacing])
     if (np.abs(sizes[1] - sizes[0]) > SAME_SPACING * sizes[0]).any():
         texts = [" × ".join(f"{size:.4g}" for size in each) for each in sizes]
@@ -177,13 +177,13 @@ def other_grid(image: Volume, label: Volume) -> str:
 
 
 def _is_packed(path: Path) -> bool:
-    """Whether a file is gzip's, by its first bytes: names are often wrong."""
+    """Return whether a file is gzip's, by its first bytes: names are often wrong."""
     with path.open("rb") as file:
         return file.read(2) == GZIP
 
 
 def _parsed(head: bytes) -> nib.Nifti1Header:
-    """The header in either byte order.
+    """Return the header in either byte order.
 
     Raises:
         BadFileError: it is none, is that of a .hdr/.img pair, or says that its voxels lie within itself.
@@ -203,7 +203,7 @@ def _parsed(head: bytes) -> nib.Nifti1Header:
 
 
 def _stored(file: BinaryIO, header: nib.Nifti1Header, channel: int | None, most: int) -> NDArray:
-    """The voxels as they are in the file, (x, y, z[, channel]), of one channel or all.
+    """Return the voxels as they are in the file, (x, y, z[, channel]), of one channel or all.
 
     Args:
         file: at its first voxel; read to its end, which is where gzip's checksum is compared.
@@ -241,7 +241,7 @@ def _pass_over(file: BinaryIO, count: int | None = None) -> None:
 
 
 def _affine(header: nib.Nifti1Header) -> NDArray[np.float64]:
-    """(4, 4) voxel index to RAS+ mm by the first form of the header that places voxels."""
+    """Return (4, 4) voxel index to RAS+ mm by the first form of the header that places voxels."""
     forms = [header.get_sform] if header["sform_code"] > 0 else []
     forms += [header.get_qform] if header["qform_code"] > 0 else []
     scale = MILLIMETRES.get(int(header["xyzt_units"]) & SPATIAL_UNIT, 1.0)
@@ -256,7 +256,7 @@ def _affine(header: nib.Nifti1Header) -> NDArray[np.float64]:
 
 
 def _fault(affine: NDArray[np.float64]) -> str:
-    """Why voxels cannot be placed by an affine; empty where they can."""
+    """Return why voxels cannot be placed by an affine; empty where they can."""
     axes = affine[:3, :3]
     sizes = np.linalg.norm(axes, axis=0)
     if not np.isfinite(affine).all() or abs(np.linalg.det(axes)) < 1e-9 * sizes.prod() or not sizes.all():
@@ -267,7 +267,7 @@ def _fault(affine: NDArray[np.float64]) -> str:
 
 
 def _is_nifti2(head: bytes) -> bool:
-    """NIfTI-2 says so in its first field, the header's own size, in either byte order."""
+    """Return whether a header is NIfTI-2's, whose first field is its own size, in either byte order."""
     return HEADER_BYTES in (int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big"))
 
 

@@ -1,4 +1,4 @@
-"""numpy's .npz archives from strangers: headers without data, arrays without unpickling, faults in one line."""
+"""numpy's .npz archives of unknown origin: headers without data, arrays without unpickling, faults in one line."""
 
 import math
 import zipfile
@@ -15,7 +15,7 @@ DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, Runtim
 
 
 def open_npz(path: Path) -> zipfile.ZipFile:
-    """The archive, to be closed by the caller.
+    """Return the archive, to be closed by the caller.
 
     Raises:
         BadFileError: it is none, or has no end.
@@ -27,7 +27,7 @@ def open_npz(path: Path) -> zipfile.ZipFile:
 
 
 def read_array_header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and type of one array, without reading it.
+    """Return the shape and type of one array, without reading it.
 
     Raises:
         BadFileError: the archive has no such array, or not in whole.
@@ -47,7 +47,7 @@ def read_array_header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, .
 
 
 def read_array(archive: zipfile.ZipFile, name: str) -> NDArray:
-    """One array of the archive; the others are not read, and nothing is unpickled.
+    """Return one array of the archive; the others are not read, and nothing is unpickled.
 
     Raises:
         BadFileError: as for ``read_array_header``.

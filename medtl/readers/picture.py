@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from medtl.errors import BadFileError, UsageError
 from medtl.readers import intensity
-from medtl.readers.dicom import holds_image, read_slices, scan
+from medtl.readers.dicom import may_hold_image, read_slices, scan
 from medtl.readers.find import IMAGELESS, File, Passed, Refused, images
-from medtl.readers.itk_volume import read_itk
+from medtl.readers.itk_volume import read_itk, read_itk_header
 from medtl.readers.kinds import kind
 from medtl.readers.nifti import read_header, read_nifti
 from medtl.readers.raster import frames, read_raster
@@ -60,7 +60,7 @@ class Pictures:
 
 
 def find_pictures(source: Path) -> Pictures:
-    """All pictures of a file or a folder tree; a volume gives each of its transverse slices.
+    """Return all pictures of a file or a folder tree; a volume gives each of its transverse slices.
 
     Every file is accounted for: see ``medtl.readers.find``. Pixels are not looked at, so what is found may still be
     refused by ``read_picture``.
@@ -76,7 +76,7 @@ def find_pictures(source: Path) -> Pictures:
     refused, passed, notes = list(tree.refused), list(tree.passed), []
     for file in tree.files:
         try:
-            if file.kind == "dicom" and not _may_hold_image(file.path):
+            if file.kind == "dicom" and not may_hold_image(file.path):
                 passed.append(Passed(file.name, IMAGELESS))
                 continue
             indices, note = _parts(file)
@@ -90,34 +90,31 @@ def find_pictures(source: Path) -> Pictures:
     return Pictures(tuple(pictures), tuple(sorted(refused)), tuple(passed), tuple(notes))
 
 
-def _may_hold_image(path: Path) -> bool:
-    """Whether to try a DICOM file: reading it tells what is wrong with a damaged one."""
-    try:
-        return holds_image(path)
-    except BadFileError:
-        return True
-
-
 def _parts(file: File) -> tuple[Sequence[int | None], str]:
-    """The slices of a volume, or None for a picture; and a note where not all of the file is taken."""
+    """Return the slices of a volume, or None for a picture; and a note where not all of the file is taken."""
     if file.kind == "raster":
         count = frames(file.path)
         return [None], f"holds {count} pictures that follow on one another: the first is taken" if count > 1 else ""
     if file.kind == "dicom":
         return [None], ""
     if file.kind == "itk":
-        return range(read_itk(file.path).canonical().array.shape[2]), ""
+        volume = read_itk_header(file.path)
+        return range(volume.shape[_transverse(volume.affine)]), ""
     header = read_header(file.path)
     if len(header.shape) < 3:
         raise BadFileError(f"is not a volume: its shape is {header.shape}")
-    axis = nib.io_orientation(header.affine)[:, 0].tolist().index(2)
-    return range(header.shape[axis]), header.note
+    return range(header.shape[_transverse(header.affine)]), header.note
+
+
+def _transverse(affine: NDArray[np.float64]) -> int:
+    """Return which axis of a volume runs nearest to the patient's own, from the feet to the head."""
+    return int(nib.io_orientation(affine)[:, 0].tolist().index(2))
 
 
 def read_picture(
     path: Path, index: int | None = None, channels: int = 1, ct_window: Sequence[float] = (-600, 1500)
 ) -> NDArray[np.uint8]:
-    """One picture as 8-bit grey (rows, columns), or RGB (rows, columns, 3) for ``channels`` 3.
+    """Return one picture as 8-bit grey (rows, columns), or RGB (rows, columns, 3) for ``channels`` 3.
 
     Args:
         path: the file; its content decides how it is read.
@@ -156,7 +153,7 @@ def _volume_slice(path: Path, index: int, ct_window: Sequence[float]) -> NDArray
 
 @functools.lru_cache(maxsize=1)
 def _volume(path: Path) -> Volume:
-    """The first channel; a volume's slices are asked for one after the other: it is decoded once."""
+    """Return the first channel; a volume's slices are asked for one after the other: it is decoded once."""
     return read_itk(path).canonical() if kind(path) == "itk" else read_nifti(path, channel=0)
 
 

@@ -30,7 +30,7 @@ TOO_DEEP = "has colours of more than 8 bits that cannot be read: save it with 8"
 
 
 def read_raster(path: Path, channels: int = 1) -> NDArray[np.uint8]:
-    """One picture as 8-bit grey (rows, columns), or RGB (rows, columns, 3) for ``channels`` 3.
+    """Return one picture as 8-bit grey (rows, columns), or RGB (rows, columns, 3) for ``channels`` 3.
 
     More than 8 bits are scaled by the bits that the largest number uses, which the file's own depth tells of, grey and
     colour alike. An orientation in the file's EXIF data is applied, as viewers do. What is transparent is composited
@@ -69,7 +69,7 @@ def read_raster(path: Path, channels: int = 1) -> NDArray[np.uint8]:
 
 
 def frames(path: Path) -> int:
-    """How many pictures follow on one another in a file (GIF, WebP, PNG); 1 for what cannot be read."""
+    """Return how many pictures follow on one another in a file (GIF, WebP, PNG); 1 for what cannot be read."""
     try:
         with Image.open(path) as image:
             return 1 if image.format == "TIFF" else int(getattr(image, "n_frames", 1))
@@ -78,7 +78,7 @@ def frames(path: Path) -> int:
 
 
 def deep_grey(image: Image.Image) -> NDArray[np.uint8]:
-    """Grey of more than 8 bits by the bits that it uses; Pillow would clip it at 255.
+    """Return grey of more than 8 bits by the bits that it uses; Pillow would clip it at 255.
 
     Raises:
         BadFileError: its values are negative or floating-point: what is white is not known.
@@ -92,7 +92,7 @@ def deep_grey(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _depth(path: Path, image: Image.Image) -> int:
-    """Bits of a sample by the file itself: Pillow gives the upper 8 of a colour's 16 without a word."""
+    """Return the bits of a sample by the file itself: Pillow gives the upper 8 of a colour's 16 without a word."""
     if image.format == "PNG":
         with open(path, "rb") as file:
             file.seek(PNG_DEPTH_AT)
@@ -104,7 +104,7 @@ def _depth(path: Path, image: Image.Image) -> int:
 
 
 def _deep_colour(path: Path, image: Image.Image) -> Image.Image:
-    """Colours, or grey with transparency, of more than 8 bits, through ITK's readers."""
+    """Return colours, or grey with transparency, of more than 8 bits, through ITK's readers."""
     import itk  # takes seconds: only who reads such a file waits for it
 
     reader = itk.TIFFImageIO.New() if image.format == "TIFF" else itk.PNGImageIO.New()
@@ -125,7 +125,8 @@ def _deep_colour(path: Path, image: Image.Image) -> Image.Image:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """The picture on black where it is transparent; what lies under a transparent pixel is not meant to be seen."""
+    """Return the picture on black where it is transparent; what lies under a transparent pixel is not meant to
+    be seen."""
     if "A" not in image.getbands() and "transparency" not in image.info:
         return image
     layered = image.convert("RGBA")
@@ -134,7 +135,7 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What makes the picture upright by its EXIF data; None where it is, or the data cannot be read."""
+    """Return what makes the picture upright by its EXIF data; None where it is, or the data cannot be read."""
     try:
         return TURNS.get(image.getexif().get(ORIENTATION, 1))
     except Exception:  # EXIF data is a small TIFF of its own, damaged in as many ways

@@ -27,7 +27,8 @@ class Volume:
         return float(x), float(y), float(z)
 
     def canonical(self) -> "Volume":
-        """The same volume with axes flipped and swapped (never resampled) to the closest RAS+ order. Shares memory."""
+        """Return the same volume with axes flipped and swapped (never resampled) to the closest RAS+ order. Shares
+        memory."""
         orientation = nib.io_orientation(self.affine)
         array = nib.apply_orientation(self.array, orientation)
         affine = self.affine @ nib.orientations.inv_ornt_aff(orientation, self.array.shape[:3])
@@ -35,8 +36,8 @@ class Volume:
 
 
 def display(slice_xy: NDArray) -> NDArray:
-    """A transverse slice of a canonical (RAS+) volume as radiologists look at it: rows front to back, columns right
-    to left.
+    """Return a transverse slice of a canonical (RAS+) volume as radiologists look at it: rows front to back, columns
+    right to left.
 
     Args:
         slice_xy: (x, y) or (x, y, channel), x growing to the patient's left-to-right R, y towards A.

@@ -44,12 +44,13 @@ class _Hashing:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing waits here."""
+        """Do nothing: nothing waits here."""
 
 
 def write_tensors(state: Mapping[str, Any], path: Path) -> str:
-    """``torch.save``, whole or not at all and durable before it takes an older file's place; a full disk is an OSError
-    that names the file.
+    """Write with ``torch.save``, whole or not at all, and durable before it takes an older file's place.
+
+    A full disk is an OSError that names the file.
 
     Returns:
         The file's SHA-256.
@@ -63,12 +64,12 @@ def write_tensors(state: Mapping[str, Any], path: Path) -> str:
 
 
 def name_of(epoch: int, batch: int | None) -> str:
-    """The file of a checkpoint within an epoch (from 1), after so many of its batches; None for all of them."""
+    """Return the file of a checkpoint within an epoch (from 1), after so many of its batches; None for all of them."""
     return f"epoch_{epoch:04d}.pt" if batch is None else f"epoch_{epoch:04d}_batch_{batch:05d}.pt"
 
 
 def write(state: Mapping[str, Any], path: Path, facts: Mapping[str, Any]) -> None:
-    """A checkpoint and, once it is on the disk, what is known of it.
+    """Write a checkpoint and, once it is on the disk, what is known of it.
 
     Args:
         state: tensors and plain values.
@@ -94,7 +95,7 @@ def remove(path: Path) -> None:
 
 
 def found(folder: Path) -> list[Path]:
-    """All checkpoints of a folder, whole or not, the newest training first."""
+    """Return all checkpoints of a folder, whole or not, the newest training first."""
 
     def place(path: Path) -> tuple[int, float]:
         match = NAME.fullmatch(path.name)
@@ -106,7 +107,7 @@ def found(folder: Path) -> list[Path]:
 
 
 def facts(path: Path) -> dict[str, Any]:
-    """What is known of a checkpoint; empty where its JSON file is missing or cannot be read."""
+    """Return what is known of a checkpoint; empty where its JSON file is missing or cannot be read."""
     try:
         return read_object(path.with_suffix(".json"))
     except MedtlError:
@@ -114,7 +115,7 @@ def facts(path: Path) -> dict[str, Any]:
 
 
 def problem_of(path: Path) -> str:
-    """Why a checkpoint cannot be relied on; empty where it is what was written. Reads the whole file."""
+    """Return why a checkpoint cannot be relied on; empty where it is what was written. Reads the whole file."""
     known = facts(path)
     if "sha256" not in known:
         return "was not written to its end"
@@ -129,6 +130,6 @@ def problem_of(path: Path) -> str:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A whole checkpoint's content, tensors on the CPU."""
+    """Return a whole checkpoint's content, tensors on the CPU."""
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state

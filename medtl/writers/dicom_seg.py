@@ -149,7 +149,7 @@ def _read(file: Path) -> pydicom.Dataset:
 
 
 def _fill_thickness(source: pydicom.Dataset, thickness: float) -> None:
-    """A segmentation must state a thickness: where the source says none, the distance of its slices."""
+    """State a thickness, which a segmentation must: where the source says none, the distance of its slices."""
     groups = [*source.get("SharedFunctionalGroupsSequence", ()), *source.get("PerFrameFunctionalGroupsSequence", ())]
     measures = [item for group in groups for item in group.get("PixelMeasuresSequence", ())]
     for each in measures or [source]:
@@ -158,7 +158,7 @@ def _fill_thickness(source: pydicom.Dataset, thickness: float) -> None:
 
 
 def _date_as(found: Any, source: pydicom.Dataset) -> None:
-    """Dates and times of the source instead of now, so that the same mask gives the same file."""
+    """Take dates and times of the source instead of now, so that the same mask gives the same file."""
     for name in ("ContentDate", "ContentTime"):
         kind = name.removeprefix("Content")
         usual = "19000101" if kind == "Date" else "000000"
@@ -172,6 +172,6 @@ def _date_as(found: Any, source: pydicom.Dataset) -> None:
 
 
 def _name_dimensions(found: Any, uid: str) -> None:
-    """One UID of ours where highdicom draws one for the order of frames."""
+    """Put one UID of ours where highdicom draws one for the order of frames."""
     for each in (*found.DimensionOrganizationSequence, *found.DimensionIndexSequence):
         each.DimensionOrganizationUID = uid

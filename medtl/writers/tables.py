@@ -28,8 +28,9 @@ class Table:
 
 
 def write_predictions(path: Path, tables: Sequence[Table], classes: Sequence[str]) -> None:
-    """One row a data-list entry: ``image,patient,split,label,prob_<class>…``; a multi-hot label as class indices
-    joined by ``;``.
+    """Write one row a data-list entry: ``image,patient,split,label,prob_<class>…``.
+
+    A multi-hot label is written as class indices joined by ``;``.
 
     Args:
         path: the CSV.
@@ -57,5 +58,5 @@ def write_rejected(path: Path, rows: Iterable[tuple[str, str]]) -> None:
 
 
 def write_metrics(path: Path, metrics: Mapping[str, float]) -> None:
-    """Flat JSON of numbers; what is not defined (NaN, such as the AUC of one class) is left out."""
+    """Write flat JSON of numbers; what is not defined (NaN, such as the AUC of one class) is left out."""
     write_json(path, {name: value for name, value in metrics.items() if math.isfinite(value)})

@@ -19,6 +19,7 @@ from pydicom.uid import BasicTextSRStorage
 from medtl.data import pictures, volumes
 from medtl.errors import MedtlError, UsageError
 from medtl.readers.dicom import read_volume, scan
+from medtl.readers.picture import find_pictures, read_picture
 
 pytestmark = pytest.mark.slow
 
@@ -205,6 +206,25 @@ def test_metaimage_and_nrrd_are_predicted_on_where_they_lie(tmp_path: Path, grey
         labels = itk.array_from_image(mask)
         assert labels[grey > 600].all()
         assert not labels[grey < 300].any()
+
+
+def test_slices_of_metaimage_and_nrrd_are_classified_and_their_raw_files_used(tmp_path: Path, grey: Any) -> None:
+    itk = pytest.importorskip("itk")
+    root = tmp_path / "in"
+    root.mkdir()
+    for name in ("a.mha", "b.nrrd", "c.mhd", "d.nhdr"):
+        itk.imwrite(itk.image_from_array(grey), str(root / name))
+        (root / name).rename(root / name.upper())
+    found = find_pictures(root)
+    count = len(grey)
+    assert [one.name for one in found.pictures] == [
+        f"{name}#{index}" for name in ("A.MHA", "B.NRRD", "C.MHD", "D.NHDR") for index in range(count)
+    ]
+    assert (found.refused, found.passed) == ((), ())
+    first = [read_picture(one.path, one.index) for one in found.pictures[:count]]
+    for start in range(count, 4 * count, count):
+        for one, other in zip(first, found.pictures[start : start + count], strict=True):
+            np.testing.assert_array_equal(one, read_picture(other.path, other.index))
 
 
 def test_classification_names_what_it_cannot_use(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from medtl.errors import BadFileError
 from medtl.readers.dicom import read_volume, scan
-from medtl.readers.itk_volume import SUFFIXES, read_itk
+from medtl.readers.itk_volume import SUFFIXES, read_itk, read_itk_header
 from medtl.readers.nifti import read_nifti
 from medtl.readers.volume import Volume
 
@@ -239,3 +239,29 @@ def test_header_that_leads_out_of_its_folder_is_refused(name: str, key: str, tmp
     nrrd.write_text(f"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\nencoding: raw\ndata file: {name}\n\n")
     with pytest.raises(BadFileError, match="outside its folder"):
         read_itk(nrrd)
+
+
+@pytest.mark.parametrize("name", ["Scan.MHA", "Scan.NRRD", "Scan.MHD", "Scan.NHDR"])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_the_case_of_the_suffix_and_compression_do_not_matter(
+    name: str, compressed: bool, voxels: NDArray[np.int16], tmp_path: Path
+) -> None:
+    """Also as LUNA16 stores its CT: a .mhd with a compressed .zraw beside it."""
+    lower = tmp_path / name.lower()
+    itk.imwrite(itk_image(voxels), str(lower), compression=compressed)
+    path = lower.rename(tmp_path / name)
+    if compressed and name == "Scan.MHD":
+        assert (tmp_path / "scan.zraw").is_file()
+    read, header = read_itk(path), read_itk_header(path)
+    np.testing.assert_array_equal(read.array, voxels.transpose(2, 1, 0))
+    assert header.shape == read.array.shape == (6, 5, 4)
+    np.testing.assert_allclose(header.affine, placing(itk_image(voxels)), atol=1e-6)
+
+
+def test_a_header_is_read_without_its_voxels(
+    voxels: NDArray[np.int16], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    itk.imwrite(itk_image(voxels), str(tmp_path / "Zebedee.mhd"))
+    (tmp_path / "Zebedee.raw").write_bytes(b"\0\0")
+    assert read_itk_header(tmp_path / "Zebedee.mhd").shape == (6, 5, 4)
+    assert "cut short" in refused(tmp_path / "Zebedee.mhd", capfd)

@@ -11,14 +11,14 @@ PLACES = re.compile(r"data|input|output|image|result|log_dir|save_dir|eval_dir|b
 
 
 def is_absolute(text: str) -> bool:
-    """Whether a text is a path from the root, from a drive or from somebody's home."""
+    """Return whether a text is a path from the root, from a drive or from somebody's home."""
     if not 1 < len(text) < LONGEST or "\n" in text:
         return False
     return text.startswith(("/", "~/", "\\\\")) or bool(DRIVE.match(text))
 
 
 def leads_out(text: str) -> bool:
-    """Whether a relative path has more ``..`` than folders before them."""
+    """Return whether a relative path has more ``..`` than folders before them."""
     if len(text) >= LONGEST or "\n" in text or ".." not in text:
         return False
     plain = posixpath.normpath(text.replace("\\", "/").lstrip("/"))
@@ -26,5 +26,5 @@ def leads_out(text: str) -> bool:
 
 
 def is_address(text: str) -> bool:
-    """Whether a text begins as an address does (``https://…``, ``s3://…``, ``file://…``)."""
+    """Return whether a text begins as an address does (``https://…``, ``s3://…``, ``file://…``)."""
     return len(text) < LONGEST and bool(ADDRESS.match(text))

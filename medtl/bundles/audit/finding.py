@@ -21,8 +21,10 @@ class Finding:
 
 
 def printable(text: str) -> str:
-    """A stranger's text for a terminal: escape sequences, control and bidirectional characters are spelt out, and what
-    is too long is cut."""
+    """Return a stranger's text for a terminal.
+
+    Escape sequences, control and bidirectional characters are spelt out, and what is too long is cut.
+    """
     cut = text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + f" … ({len(text):,} characters)"
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")

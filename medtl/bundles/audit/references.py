@@ -1,7 +1,7 @@
 """How MONAI turns the text of an expression into the Python that it evaluates: ``@ids`` are written into the text.
 
-They are replaced as text, also within quotes, so what Python parses is not what a reader sees; whoever wants to know
-what would be executed has to do the same.
+They are replaced as text, also within quotes, so what Python parses is not what a reader sees; to know what would
+be executed, do the same.
 """
 
 import re
@@ -12,12 +12,12 @@ RELATIVE = re.compile(r"[@%]::+")
 
 
 def split(id_: str) -> list[str]:
-    """The parts of an id: ``train#handlers::0`` is train, handlers, 0."""
+    """Return the parts of an id: ``train#handlers::0`` is train, handlers, 0."""
     return id_.replace("#", "::").split("::")
 
 
 def substituted(text: str, place: tuple[str, ...]) -> str:
-    """The Python source that an expression becomes.
+    """Return the Python source that an expression becomes.
 
     Args:
         text: the expression, with its ``$``.
@@ -33,7 +33,7 @@ def substituted(text: str, place: tuple[str, ...]) -> str:
 
 
 def absolute(text: str, place: tuple[str, ...]) -> str:
-    """A text with ``::`` for ``#`` and relative references (``@::id``, ``%::::id``) made absolute.
+    """Return a text with ``::`` for ``#`` and relative references (``@::id``, ``%::::id``) made absolute.
 
     Raises:
         ValueError: one leads above the config.

@@ -1,1 +1,0 @@
-"""Bundles of other people's making, looked into without running anything of them."""
