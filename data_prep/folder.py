@@ -58,6 +58,9 @@ def command(
     ] = None,
     classes: Annotated[str, typer.Option(help="Class names in index order, comma-separated; default: all.")] = "",
     name: Name = CARD.name,
+    positive: Annotated[
+        str, typer.Option(help="The class of two whose share of found images is the sensitivity; default: the second.")
+    ] = "",
     test_fraction: Annotated[
         float, typer.Option(min=0.0, max=0.9, help="Share of the images, by patient, for the test split.")
     ] = TEST_FRACTION,
@@ -87,7 +90,7 @@ def command(
     if raw == sample.WORD and not patient_pattern and table is None:
         patient_pattern = SAMPLE_PATTERN
     found = look(folder, table, wanted, patient_pattern)
-    card = own_card(found, wanted, name, licence)
+    card = with_positive(own_card(found, wanted, name, licence), positive, found.multilabel)
     if found.passed:
         tell(f"data_prep: passed over: {counted(found.passed)}")
     for row, reason in found.rejected:
@@ -106,6 +109,7 @@ def command(
         choices={
             "name": name,
             "classes": classes or None,
+            "positive": positive or None,
             "test-fraction": test_fraction,
             "folds": folds or None,
             "patient-pattern": patient_pattern or None,
@@ -156,6 +160,26 @@ def own_card(found: Found, classes: Sequence[str], name: str, licence: str) -> D
     """The card of what was found; class names in index order are the wanted ones, or all sorted."""
     names = classes or sorted({label for row in found.rows for label in row.labels})
     return replace(CARD, name=name, title=f"{CARD.title}: {name}", classes=tuple(names), licence=licence)
+
+
+def with_positive(card: DatasetCard, positive: str, multilabel: bool) -> DatasetCard:
+    """The card with the class from whose side two classes are told: the one that is asked for, or the second, which is
+    said then.
+
+    Raises:
+        UsageError: no such class, or not two of them.
+    """
+    there = ", ".join(card.classes)
+    if len(card.classes) != 2 or multilabel:
+        if positive:
+            raise UsageError(f"--positive {positive}: expected two classes with one of them an image; there are {there}")
+        return card
+    if positive and positive not in card.classes:
+        raise UsageError(f"--positive {positive} is not one of {there}")
+    if not positive:
+        positive = card.classes[1]
+        tell(f"data_prep: positive class: {positive}, the second of {there}; --positive {card.classes[0]} says otherwise")
+    return replace(card, positive=positive)
 
 
 def find(raw: Path, found: Found, name: str, size: int, secret: bytes) -> Source:

@@ -31,6 +31,7 @@ class DatasetCard:
         layout: what data preparation looks for in the download.
         parts: of a download in parts (official splits, sites): each part's images a class, so that a partial download
             is known for one.
+        positive: class of two from whose side sensitivity is told; empty where nobody said.
     """
 
     name: str
@@ -45,6 +46,7 @@ class DatasetCard:
     layout: str
     published: Mapping[str, int] = field(default_factory=dict)
     parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    positive: str = ""
 
 
 def dataset_cards() -> dict[str, DatasetCard]:
