@@ -172,13 +172,17 @@ def with_positive(card: DatasetCard, positive: str, multilabel: bool) -> Dataset
     there = ", ".join(card.classes)
     if len(card.classes) != 2 or multilabel:
         if positive:
-            raise UsageError(f"--positive {positive}: expected two classes with one of them an image; there are {there}")
+            raise UsageError(
+                f"--positive {positive}: expected two classes with one of them an image; there are {there}"
+            )
         return card
     if positive and positive not in card.classes:
         raise UsageError(f"--positive {positive} is not one of {there}")
     if not positive:
         positive = card.classes[1]
-        tell(f"data_prep: positive class: {positive}, the second of {there}; --positive {card.classes[0]} says otherwise")
+        tell(
+            f"data_prep: positive class: {positive}, the second of {there}; --positive {card.classes[0]} says otherwise"
+        )
     return replace(card, positive=positive)
 
 

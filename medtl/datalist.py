@@ -153,7 +153,9 @@ def read(path: Path) -> DataList:
 def _positive(file: Path, content: Mapping[str, Any]) -> str:
     positive, names = content.get("positive", ""), content["classes"]
     if positive and (positive not in names or len(names) != 2):
-        raise MedtlError(f"{file}: 'positive' is {positive!r}; expected one of two classes, there are {', '.join(names)}")
+        raise MedtlError(
+            f"{file}: 'positive' is {positive!r}; expected one of two classes, there are {', '.join(names)}"
+        )
     return str(positive)
 
 

@@ -1,5 +1,6 @@
 """Groups of patients, such as women and men or those under 40, in which a figure is told apart."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class Grouping:
         if not self.edges:
             return []
         shown = [f"{edge:g}" for edge in self.edges]
-        between = [f"{low} to below {high}" for low, high in zip(shown, shown[1:], strict=False)]
+        between = [f"{low} to below {high}" for low, high in itertools.pairwise(shown)]
         return [f"under {shown[0]}", *between, f"{shown[-1]} and over"]
 
 

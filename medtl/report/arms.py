@@ -11,8 +11,8 @@ import numpy as np
 
 from medtl.errors import MedtlError
 from medtl.report.collect import Found, Run
-from medtl.report.predictions import Sample
 from medtl.report.words import NONE, is_path, last_part
+from medtl.runs.predictions import Sample
 
 INITS = ("random", "imagenet", "cpmid", "mini")
 ROLES = frozenset({"backbone", "init", "seed", "fold"})

@@ -11,9 +11,9 @@ from medtl.datalist import SHORT_NAMES
 from medtl.errors import MedtlError, UsageError
 from medtl.files import read_object
 from medtl.report.history import History, read_history
-from medtl.report.predictions import Sample, read_predictions
 from medtl.report.words import NONE, is_path, last_part, without_paths
 from medtl.runs import record as records
+from medtl.runs.predictions import Sample, read_predictions
 from medtl.runs.record import Data, RunRecord, Start
 
 RECORD = records.FILE_NAME

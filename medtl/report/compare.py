@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from medtl.metrics import bootstrap, delong, paired, registry, weighted
 from medtl.metrics.compare import across_seeds
 from medtl.report.arms import Arm, Member, Study
-from medtl.report.predictions import Sample
 from medtl.report.scores import Estimate, Scored, ScoredArm, organ_columns, score, standard_error
+from medtl.runs.predictions import Sample
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from medtl.metrics import registry
 from medtl.metrics.registry import Split
 from medtl.report.arms import Study
 from medtl.report.layout import Field, Table
-from medtl.report.predictions import Sample
 from medtl.report.scores import ScoredArm
+from medtl.runs.predictions import Sample
 
 ONE_CLASS = "one class only"
 SPLITS = {"train": "training", "val": "validation", "test": "test"}

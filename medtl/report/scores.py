@@ -14,8 +14,8 @@ from medtl.metrics.compare import across_seeds
 from medtl.metrics.registry import Metric, Split
 from medtl.metrics.weighted import Scorer
 from medtl.report.arms import Arm, Member
-from medtl.report.predictions import Sample
 from medtl.report.words import AT_THRESHOLD
+from medtl.runs.predictions import Sample
 
 
 @dataclass(frozen=True)

@@ -112,10 +112,11 @@ class Classifier:
             batch: pictures at a time.
         """
         parts: list[NDArray[np.float32]] = [np.zeros((0, len(self.classes)), np.float32)]
+        where = next(self.network.parameters()).device
         with torch.inference_mode():
             for start in range(0, len(images), batch):
-                logits = self.network(self.normalised(np.array(images[start : start + batch])))
-                parts.append(self.probabilities_of(logits.float()).numpy())
+                logits = self.network(self.normalised(np.array(images[start : start + batch])).to(where))
+                parts.append(self.probabilities_of(logits.float()).cpu().numpy())
         return np.concatenate(parts)
 
 
@@ -131,4 +132,6 @@ def _refuse_others(record: RunRecord, folder: Path) -> None:
     target = str(record.network.get("_target_")).rpartition(".")[2]
     if target != BUILDER or record.task == "segmentation":
         what = target if target != BUILDER else "a segmentation network"
-        raise MedtlError(f"{folder} is a run of {what}; expected one of a classifier, which names the class of a picture")
+        raise MedtlError(
+            f"{folder} is a run of {what}; expected one of a classifier, which names the class of a picture"
+        )
