@@ -10,7 +10,6 @@ from medtl import datalist
 from medtl.data.packed import pack
 from medtl.datalist import SHORT_NAMES, DataList, Entry
 from medtl.errors import MedtlError, UsageError, tell
-from medtl.external.settled import Settled, fixed_by
 from medtl.external.unseen import check_unseen
 from medtl.files import file_hash
 from medtl.handlers.results import finite
@@ -23,6 +22,7 @@ from medtl.runs.classifier import Classifier, few
 from medtl.runs.folder import OTHER_RUN, problem_of
 from medtl.runs.record import FINISHED, RunRecord
 from medtl.runs.recorder import described_data, device_name, now, versions
+from medtl.runs.settled import Settled, fixed_by
 from medtl.threads import cores
 
 FOLDER = "external"

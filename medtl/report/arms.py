@@ -265,8 +265,8 @@ def _positive(runs: Sequence[Run], sample: Sample) -> tuple[int | None, bool]:
     named = set()
     for run in runs:
         threshold = run.record.threshold or {}
-        named.add(threshold.get("positive_class") or run.record.recipe.get("positive_class"))
-    named.discard(None)
+        named.add(threshold.get("positive_class") or run.record.recipe.get("positive_class") or run.data.positive)
+    named -= {None, ""}
     if len(named) > 1:
         raise MedtlError(f"the runs take different classes as positive: {', '.join(sorted(map(str, named)))}")
     if named and next(iter(named)) in sample.columns:

@@ -2,14 +2,14 @@
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from medtl.datalist import SHORT_NAMES
 from medtl.errors import MedtlError, UsageError
-from medtl.files import read_object
+from medtl.files import file_hash, read_object
 from medtl.report.history import History, read_history
 from medtl.report.words import NONE, is_path, last_part, without_paths
 from medtl.runs import record as records
@@ -19,6 +19,7 @@ from medtl.runs.record import Data, RunRecord, Start
 RECORD = records.FILE_NAME
 GRID = "grid.json"
 WEIGHTS = "model.pt"
+EXTERNAL = "external"  # folder of medtl evaluate in a run's
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,26 +29,37 @@ class Run:
     Attributes:
         name: its folder below the report's, with ``/``.
         folder: where it lies.
-        backbone: of the network; the bundle's name where the record names none.
         init: what the network started from, a file or folder by its name alone; a dash where the record names none.
-        seed: of the run.
-        fold: that was validated on, if any.
-        record: run.json.
+        record: run.json, which names a seed and a data list.
         splits: short name of a split to its predictions.
         metrics: metrics.json.
         history: history.csv, None where there is none.
+        predictions: SHA-256 of predictions.csv.
     """
 
     name: str
     folder: Path
-    backbone: str
     init: str
-    seed: int
-    fold: int | None
     record: RunRecord
     splits: Mapping[str, Sample]
     metrics: Mapping[str, float]
     history: History | None
+    predictions: str
+
+    @property
+    def backbone(self) -> str:
+        """Of the network; the bundle's name where the record names none."""
+        return self.record.backbone or self.record.bundle.name or NONE
+
+    @property
+    def seed(self) -> int:
+        """Of the run."""
+        return int(self.record.seed or 0)
+
+    @property
+    def fold(self) -> int | None:
+        """That was validated on, if any."""
+        return self.record.recipe.get("fold")
 
     @property
     def data(self) -> Data:
@@ -74,12 +86,14 @@ class Found:
     Attributes:
         folder: that was searched.
         runs: finished ones, in the order of their names.
+        external: validations of these runs on other data sets.
         absent: runs that do not count.
         grids: grid.json of each grid.
     """
 
     folder: Path
     runs: tuple[Run, ...]
+    external: tuple[Run, ...]
     absent: tuple[Absent, ...]
     grids: tuple[Mapping[str, Any], ...]
 
@@ -123,8 +137,18 @@ def collect(folder: Path) -> Found:
         raise UsageError(
             f"{folder} holds no finished run: {len(absent)} not counted, the first ({first.name}): {first.reason}"
         )
+    runs, outside = _apart(runs)
     _check_same_data(runs)
-    return Found(folder, tuple(told_apart(runs)), tuple(sorted(absent.values(), key=lambda a: a.name)), tuple(grids))
+    return Found(
+        folder, tuple(told_apart(runs)), outside, tuple(sorted(absent.values(), key=lambda a: a.name)), tuple(grids)
+    )
+
+
+def _apart(runs: Sequence[Run]) -> tuple[list[Run], tuple[Run, ...]]:
+    """Runs, and the external validations of them; one whose run is not there counts as a run of its own."""
+    own = {run.predictions for run in runs if not run.record.external}
+    outside = tuple(run for run in runs if (run.record.external or {}).get("run_predictions_sha256") in own)
+    return [run for run in runs if run not in outside], outside
 
 
 def _grids(folder: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
@@ -138,11 +162,11 @@ def _grids(folder: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:
-    """Folders with a run.json; not searched any deeper."""
+    """Folders with a run.json, in which only external validations are looked for any deeper."""
     for place, below, files in os.walk(folder):
         below.sort()
         if RECORD in files:
-            below.clear()
+            below[:] = [name for name in below if name == EXTERNAL]
             yield Path(place)
 
 
@@ -175,10 +199,11 @@ def _read(place: Path, name: str) -> Run | Absent:
     if reason or record.seed is None or record.data is None:
         reason = reason or f"its {RECORD} names no seed"
         return Absent(name, backbone, init, str(record.seed), NONE if fold is None else str(fold), reason)
-    splits = read_predictions(place / "predictions.csv", record.data.classes, record.task)
+    table = place / "predictions.csv"
+    splits = read_predictions(table, record.data.classes, record.task)
     metrics = {k: float(v) for k, v in read_object(place / "metrics.json").items() if isinstance(v, int | float)}
     history = read_history(place / "history.csv")
-    run = Run(name, place, backbone, init, record.seed, fold, record, splits, metrics, history)
+    run = Run(name, place, init, record, splits, metrics, history, file_hash(table))
     _check_counts(run)
     return run
 

@@ -1,17 +1,15 @@
 """The report in a few plain sentences."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from medtl.report.arms import Study
 from medtl.report.compare import Comparison
 from medtl.report.layout import Section
 from medtl.report.reference import ONE_CLASS, one_class_only
-from medtl.report.scores import ScoredArm
+from medtl.report.scores import ScoredArm, Scores
 from medtl.report.tables import set_name, sizes
 from medtl.report.words import count, interval, listed, metric_name, number, p_phrase, signed
-
-Scores = Mapping[tuple[str, str], ScoredArm]
 
 
 def summary(
