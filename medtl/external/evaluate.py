@@ -119,8 +119,8 @@ def in_order_of(listed: DataList, classifier: Classifier) -> DataList:
             for each in entries
         ]
 
-    splits = {name: mapped(getattr(listed, name)) for name in datalist.SPLITS}
-    return replace(listed, classes=ours, positive="", **splits)
+    training, validation, test = (mapped(getattr(listed, name)) for name in datalist.SPLITS)
+    return replace(listed, classes=ours, positive="", training=training, validation=validation, test=test)
 
 
 def chosen(listed: DataList, short: str) -> DataList:

@@ -67,7 +67,7 @@ def parse(text: str) -> tuple[Grouping, ...]:
     Raises:
         UsageError: a key is missing or named twice, or limits are no rising numbers.
     """
-    found = []
+    found: list[Grouping] = []
     for word in (part.strip() for part in text.split(",")):
         key, *limits = (part.strip() for part in word.split(":"))
         try:

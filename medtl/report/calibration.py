@@ -20,7 +20,7 @@ from medtl.report.tables import Column, by_start, metric_column
 from medtl.report.words import number
 from medtl.runs.settled import Settled, settle
 
-NAMES = {"ece": "ECE", "brier": "Brier score", "nll": "log-likelihood"}
+NAMES = {"ece": "ECE", "brier": "Brier score", "nll": "NLL"}
 
 
 def calibration(study: Study, scored: Scores, drawn: Scores) -> Section:
@@ -74,8 +74,8 @@ def _table(study: Study, scored: Scores, fitted: Mapping[tuple[str, str], list[S
     notes = [
         "ECE: expected calibration error, the mean gap between the probability of the answer and the share that is "
         "right, in 15 bins of equal width; on few images it is above 0 even for a perfect network.",
-        f"Brier score: squared error of the probabilities ({scale}). Log-likelihood: the mean of minus the logarithm "
-        "of the true class's probability. Means over trainings, intervals as in the main table; smaller is better.",
+        f"Brier score: squared error of the probabilities ({scale}). NLL: mean negative logarithm of the true "
+        "class's probability. Means over trainings, intervals as in the main table; smaller is better.",
     ]
     if after:
         notes.append(

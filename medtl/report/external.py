@@ -22,7 +22,8 @@ def external(study: Study, scored: Scores) -> Section:
     tables = [_table(study, scored, name, runs) for name, runs in sorted(sets.items())]
     text = (
         "The same networks on pictures from elsewhere. Classes, threshold and calibration are those of the run; "
-        "nothing was chosen there. Intervals cover other patients of that source and, of several trainings, their chance."
+        "nothing was chosen there. Intervals cover other patients of that source, "
+        "and the chance of several trainings."
     )
     return Section("external", "External validation", [text] if tables else [], items=_checks(study), tables=tables)
 

@@ -175,7 +175,9 @@ def test_the_page_is_whole_and_needs_nothing_else(three: tuple) -> None:
     assert "@import" not in page
     assert page.count("http") == page.count('xmlns="http')  # a name, not a place
     drawings = [attrs for tag, attrs in reader.tags if tag == "svg"]
-    assert len(drawings) == 2 + 8 + 4 + 2  # overview, ROC, learning, calibration
+    assert len(drawings) == 8 + 4 + 2  # ROC, learning, calibration
+    first = [attrs["aria-label"] for _, attrs in reader.tags if attrs.get("class") == "forest"]
+    assert [each.split(": ")[1].split()[0] for each in first] == ["cpmid", "cpmid"]  # the highest
     assert all(attrs["role"] == "img" and attrs["aria-label"] for attrs in drawings)
     assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in reader.tags
     assert "prefers-color-scheme: dark" in page
