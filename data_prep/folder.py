@@ -199,7 +199,7 @@ def find(raw: Path, found: Found, name: str, size: int, secret: bytes) -> Source
     works = []
     for first in range(0, len(found.rows), ROWS_A_PIECE):
         rows = found.rows[first : first + ROWS_A_PIECE]
-        payload = [(first + k, row.file, row.labels, row.patient, row.split) for k, row in enumerate(rows)]
+        payload = [(first + k, row.file, row.labels, row.patient, row.split, row.group) for k, row in enumerate(rows)]
         works.append(Work(f"{first // ROWS_A_PIECE:05d}", tuple(row.path for row in rows), payload))
     return Source(
         name=name,
@@ -216,7 +216,7 @@ def find(raw: Path, found: Found, name: str, size: int, secret: bytes) -> Source
 def process(work: Work, raw: Path, out: Path, *, name: str, size: int, secret: bytes) -> Done:
     """Read one chunk of pictures and write each as 8-bit PNG under a number."""
     done = Done()
-    for path, (number, file, labels, patient, split) in zip(work.files, work.payload, strict=True):
+    for path, (number, file, labels, patient, split, group) in zip(work.files, work.payload, strict=True):
         known = patient or (private.dicom_identity(path)[0] if kind_of(path) == "dicom" else "")
         code = private.keyed_hash(secret, f"patient {known}" if known else f"image {name} {file}")
         try:
@@ -234,7 +234,7 @@ def process(work: Work, raw: Path, out: Path, *, name: str, size: int, secret: b
             "sha256": file_hash(out / target),
             "channels": 3 if pixels.ndim == 3 else 1,
         }
-        extra: dict[str, Any] = {"split": split} if split else {}
+        extra: dict[str, Any] = ({"split": split} if split else {}) | ({"group": dict(group)} if group else {})
         done.entries.append({**entry, **extra} if known else {**entry, **extra, "alone": True})
     return done
 
