@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -137,18 +137,30 @@ def collect(folder: Path) -> Found:
         raise UsageError(
             f"{folder} holds no finished run: {len(absent)} not counted, the first ({first.name}): {first.reason}"
         )
-    runs, outside = _apart(runs)
+    runs, outside, lone = _apart(runs)
+    absent |= {run.name: _lone(run) for run in lone}
     _check_same_data(runs)
     return Found(
         folder, tuple(told_apart(runs)), outside, tuple(sorted(absent.values(), key=lambda a: a.name)), tuple(grids)
     )
 
 
-def _apart(runs: Sequence[Run]) -> tuple[list[Run], tuple[Run, ...]]:
-    """Runs, and the external validations of them; one whose run is not there counts as a run of its own."""
-    own = {run.predictions for run in runs if not run.record.external}
-    outside = tuple(run for run in runs if (run.record.external or {}).get("run_predictions_sha256") in own)
-    return [run for run in runs if run not in outside], outside
+def _apart(runs: list[Run]) -> tuple[list[Run], tuple[Run, ...], list[Run]]:
+    """Runs, the external validations of them, and those of runs that are not there. Where there is nothing else,
+    external validations are reported like runs."""
+    own = [run for run in runs if not run.record.external]
+    if not own:
+        return runs, (), []
+    hashes = {run.predictions for run in own}
+    external = [(run, run.record.external.get("run_predictions_sha256")) for run in runs if run.record.external]
+    outside = tuple(run for run, whose in external if whose in hashes)
+    return own, outside, [run for run, whose in external if whose not in hashes]
+
+
+def _lone(run: Run) -> Absent:
+    fold = NONE if run.fold is None else str(run.fold)
+    reason = "validates a run that is not here"
+    return Absent(run.name, run.backbone, run.init, str(run.seed), fold, reason)
 
 
 def _grids(folder: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:

@@ -16,10 +16,10 @@ from medtl.runs.settled import Settled
 
 def external(study: Study, scored: Scores) -> Section:
     """The section: a table for each data set and split that runs of the study were validated on; empty without any."""
-    sets: dict[str, list[Run]] = defaultdict(list)
+    sets: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in study.found.external:
-        sets[f"{run.data.name}, {_split(run)}"].append(run)
-    tables = [_table(study, scored, name, runs) for name, runs in sorted(sets.items())]
+        sets[f"{run.data.name}, {_split(run)}", run.data.sha256].append(run)
+    tables = [_table(study, scored, name, sets[name, sha256]) for name, sha256 in sorted(sets)]
     text = (
         "The same networks on pictures from elsewhere. Classes, threshold and calibration are those of the run; "
         "nothing was chosen there. Intervals cover other patients of that source, "

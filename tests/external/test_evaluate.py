@@ -138,6 +138,30 @@ def test_calibration_is_fixed_on_the_runs_validation(
     assert {row["split"] for row in rows_of(tmp_path / "e")} == {"all"}
 
 
+def test_several_classes_an_image(places: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    there = datalist.read(places / "there")
+    hot = [{**entry, "label": [int(n % 3 == 0), int(n % 2 == 0)]} for n, entry in enumerate(there.test)]
+    several = replace(there, training=[], validation=[], test=hot)
+    (tmp_path / "hot").mkdir()
+    (tmp_path / "hot" / "images").symlink_to(there.folder / "images")
+    datalist.write(several, tmp_path / "hot")
+    status, _, error = evaluate(capsys, places / "run", "--dataset_dir", tmp_path / "hot", "--out", tmp_path / "e")
+    assert (status, "is for multilabel; the run is of classification" in error) == (2, True)
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("model.pt", "run.json"):
+        (run / name).write_bytes((places / "run" / name).read_bytes())
+    change_record(run, task="multilabel", threshold=None)
+    status, _, told = evaluate(capsys, run, "--dataset_dir", tmp_path / "hot", "--out", tmp_path / "e")
+    assert status == 0, told
+    rows = rows_of(tmp_path / "e")
+    truths = np.array([entry["label"][::-1] for entry in hot])  # in the run's order
+    assert [row["label"] for row in rows] == [";".join(map(str, np.flatnonzero(row))) for row in truths]
+    chances = np.array([[float(row[f"prob_{name}"]) for name in TWO] for row in rows])
+    wanted = roc_auc_score(truths, chances, average="macro")
+    assert json.loads((tmp_path / "e" / "metrics.json").read_text())["test_auc"] == pytest.approx(wanted)
+
+
 @pytest.mark.parametrize(
     ("classes", "told"),
     [

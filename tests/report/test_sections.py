@@ -1,7 +1,6 @@
 """Parts of a report that are asked for, or that come with other runs: groups, facts, external validation, probes."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +36,7 @@ def markdown(folder: Path) -> str:
 
 
 @pytest.fixture
-def grouped(tmp_path: Path) -> Iterator[tuple[Path, np.ndarray, np.ndarray]]:
+def grouped(tmp_path: Path) -> tuple[Path, np.ndarray, np.ndarray]:
     """A run on a data list that says who is who: a third of the patients are men, five are from site B."""
     listed = tmp_path / "list"
     listed.mkdir()
@@ -52,7 +51,7 @@ def grouped(tmp_path: Path) -> Iterator[tuple[Path, np.ndarray, np.ndarray]]:
     data = {"sha256": file_hash(listed / "datalist.json"), "entries": {}}
     known = {"task": "classification", "overrides": {"dataset_dir": str(listed)}}
     found = write_run(tmp_path / "runs" / "run", TWO, SPLITS, data=data, **known)
-    yield tmp_path, found["test"], np.array([entry["group"]["sex"] == "M" for entry in entries])
+    return tmp_path, found["test"], np.array([entry["group"]["sex"] == "M" for entry in entries])
 
 
 def test_groups_have_their_own_figures_and_small_ones_none(grouped: tuple) -> None:
@@ -174,7 +173,6 @@ def test_external_validation_stands_beside_the_runs_own_test_split(tmp_path: Pat
         write_rows(
             place / "predictions.csv", ["image", "patient", "split", "label", *(f"prob_{c}" for c in TWO)], table
         )
-        (place / "metrics.json").write_text("{}" if init == "random" else json.dumps({"test_auc": 0.5}))
         made = record("there", TWO, {"test": 80}, init=init)
         about = {
             "run_predictions_sha256": file_hash(run / "predictions.csv"),
@@ -200,10 +198,14 @@ def test_external_validation_stands_beside_the_runs_own_test_split(tmp_path: Pat
     assert "random/external/there_test: not compared with what the run was fitted on." in text
     assert "no patient, file or picture of the 300 that the run was fitted on." in text
     assert "2 runs." in text.split("## Results")[0], "validations are no runs of their own"
-    write_report(tmp_path / "cpmid" / "external" / "there_test")
-    assert "medtl evaluate RUN --dataset_dir DATASET_DIR --split test" in markdown(
-        tmp_path / "cpmid/external/there_test"
+    (tmp_path / "cpmid" / "predictions.csv").unlink()
+    write_report(tmp_path)
+    assert "| cpmid/external/there_test | resnet18 | cpmid | 0 | – | validates a run that is not here |" in markdown(
+        tmp_path
     )
+    alone = tmp_path / "cpmid" / "external" / "there_test"
+    write_report(alone)
+    assert "medtl evaluate RUN --dataset_dir DATASET_DIR --split test" in markdown(alone)
 
 
 def test_a_probes_times_are_columns_of_the_runs(tmp_path: Path) -> None:
