@@ -2,13 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-from medtl.metrics.registry import metrics as known_metrics
-from medtl.report.arms import Arm, Member, Study
+from medtl.report.arms import Member, Study
 from medtl.report.calibration import sets_of
 from medtl.report.collect import Run
 from medtl.report.layout import Field, Section, Table
-from medtl.report.scores import Estimate, ScoredArm, Scores, one_sided, score, threshold_of
+from medtl.report.scores import Estimate, ScoredArm, Scores, score, threshold_of
 from medtl.report.tables import Column, by_start, estimated, metric_column, set_name, upper
 from medtl.report.words import AT_THRESHOLD, NONE, count, metric_name
 from medtl.runs.settled import Settled
@@ -34,20 +34,23 @@ def _split(run: Run) -> str:
 
 def _checks(study: Study) -> list[tuple[str, str]]:
     """What each validation knows of pictures that the run has seen."""
-    found = []
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
     for run in study.found.external:
         leaks = (run.record.external or {}).get("leaks") or {}
         if leaks.get("compared_with"):
-            said = (
-                f"{run.name}: no patient, file or picture of the {leaks['compared_with']:,} that the run was fitted on"
-            )
+            said = f"no patient, file or picture of the {leaks['compared_with']:,} that the run was fitted on"
             alike = "; ".join(leaks.get("alike") or ())
-            found.append(("bad", f"{said}, but {alike}.") if alike else ("good", f"{said}."))
+            found["bad" if alike else "good", f"{said}, but {alike}." if alike else f"{said}."].append(run.name)
         else:
-            found.append(("bad", f"{run.name}: not compared with what the run was fitted on."))
+            found["bad", "not compared with what the run was fitted on."].append(run.name)
         if leaks.get("pretrained_on"):
-            found.append(("bad", f"{run.name}: the weights that the run started from were trained on {run.data.name}."))
-    return list(dict.fromkeys(found))
+            said = f"the weights that the run started from were trained on {run.data.name}, too."
+            found["bad", said].append(run.name)
+    return [(mark, f"{_whose(names)}: {said}") for (mark, said), names in found.items()]
+
+
+def _whose(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} validations, such as {names[0]}"
 
 
 def _table(study: Study, scored: Scores, name: str, runs: list[Run]) -> Table:
@@ -60,12 +63,12 @@ def _table(study: Study, scored: Scores, name: str, runs: list[Run]) -> Table:
         )
         if members:
             patients = sorted({str(p) for member in members for p in member.sample.patients})
-            one = Arm(arm.arm.row, arm.arm.backbone, arm.arm.init, arm.arm.fraction, members)
-            outside[key] = score(one, patients, study.positive)
+            outside[key] = score(replace(arm.arm, members=members), patients, study.positive)
     shown = {key: scored[key] for key in outside}
     columns: list[Column] = []
-    for metric in _metrics(study, outside):
-        title = upper(metric_name(metric))
+    metrics = _metrics(study, outside)
+    for metric in metrics:
+        title = upper(metric_name(metric.removesuffix(AT_THRESHOLD)))
         columns += [metric_column(metric, f"{title}, own"), Column(f"{title}, external", _of(outside, metric))]
     if study.kind == "classification":
         columns.append(
@@ -75,21 +78,22 @@ def _table(study: Study, scored: Scores, name: str, runs: list[Run]) -> Table:
     sample = next(iter(first.splits.values()))
     people = count(len({str(p) for p in sample.patients}), "patient")
     caption = f"Own {set_name(study)} and {name} ({count(len(sample.names), 'image')} of {people})."
-    missing = any(len(outside[key].members) < len(scored[key].members) for key in outside)
-    notes = ["Only trainings that were validated there count in its columns."] if missing else []
+    notes = []
+    if any(metric.endswith(AT_THRESHOLD) for metric in metrics):
+        notes.append("Sensitivity and specificity at the threshold that each run chose on its validation split.")
+    if any(len(outside[key].members) < len(scored[key].members) for key in outside):
+        notes.append("Only trainings that were validated there count in the columns called external.")
     return by_start(study, shown, caption, columns, notes)
 
 
 def _metrics(study: Study, outside: Mapping[tuple[str, str], ScoredArm]) -> list[str]:
     if study.kind == "multilabel":
         return ["auc", "accuracy"]
-    names = ["auc", "class_weighted_accuracy", "ece"]
-    if study.positive is not None:
-        members = [scored.member for arm in outside.values() for scored in arm.members]
-        suffix = AT_THRESHOLD if all(threshold_of(member) is not None for member in members) else ""
-        sides = {metric.name for metric in one_sided()}
-        names[1:2] = [name + suffix for name in ("sensitivity", "specificity") if name in sides]
-    return [name for name in names if name.removesuffix(AT_THRESHOLD) in known_metrics()]
+    if study.positive is None:
+        return ["auc", "class_weighted_accuracy", "ece"]
+    members = [scored.member for arm in outside.values() for scored in arm.members]
+    suffix = AT_THRESHOLD if all(threshold_of(member) is not None for member in members) else ""
+    return ["auc", f"sensitivity{suffix}", f"specificity{suffix}", "ece"]
 
 
 def _of(outside: Mapping[tuple[str, str], ScoredArm], metric: str) -> Callable[[ScoredArm], Estimate]:
