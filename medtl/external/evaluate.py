@@ -21,7 +21,7 @@ from medtl.runs import record as records
 from medtl.runs.classifier import Classifier, few
 from medtl.runs.folder import OTHER_RUN, problem_of
 from medtl.runs.record import FINISHED, RunRecord
-from medtl.runs.recorder import described_data, device_name, now, versions
+from medtl.runs.recorder import data_of, device_name, now, versions
 from medtl.runs.settled import Settled, fixed_by
 from medtl.threads import cores
 
@@ -153,7 +153,7 @@ def _scored(classifier: Classifier, asked: DataList, short: str, workers: int, s
 
 def _record(record: RunRecord, listed: DataList, classifier: Classifier, short: str) -> RunRecord:
     """The run's own record, of another data list."""
-    data = replace(described_data(listed), classes=classifier.classes, training_images={})
+    data = replace(data_of(listed), classes=classifier.classes, training_images={})
     return RunRecord(
         status=FINISHED,
         bundle=record.bundle,

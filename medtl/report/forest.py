@@ -2,7 +2,8 @@
 any width and stays readable on a phone."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
@@ -10,22 +11,20 @@ from matplotlib.ticker import MaxNLocator
 from medtl.metrics import registry
 from medtl.report.arms import Study
 from medtl.report.layout import Bar, Forest
-from medtl.report.scores import Scores
+from medtl.report.scores import ScoredArm, Scores
 from medtl.report.words import AT_THRESHOLD, metric_name, number, span
+
+K = TypeVar("K")
 
 
 def forests(study: Study, scored: Scores, metric: str) -> list[Forest]:
     """One figure a row of the study (a backbone, mostly), all with one axis; starts by falling value, or rising where
     less is better."""
-    known = registry.metrics().get(metric.removesuffix(AT_THRESHOLD))
-    sign = 1 if known is not None and not known.higher_is_better else -1
     ticks = _ticks(scored, metric)
     found = []
     for row in study.rows:
         arms = {init: scored[row, init] for init in study.inits if (row, init) in scored}
-        order = sorted(
-            arms, key=lambda i: (math.isnan(arms[i].value(metric)), sign * np.nan_to_num(arms[i].value(metric)))
-        )
+        order = best_first(arms, metric)
         bars = []
         for init in order:
             estimate = arms[init].estimate(metric)
@@ -38,6 +37,19 @@ def forests(study: Study, scored: Scores, metric: str) -> list[Forest]:
         words = [(_place(tick, ticks) or 0.0, f"{tick:.3g}") for tick in ticks]
         found.append(Forest(f"{metric_name(metric)}, {row}", bars, words))
     return found
+
+
+def best_first(arms: Mapping[K, ScoredArm], metric: str) -> list[K]:
+    """Return the keys of arms by falling value, or by rising where less is better; those without a value last."""
+    sign = 1 if less_is_better(metric) else -1
+    values = {key: arm.value(metric) for key, arm in arms.items()}
+    return sorted(arms, key=lambda key: (math.isnan(values[key]), sign * np.nan_to_num(values[key])))
+
+
+def less_is_better(metric: str) -> bool:
+    """Return whether a small value of a metric is a good one."""
+    known = registry.metrics().get(metric.removesuffix(AT_THRESHOLD))
+    return known is not None and not known.higher_is_better
 
 
 def _ticks(scored: Scores, metric: str) -> list[float]:

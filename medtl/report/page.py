@@ -14,7 +14,7 @@ from medtl.report.collect import describe_data
 from medtl.report.compare import Comparison, compare
 from medtl.report.external import external
 from medtl.report.facts import facts
-from medtl.report.forest import forests
+from medtl.report.forest import best_first, forests, less_is_better
 from medtl.report.groups import Groups, groups
 from medtl.report.layout import Page, Section
 from medtl.report.leaks import found_leaks, leaks
@@ -142,7 +142,7 @@ def to_draw(results: Results) -> Scores:
     kept: Scores = {}
     for row in results.study.rows:
         arms = {key: arm for key, arm in results.scored.items() if key[0] == row}
-        order = sorted(arms, key=lambda key: -arms[key].value(results.metric))
+        order = best_first(arms, results.metric)
         if len(order) > MOST_DRAWN:
             base = [key for key in order if key[1] == results.baseline]
             order = [*base, *(key for key in order if key not in base)][:MOST_DRAWN]
@@ -165,7 +165,8 @@ def _legend(study: Study, drawn: Scores) -> Sequence[str]:
 def _main(results: Results) -> Section:
     study, scored = results.study, results.scored
     name = upper(metric_name(results.metric))
-    caption = f"{name} by start, highest first: mean with its 95 % interval; small dots are single trainings."
+    first = "lowest" if less_is_better(results.metric) else "highest"
+    caption = f"{name} by start, {first} first: mean with its 95 % interval; small dots are single trainings."
     counts = [table] if (table := class_counts(study)) else []
     shown = [*main_table.results(study, scored, results.found), *counts]
     return Section("results", "Results", [caption], tables=shown, forests=forests(study, scored, results.metric))

@@ -83,7 +83,18 @@ def _recipe(runs: Sequence[Run]) -> list[Table]:
 
 def _runs(runs: Sequence[Run]) -> Table:
     parts = list(dict.fromkeys(part for run in runs for part in run.record.times))  # of a probe
-    header = ("run", "backbone", "start", "weights", "fit", "seed", "fold", "best epoch", "time", *parts)
+    header = (
+        "run",
+        "backbone",
+        "start",
+        "weights",
+        "fit",
+        "seed",
+        "fold",
+        "best epoch",
+        "time",
+        *(p.removesuffix("_s") for p in parts),
+    )
     rows = []
     for run in runs:
         start = run.record.start or Start()

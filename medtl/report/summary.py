@@ -22,6 +22,9 @@ def summary(
     with_folds = f", {count(folds, 'fold')}" if folds else ""
     runs = count(len(study.found.runs), "run")
     items.append(("plain", f"Measured on {sizes(study)} ({set_name(study)}), {seeds}{with_folds}, {runs}."))
+    outside = list(dict.fromkeys(run.data.name for run in study.found.external))
+    if outside:
+        items.append(("plain", f"Networks of these runs were validated on {listed(outside)}, too: see below."))
     if len(study.seeds) == 1:
         items.append(
             ("bad", "One seed only: another seed may change the order of the starts, and no interval covers that.")

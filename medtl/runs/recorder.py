@@ -62,7 +62,7 @@ class Recorder:
             config=_without_resuming(running.config),
             task=listed.task,
             start=RANDOM,
-            data=described_data(listed),
+            data=data_of(listed),
             recipe=dict(recipe),
             seed=recipe["seed"],
             versions=versions(),
@@ -213,7 +213,7 @@ def versions() -> dict[str, str]:
     return found | {package: version(package) for package in PACKAGES}
 
 
-def described_data(listed: DataList) -> Data:
+def data_of(listed: DataList) -> Data:
     """Return what a record says of a data list."""
     return Data(
         name=listed.name,

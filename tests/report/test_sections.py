@@ -209,11 +209,11 @@ def test_external_validation_stands_beside_the_runs_own_test_split(tmp_path: Pat
 
 
 def test_a_probes_times_are_columns_of_the_runs(tmp_path: Path) -> None:
-    write_run(tmp_path / "a", TWO, SPLITS, times={"embedding": 12.34, "head": 0.056})
+    write_run(tmp_path / "a", TWO, SPLITS, times={"embed_s": 12.34, "head_s": 0.056})
     write_run(tmp_path / "b", TWO, SPLITS, init="cpmid")
     write_report(tmp_path)
     header, _, *lines = lines_of(markdown(tmp_path), "**Runs.**")
-    assert header[-2:] == ["embedding", "head"]
+    assert header[-2:] == ["embed", "head"]
     assert [line[-2:] for line in lines] == [["12.3 s", "0.056 s"], ["–", "–"]]
 
 
