@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from medtl.metrics import registry
 from medtl.report.arms import Study
 from medtl.report.layout import Bar, Forest
+from medtl.report.reference import one_class_only
 from medtl.report.scores import ScoredArm, Scores
 from medtl.report.words import AT_THRESHOLD, metric_name, number, span
 
@@ -33,7 +34,9 @@ def forests(study: Study, scored: Scores, metric: str) -> list[Forest]:
             several = arms[init].each(metric) if len(arms[init].members) > 1 else []
             dots = tuple(p for each in several if (p := _place(each, ticks)) is not None)
             shown = number(estimate.value) + (f" ({ends})" if ends else "")
-            bars.append(Bar(init, init, shown, places[0], places[1], places[2], dots))
+            alone = one_class_only(study, arms[init])
+            name = f"{init}: {alone}" if alone else init
+            bars.append(Bar(name, init, shown, places[0], places[1], places[2], dots))
         words = [(_place(tick, ticks) or 0.0, f"{tick:.3g}") for tick in ticks]
         found.append(Forest(f"{metric_name(metric)}, {row}", bars, words))
     return found

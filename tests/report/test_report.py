@@ -683,6 +683,8 @@ def test_a_start_that_names_one_class_only_is_never_bold_and_says_so(tmp_path: P
     (line,) = [each for each in text.split("**AUC**")[1].splitlines() if each.startswith("| resnet18")][:1]
     assert line.endswith("| 1.000 (one class only) |")
     assert "cpmid: one class only, whatever the image." in text
+    first = [attrs["aria-label"] for _, attrs in read_page(tmp_path).tags if attrs.get("class") == "forest"]
+    assert "cpmid: one class only 1.000" in first[0]
     assert "better than random" not in text.split("## Results")[0]
 
 
