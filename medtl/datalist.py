@@ -127,6 +127,9 @@ def read(path: Path) -> DataList:
     channels = content.get("channels", 1)
     if isinstance(channels, bool) or channels not in (1, 3):
         raise MedtlError(f"{file}: 'channels' is {channels!r}; expected 1 or 3")
+    positive = content.get("positive", "")
+    if positive and (positive not in names or len(names) != 2):
+        raise MedtlError(f"{file}: 'positive' is {positive!r}; expected one of two classes: {', '.join(names)}")
     for split in SPLITS:
         if not isinstance(content[split], list):
             raise MedtlError(f"{file}: {split!r} is not a list")
@@ -146,17 +149,8 @@ def read(path: Path) -> DataList:
         validation=content["validation"],
         test=content["test"],
         folder=file.parent.resolve(),
-        positive=_positive(file, content),
+        positive=str(positive),
     )
-
-
-def _positive(file: Path, content: Mapping[str, Any]) -> str:
-    positive, names = content.get("positive", ""), content["classes"]
-    if positive and (positive not in names or len(names) != 2):
-        raise MedtlError(
-            f"{file}: 'positive' is {positive!r}; expected one of two classes, there are {', '.join(names)}"
-        )
-    return str(positive)
 
 
 def _check_entry(entry: Any, where: str, classes: Sequence[str]) -> None:
