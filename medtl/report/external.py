@@ -72,7 +72,7 @@ def _table(study: Study, scored: Scores, name: str, runs: list[Run]) -> Table:
         columns += [metric_column(metric, f"{title}, own"), Column(f"{title}, external", _of(outside, metric))]
     if study.kind == "classification":
         columns.append(
-            Column("sets hold the class, external", lambda arm: _coverage(outside[arm.arm.row, arm.arm.init]))
+            Column("Sets hold the class, external", lambda arm: _coverage(outside[arm.arm.row, arm.arm.init]))
         )
     first = next(iter(by_hash.values()))
     sample = next(iter(first.splits.values()))
