@@ -182,16 +182,9 @@ def _check_entry(entry: Any, where: str, classes: Sequence[str]) -> None:
 
 def write(datalist: DataList, folder: Path) -> Path:
     """Write ``folder/datalist.json`` atomically, one entry a line; the same data list gives the same bytes."""
-    keys = (
-        "name",
-        "classes",
-        "channels",
-        "licence",
-        "created_by",
-        "sample",
-        *(["positive"] if datalist.positive else []),
-    )
-    head = {key: getattr(datalist, key) for key in keys}
+    head = {key: getattr(datalist, key) for key in ("name", "classes", "channels", "licence", "created_by", "sample")}
+    if datalist.positive:
+        head["positive"] = datalist.positive
     lines = [f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items()]
     for split in SPLITS:
         entries = ",\n".join("  " + json.dumps(entry, ensure_ascii=False) for entry in getattr(datalist, split))
