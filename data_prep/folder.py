@@ -58,6 +58,9 @@ def command(
     ] = None,
     classes: Annotated[str, typer.Option(help="Class names in index order, comma-separated; default: all.")] = "",
     name: Name = CARD.name,
+    positive: Annotated[
+        str, typer.Option(help="The class of two whose share of found images is the sensitivity; default: the second.")
+    ] = "",
     test_fraction: Annotated[
         float, typer.Option(min=0.0, max=0.9, help="Share of the images, by patient, for the test split.")
     ] = TEST_FRACTION,
@@ -87,7 +90,7 @@ def command(
     if raw == sample.WORD and not patient_pattern and table is None:
         patient_pattern = SAMPLE_PATTERN
     found = look(folder, table, wanted, patient_pattern)
-    card = own_card(found, wanted, name, licence)
+    card = with_positive(own_card(found, wanted, name, licence), positive, found.multilabel)
     if found.passed:
         tell(f"data_prep: passed over: {counted(found.passed)}")
     for row, reason in found.rejected:
@@ -106,6 +109,7 @@ def command(
         choices={
             "name": name,
             "classes": classes or None,
+            "positive": positive or None,
             "test-fraction": test_fraction,
             "folds": folds or None,
             "patient-pattern": patient_pattern or None,
@@ -158,6 +162,30 @@ def own_card(found: Found, classes: Sequence[str], name: str, licence: str) -> D
     return replace(CARD, name=name, title=f"{CARD.title}: {name}", classes=tuple(names), licence=licence)
 
 
+def with_positive(card: DatasetCard, positive: str, multilabel: bool) -> DatasetCard:
+    """The card with the class from whose side two classes are told: the one that is asked for, or the second, which is
+    said then.
+
+    Raises:
+        UsageError: no such class, or not two of them.
+    """
+    there = ", ".join(card.classes)
+    if len(card.classes) != 2 or multilabel:
+        if positive:
+            raise UsageError(
+                f"--positive {positive}: expected two classes with one of them an image; there are {there}"
+            )
+        return card
+    if positive and positive not in card.classes:
+        raise UsageError(f"--positive {positive} is not one of {there}")
+    if not positive:
+        positive = card.classes[1]
+        tell(
+            f"data_prep: positive class: {positive}, the second of {there}; --positive {card.classes[0]} says otherwise"
+        )
+    return replace(card, positive=positive)
+
+
 def find(raw: Path, found: Found, name: str, size: int, secret: bytes) -> Source:
     """Return the work: chunks of the pictures.
 
@@ -171,7 +199,7 @@ def find(raw: Path, found: Found, name: str, size: int, secret: bytes) -> Source
     works = []
     for first in range(0, len(found.rows), ROWS_A_PIECE):
         rows = found.rows[first : first + ROWS_A_PIECE]
-        payload = [(first + k, row.file, row.labels, row.patient, row.split) for k, row in enumerate(rows)]
+        payload = [(first + k, row.file, row.labels, row.patient, row.split, row.group) for k, row in enumerate(rows)]
         works.append(Work(f"{first // ROWS_A_PIECE:05d}", tuple(row.path for row in rows), payload))
     return Source(
         name=name,
@@ -188,7 +216,7 @@ def find(raw: Path, found: Found, name: str, size: int, secret: bytes) -> Source
 def process(work: Work, raw: Path, out: Path, *, name: str, size: int, secret: bytes) -> Done:
     """Read one chunk of pictures and write each as 8-bit PNG under a number."""
     done = Done()
-    for path, (number, file, labels, patient, split) in zip(work.files, work.payload, strict=True):
+    for path, (number, file, labels, patient, split, group) in zip(work.files, work.payload, strict=True):
         known = patient or (private.dicom_identity(path)[0] if kind_of(path) == "dicom" else "")
         code = private.keyed_hash(secret, f"patient {known}" if known else f"image {name} {file}")
         try:
@@ -206,7 +234,7 @@ def process(work: Work, raw: Path, out: Path, *, name: str, size: int, secret: b
             "sha256": file_hash(out / target),
             "channels": 3 if pixels.ndim == 3 else 1,
         }
-        extra: dict[str, Any] = {"split": split} if split else {}
+        extra: dict[str, Any] = ({"split": split} if split else {}) | ({"group": dict(group)} if group else {})
         done.entries.append({**entry, **extra} if known else {**entry, **extra, "alone": True})
     return done
 

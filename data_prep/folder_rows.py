@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -23,7 +23,9 @@ SPLIT_NAMES = {
 DELIMITERS = (",", ";", "\t")
 LOST = "is lost: "  # in the reason of a class that would be missing without a word
 NEEDED = ("path", "label")
-KNOWN = (*NEEDED, "patient", "split")
+GROUPS = ("sex", "age", "site")  # columns by which reports tell patients apart
+KNOWN = (*NEEDED, "patient", "split", *GROUPS)
+OLDEST = 90  # years that are told; older people are rare enough to be recognised
 EXPECTED = "DIR/<class>/… or DIR/{train,val,test}/<class>/… with PNG, JPEG, TIFF, BMP, WebP, GIF or DICOM pictures"
 
 
@@ -37,6 +39,7 @@ class Row:
         labels: class names.
         patient: as the table or the path names the patient; empty where neither does.
         split: training, validation or test where it is given.
+        group: sex, age and site, as far as a table tells them.
     """
 
     file: str
@@ -44,6 +47,7 @@ class Row:
     labels: tuple[str, ...]
     patient: str = ""
     split: str | None = None
+    group: tuple[tuple[str, str | int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,8 +128,8 @@ def _lost(raw: Path, tree: Tree, splits: Sequence[str], there: set[str]) -> list
 
 
 def from_table(table: Path, raw: Path) -> Found:
-    """Return the pictures that a CSV lists in columns path and label, and where they are known patient and split, in
-    any order; other columns are passed over.
+    """Return the pictures that a CSV lists in columns path and label, and where they are known patient, split, sex,
+    age and site, in any order; other columns are passed over.
 
     Args:
         table: separated by comma, semicolon or tab. Paths are relative to ``raw`` or to the table's own folder.
@@ -145,7 +149,7 @@ def from_table(table: Path, raw: Path) -> Found:
             file, path = _locate(record["path"], raw, table.parent)
             row = Row(file, path, (), record.get("patient", ""))
             labels, several = _labels(record["label"])
-            row = replace(row, labels=labels, split=_split(record.get("split", "")))
+            row = replace(row, labels=labels, split=_split(record.get("split", "")), group=_group(record))
             if file in rows:
                 raise BadFileError(f"stands twice in the table, again in line {number}")
             if not path.is_file():
@@ -161,6 +165,17 @@ def from_table(table: Path, raw: Path) -> Found:
     if not rows and not rejected:
         raise UsageError(f"--table {table} lists no picture")
     return Found(tuple(rows[file] for file in sorted(rows)), tuple(rejected), multilabel)
+
+
+def _group(record: Mapping[str, str]) -> tuple[tuple[str, str | int], ...]:
+    """What a line tells of the patient, ages above 90 as 90."""
+    known: dict[str, str | int] = {name: record[name] for name in GROUPS if record.get(name)}
+    if "age" in known:
+        try:
+            known["age"] = min(int(float(known["age"])), OLDEST)
+        except (ValueError, OverflowError):
+            raise BadFileError("has an age that is no number of years") from None
+    return tuple(known.items())
 
 
 def _kind(path: Path) -> str | None:

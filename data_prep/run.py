@@ -107,6 +107,7 @@ def prepare(
                 validation=splits["validation"],
                 test=splits["test"],
                 folder=out,
+                positive=card.positive,
             )
             datalist.write(made, out)
             write_rejected(out / "rejected.csv", ((row.file, row.reason) for row in rejected))

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from medtl import __version__
-from medtl.commands import analyse, check, compare, explain, list_, path, release, report, unpack, weights
+from medtl.commands import analyse, check, compare, evaluate, explain, list_, path, release, report, unpack, weights
 from medtl.commands.options import Debug
 
 app = typer.Typer(
@@ -46,5 +46,6 @@ app.command()(release.release)
 app.command()(path.path)
 app.command()(unpack.unpack)
 app.command()(explain.explain)
+app.command()(evaluate.evaluate)
 app.command()(report.report)
 app.add_typer(analyse.app, name="analyse")

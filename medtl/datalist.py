@@ -36,6 +36,7 @@ class DataList:
         sample: made from the built-in phantoms.
         training, validation, test: entries ``{image, label, patient, source, sha256, …}``; paths relative to the file.
         folder: where the file lies.
+        positive: name of the class of two from whose side sensitivity is told; empty where the list names none.
         fold: that was taken as validation; None where the splits are those of the file.
         train_fraction: share of the training patients that was kept, 0..1.
         drawn_with: seed of the draw of that share.
@@ -51,6 +52,7 @@ class DataList:
     validation: list[Entry]
     test: list[Entry]
     folder: Path = field(default=Path(), compare=False)
+    positive: str = ""
     fold: int | None = field(default=None, compare=False)
     train_fraction: float = field(default=1.0, compare=False)
     drawn_with: int = field(default=0, compare=False)
@@ -125,6 +127,9 @@ def read(path: Path) -> DataList:
     channels = content.get("channels", 1)
     if isinstance(channels, bool) or channels not in (1, 3):
         raise MedtlError(f"{file}: 'channels' is {channels!r}; expected 1 or 3")
+    positive = content.get("positive", "")
+    if positive and (positive not in names or len(names) != 2):
+        raise MedtlError(f"{file}: 'positive' is {positive!r}; expected one of two classes: {', '.join(names)}")
     for split in SPLITS:
         if not isinstance(content[split], list):
             raise MedtlError(f"{file}: {split!r} is not a list")
@@ -144,6 +149,7 @@ def read(path: Path) -> DataList:
         validation=content["validation"],
         test=content["test"],
         folder=file.parent.resolve(),
+        positive=str(positive),
     )
 
 
@@ -162,6 +168,9 @@ def _check_entry(entry: Any, where: str, classes: Sequence[str]) -> None:
     fold = entry.get("fold", 0)
     if isinstance(fold, bool) or not isinstance(fold, int) or fold < 0:
         raise MedtlError(f"{where} has fold {fold!r}; expected a whole number from 0 on")
+    group = entry.get("group", {})
+    if not isinstance(group, dict) or not all(isinstance(value, str | int | float) for value in group.values()):
+        raise MedtlError(f"{where} has group {str(group)[:40]!r}; expected an object of words and numbers")
     label = entry["label"]
     if isinstance(label, bool) or not isinstance(label, int | list | str):
         raise MedtlError(f"{where} has label {label!r}; expected a class index, a multi-hot list or a mask's path")
@@ -174,6 +183,8 @@ def _check_entry(entry: Any, where: str, classes: Sequence[str]) -> None:
 def write(datalist: DataList, folder: Path) -> Path:
     """Write ``folder/datalist.json`` atomically, one entry a line; the same data list gives the same bytes."""
     head = {key: getattr(datalist, key) for key in ("name", "classes", "channels", "licence", "created_by", "sample")}
+    if datalist.positive:
+        head["positive"] = datalist.positive
     lines = [f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items()]
     for split in SPLITS:
         entries = ",\n".join("  " + json.dumps(entry, ensure_ascii=False) for entry in getattr(datalist, split))

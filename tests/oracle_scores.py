@@ -89,10 +89,11 @@ def _mean(score: Callable[..., float], positive: NDArray[np.bool_], scores: NDAr
 
 
 def calibration(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> dict[str, float]:
-    """Expected calibration error and Brier score by their definitions."""
+    """Expected calibration error, Brier score and log-likelihood by their definitions."""
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     place = np.clip(np.ceil(confidence * 15).astype(int), 1, 15)
     gaps = [abs((right[place == b] - confidence[place == b]).sum()) for b in range(1, 16)]
     squares = ((probabilities - np.eye(probabilities.shape[1])[labels]) ** 2).sum(axis=1).mean()
     halved = 2 if probabilities.shape[1] == 2 else 1
-    return {"ece": float(sum(gaps) / len(labels)), "brier": float(squares / halved)}
+    surprise = -np.log(probabilities[np.arange(len(labels)), labels]).mean()
+    return {"ece": float(sum(gaps) / len(labels)), "brier": float(squares / halved), "nll": float(surprise)}

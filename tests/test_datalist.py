@@ -85,6 +85,20 @@ def test_a_wrong_head_is_refused_by_name(tmp_path: Path, change: dict, words: st
         datalist.read(tmp_path)
 
 
+def test_the_positive_class_and_groups_are_kept_and_checked(tmp_path: Path) -> None:
+    known = {**entry("1.png"), "group": {"sex": "F", "age": 61}}
+    datalist.write(make(tmp_path, [known], positive="b"), tmp_path)
+    read = datalist.read(tmp_path)
+    assert (read.positive, read.training[0]["group"]) == ("b", {"sex": "F", "age": 61})
+    for wrong in ({"positive": "c"}, {"positive": "b", "classes": ("a", "b", "c")}):
+        datalist.write(make(tmp_path, [known], **wrong), tmp_path)
+        with pytest.raises(MedtlError, match="'positive'"):
+            datalist.read(tmp_path)
+    datalist.write(make(tmp_path, [{**known, "group": ["F"]}]), tmp_path)
+    with pytest.raises(MedtlError, match="has group"):
+        datalist.read(tmp_path)
+
+
 def test_an_unknown_patient_is_in_no_two_splits(tmp_path: Path) -> None:
     entries = [{**entry(name), "patient": "", "sha256": name} for name in ("1.png", "2.png")]
     shared = make(tmp_path, entries[:1], test=entries[1:])

@@ -92,8 +92,11 @@ def scores(split: str) -> ClassificationScores:
 
 
 def positive() -> int | None:
-    """Return the index of ``--positive_class``; None where none is named, or the recipe has none."""
-    return checks.positive_index(ids.value("positive_class", None), ids.value("classes"))
+    """Return the index of ``--positive_class``, or of the class that the data list names; None without either."""
+    named = ids.value("positive_class", None)
+    if named is None and ids.has("positive_class"):
+        named = ids.value("data").positive or None
+    return checks.positive_index(named, ids.value("classes"))
 
 
 def threshold() -> scored.Threshold | None:

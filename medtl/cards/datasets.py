@@ -33,6 +33,7 @@ class DatasetCard:
             is known for one.
         seen: whether medtl's developers had real files of it; otherwise its reader was written from documentation, and
             data preparation says so.
+        positive: class of two from whose side sensitivity is told; empty where nobody said.
     """
 
     name: str
@@ -48,6 +49,7 @@ class DatasetCard:
     published: Mapping[str, int] = field(default_factory=dict)
     parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     seen: bool = True
+    positive: str = ""
 
 
 def dataset_cards() -> dict[str, DatasetCard]:

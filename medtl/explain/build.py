@@ -15,6 +15,7 @@ from medtl.explain.panel import Panel, write_panel
 from medtl.explain.pictures import Item, from_files, from_list, panel_names, read, with_hashes
 from medtl.explain.subject import Subject, of_run
 from medtl.registry import did_you_mean
+from medtl.runs.classifier import few
 
 PREDICTED, LABEL = "predicted", "label"
 FOLDER = "explain"
@@ -125,14 +126,10 @@ def _apart(method: str, asked: str) -> list[str]:
 
 def _check_same_classes(listed: DataList, subject: Subject, dataset_dir: Path) -> None:
     if listed.classes != subject.classes:
-        theirs, ours = (_few(names) for names in (listed.classes, subject.classes))
+        theirs, ours = (few(names) for names in (listed.classes, subject.classes))
         raise UsageError(f"--dataset_dir {dataset_dir} has the classes {theirs}; the run has {ours}")
     if listed.task == "segmentation":
         raise UsageError(f"--dataset_dir {dataset_dir} is for segmentation; Grad-CAM explains the class of a picture")
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
 
 
 def _told(lines: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtl.metrics.registry import Metric, Split, split_of
+from medtl.metrics.temperature import LEAST
 from medtl.metrics.weighted import Scorer, total
 
 BINS = 15
@@ -45,24 +46,30 @@ def scores(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> di
         ``ece``, 0..1: mean over the images of \\|accuracy - confidence\\| of their bin, 15 bins of equal width. It is
         never negative, so on few images even a perfect network gets one well above 0: see ``debiased_error``.
         ``brier``: squared error of the probabilities, 0..1 for two classes (of either), 0..2 (summed over the classes,
-        as Brier did) for more.
+        as Brier did) for more. ``nll``: mean negative log-likelihood of the class, in nats, 0 or more.
     """
     found = calibrated(split_of(labels, probabilities))(np.ones((1, len(labels))))
     return {name: float(each[0]) for name, each in found.items()}
 
 
 def calibrated(split: Split) -> Scorer:
-    """Return the scorer of ``ece`` and ``brier``."""
+    """Return the scorer of ``ece``, ``brier`` and ``nll``."""
     confidence = split.probabilities.max(axis=1).astype(np.float64)
     surplus = confidence - (split.answers == split.labels)
     gaps = np.zeros((split.count, BINS))
     np.add.at(gaps, (split.patient, bin_of(confidence)), surplus)
     images = np.bincount(split.patient, minlength=split.count).astype(np.float64)
     brier = total(split.patient, image_brier(split.labels, split.probabilities), split.count)
+    chances = split.probabilities[np.arange(len(split.labels)), split.labels].astype(np.float64)
+    surprise = total(split.patient, -np.log(np.maximum(chances, LEAST)), split.count)
 
     def score(times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         drawn = times @ images
-        return {"ece": np.abs(times @ gaps).sum(axis=1) / drawn, "brier": times @ brier / drawn}
+        return {
+            "ece": np.abs(times @ gaps).sum(axis=1) / drawn,
+            "brier": times @ brier / drawn,
+            "nll": times @ surprise / drawn,
+        }
 
     return score
 
@@ -144,5 +151,15 @@ METRICS = (
         tables=(),
         bounds=(0.0, 2.0),
         order=201,
+    ),
+    Metric(
+        "nll",
+        "negative log-likelihood",
+        calibrated,
+        ("single_label",),
+        higher_is_better=False,
+        tables=(),
+        bounds=(0.0, math.inf),
+        order=202,
     ),
 )

@@ -11,8 +11,8 @@ import numpy as np
 
 from medtl.errors import MedtlError
 from medtl.report.collect import Found, Run
-from medtl.report.predictions import Sample
 from medtl.report.words import NONE, is_path, last_part
+from medtl.runs.predictions import Sample
 
 INITS = ("random", "imagenet", "cpmid", "mini")
 ROLES = frozenset({"backbone", "init", "seed", "fold"})
@@ -265,8 +265,8 @@ def _positive(runs: Sequence[Run], sample: Sample) -> tuple[int | None, bool]:
     named = set()
     for run in runs:
         threshold = run.record.threshold or {}
-        named.add(threshold.get("positive_class") or run.record.recipe.get("positive_class"))
-    named.discard(None)
+        named.add(threshold.get("positive_class") or run.record.recipe.get("positive_class") or run.data.positive)
+    named -= {None, ""}
     if len(named) > 1:
         raise MedtlError(f"the runs take different classes as positive: {', '.join(sorted(map(str, named)))}")
     if named and next(iter(named)) in sample.columns:

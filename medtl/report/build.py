@@ -5,11 +5,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from medtl.files import csv_text, replacing
+from medtl.metrics.groups import parse
 from medtl.report.arms import study
 from medtl.report.collect import collect
+from medtl.report.groups import groups_of
 from medtl.report.html import to_html
 from medtl.report.markdown import to_markdown
-from medtl.report.page import Results, evaluate, page
+from medtl.report.page import Results, Wishes, evaluate, page
 from medtl.report.tables import shown_metrics
 
 NAMES = ("report.html", "report.md", "report.csv")
@@ -17,7 +19,14 @@ COLUMNS = ("backbone", "init", "seed", "fold", "split", "metric", "value", "lo",
 
 
 def write_report(
-    folder: Path, baseline: str | None = None, metric: str | None = None, title: str | None = None
+    folder: Path,
+    baseline: str | None = None,
+    metric: str | None = None,
+    title: str | None = None,
+    *,
+    groups: str = "",
+    facts: bool = False,
+    dataset_dir: Path | None = None,
 ) -> tuple[Path, ...]:
     """Report on all runs in or below ``folder``, into it.
 
@@ -26,16 +35,21 @@ def write_report(
         baseline: start that the others are compared with; None for random where there is one.
         metric: that is compared and drawn; None for AUC, or mean IoU.
         title: of the report; None for the data set's name.
+        groups: what patients are told apart by, such as ``sex,age:40:65,site``: keys of ``group`` in the data list.
+        facts: add what the runs know of the things that a manuscript must say.
+        dataset_dir: where the data list lies, for ``groups``; None looks where the runs had it.
 
     Returns:
         The files, written.
 
     Raises:
-        UsageError: there are no runs, or no such start or metric.
+        UsageError: there are no runs, or no such start, metric, group or data list.
         MedtlError: runs contradict themselves or each other.
     """
     results = evaluate(study(collect(folder)), baseline, metric)
-    parts = page(results, title)
+    groupings = parse(groups) if groups else ()
+    of_image = groups_of(results.study, dataset_dir) if groupings else {}
+    parts = page(results, title, Wishes(groupings, of_image, facts))
     texts = (to_html(parts, results.study.inits), to_markdown(parts), to_csv(results))
     paths = tuple(folder / name for name in NAMES)
     with ExitStack() as stack:  # renamed when all are written

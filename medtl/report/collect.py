@@ -9,16 +9,17 @@ from typing import Any
 
 from medtl.datalist import SHORT_NAMES
 from medtl.errors import MedtlError, UsageError
-from medtl.files import read_object
+from medtl.files import file_hash, read_object
 from medtl.report.history import History, read_history
-from medtl.report.predictions import Sample, read_predictions
 from medtl.report.words import NONE, is_path, last_part, without_paths
 from medtl.runs import record as records
+from medtl.runs.predictions import Sample, read_predictions
 from medtl.runs.record import Data, RunRecord, Start
 
 RECORD = records.FILE_NAME
 GRID = "grid.json"
 WEIGHTS = "model.pt"
+EXTERNAL = "external"  # folder of medtl evaluate in a run's
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,26 +29,37 @@ class Run:
     Attributes:
         name: its folder below the report's, with ``/``.
         folder: where it lies.
-        backbone: of the network; the bundle's name where the record names none.
         init: what the network started from, a file or folder by its name alone; a dash where the record names none.
-        seed: of the run.
-        fold: that was validated on, if any.
-        record: run.json.
+        record: run.json, which names a seed and a data list.
         splits: short name of a split to its predictions.
         metrics: metrics.json.
         history: history.csv, None where there is none.
+        predictions: SHA-256 of predictions.csv.
     """
 
     name: str
     folder: Path
-    backbone: str
     init: str
-    seed: int
-    fold: int | None
     record: RunRecord
     splits: Mapping[str, Sample]
     metrics: Mapping[str, float]
     history: History | None
+    predictions: str
+
+    @property
+    def backbone(self) -> str:
+        """Of the network; the bundle's name where the record names none."""
+        return self.record.backbone or self.record.bundle.name or NONE
+
+    @property
+    def seed(self) -> int:
+        """Of the run."""
+        return int(self.record.seed or 0)
+
+    @property
+    def fold(self) -> int | None:
+        """That was validated on, if any."""
+        return self.record.recipe.get("fold")
 
     @property
     def data(self) -> Data:
@@ -74,12 +86,14 @@ class Found:
     Attributes:
         folder: that was searched.
         runs: finished ones, in the order of their names.
+        external: validations of these runs on other data sets.
         absent: runs that do not count.
         grids: grid.json of each grid.
     """
 
     folder: Path
     runs: tuple[Run, ...]
+    external: tuple[Run, ...]
     absent: tuple[Absent, ...]
     grids: tuple[Mapping[str, Any], ...]
 
@@ -93,29 +107,19 @@ def collect(folder: Path) -> Found:
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; expected a run, a grid of medtl compare, or a folder above runs")
+    grids = list(_grids(folder))
+    cells = {_name(folder, place / "cells" / str(c.get("name"))): c for place, grid in grids for c in grid["cells"]}
+    places = {_name(folder, place): place for place in _run_folders(folder)}
+    absent = {name: _absent_cell(name, cell) for name, cell in cells.items() if cell.get("status") != "finished"}
     runs: list[Run] = []
-    absent: dict[str, Absent] = {}
-    grids = []
-    for place, grid in _grids(folder):
-        grids.append(grid)
-        for cell in grid["cells"]:
-            if cell.get("status") != "finished":
-                name = _name(folder, place / "cells" / str(cell.get("name")))
-                absent[name] = _absent_cell(name, cell)
-    seen = set()
-    for place in _run_folders(folder):
-        name = _name(folder, place)
-        seen.add(name)
+    for name, place in places.items():
         outcome = _read(place, name)
-        if isinstance(outcome, Run) and name not in absent:
-            runs.append(outcome)
-        elif isinstance(outcome, Absent):
+        if isinstance(outcome, Absent):
             absent.setdefault(name, outcome)
-    for place, grid in _grids(folder):
-        for cell in grid["cells"]:
-            name = _name(folder, place / "cells" / str(cell.get("name")))
-            if name not in seen and name not in absent:
-                absent[name] = replace(_absent_cell(name, cell), reason="its folder is not there")
+        elif name not in absent:
+            runs.append(outcome)
+    for name in cells.keys() - places.keys() - absent.keys():
+        absent[name] = replace(_absent_cell(name, cells[name]), reason="its folder is not there")
     if not runs and not absent:
         raise UsageError(f"{folder} holds no run: expected folders with {RECORD}, as the fine-tune bundles write them")
     if not runs:
@@ -123,8 +127,23 @@ def collect(folder: Path) -> Found:
         raise UsageError(
             f"{folder} holds no finished run: {len(absent)} not counted, the first ({first.name}): {first.reason}"
         )
+    runs, outside, lone = _apart(runs)
+    absent |= {run.name: _absent(run.name, "validates a run that is not here", run.record) for run in lone}
     _check_same_data(runs)
-    return Found(folder, tuple(told_apart(runs)), tuple(sorted(absent.values(), key=lambda a: a.name)), tuple(grids))
+    unfinished = tuple(sorted(absent.values(), key=lambda each: each.name))
+    return Found(folder, tuple(told_apart(runs)), outside, unfinished, tuple(grid for _, grid in grids))
+
+
+def _apart(runs: list[Run]) -> tuple[list[Run], tuple[Run, ...], list[Run]]:
+    """Runs, the external validations of them, and those of runs that are not there. Where there is nothing else,
+    external validations are reported like runs."""
+    own = [run for run in runs if not run.record.external]
+    if not own:
+        return runs, (), []
+    hashes = {run.predictions for run in own}
+    external = [(run, run.record.external.get("run_predictions_sha256")) for run in runs if run.record.external]
+    outside = tuple(run for run, whose in external if whose in hashes)
+    return own, outside, [run for run, whose in external if whose not in hashes]
 
 
 def _grids(folder: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
@@ -138,11 +157,11 @@ def _grids(folder: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:
-    """Folders with a run.json; not searched any deeper."""
+    """Folders with a run.json, in which only external validations are looked for any deeper."""
     for place, below, files in os.walk(folder):
         below.sort()
         if RECORD in files:
-            below.clear()
+            below[:] = [name for name in below if name == EXTERNAL]
             yield Path(place)
 
 
@@ -155,30 +174,29 @@ def _absent_cell(name: str, cell: Mapping[str, Any]) -> Absent:
     status = str(cell.get("status", "of unknown status"))
     error = without_paths(str(cell.get("error") or "").strip().split("\n")[0])
     reason = f"{status}: {error}" if error else "not run yet" if status == "waiting" else status
+    words = [str(cell.get(key, NONE)) for key in ("backbone", "init", "seed")]
     fold = cell.get("fold")
-    return Absent(
-        name=name,
-        backbone=str(cell.get("backbone", NONE)),
-        init=short_init(str(cell.get("init", NONE))),
-        seed=str(cell.get("seed", NONE)),
-        fold=NONE if fold is None else str(fold),
-        reason=reason,
-    )
+    return Absent(name, words[0], short_init(words[1]), words[2], NONE if fold is None else str(fold), reason)
+
+
+def _absent(name: str, reason: str, record: RunRecord) -> Absent:
+    fold = record.recipe.get("fold")
+    backbone = record.backbone or record.bundle.name or NONE
+    return Absent(name, backbone, _init(record), str(record.seed), NONE if fold is None else str(fold), reason)
 
 
 def _read(place: Path, name: str) -> Run | Absent:
     record = records.find(place)
     if record is None:
         return Absent(name, NONE, NONE, NONE, NONE, f"its {RECORD} cannot be read")
-    backbone, init, fold = record.backbone or record.bundle.name or NONE, _init(record), record.recipe.get("fold")
     reason = _reason(place, record)
     if reason or record.seed is None or record.data is None:
-        reason = reason or f"its {RECORD} names no seed"
-        return Absent(name, backbone, init, str(record.seed), NONE if fold is None else str(fold), reason)
-    splits = read_predictions(place / "predictions.csv", record.data.classes, record.task)
+        return _absent(name, reason or f"its {RECORD} names no seed", record)
+    table = place / "predictions.csv"
+    splits = read_predictions(table, record.data.classes, record.task)
     metrics = {k: float(v) for k, v in read_object(place / "metrics.json").items() if isinstance(v, int | float)}
     history = read_history(place / "history.csv")
-    run = Run(name, place, backbone, init, record.seed, fold, record, splits, metrics, history)
+    run = Run(name, place, _init(record), record, splits, metrics, history, file_hash(table))
     _check_counts(run)
     return run
 

@@ -1,7 +1,7 @@
 """Each start against the baseline, on the same images and, training by training, with the same seeds."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from medtl.metrics import bootstrap, delong, paired, registry, weighted
 from medtl.metrics.compare import across_seeds
-from medtl.report.arms import Arm, Member, Study
-from medtl.report.predictions import Sample
-from medtl.report.scores import Estimate, Scored, ScoredArm, organ_columns, score, standard_error
+from medtl.report.arms import Study
+from medtl.report.scores import Estimate, ScoredArm, Scores, organ_columns, restricted, score, standard_error
+from medtl.runs.predictions import Sample
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,7 @@ class Comparison:
         return self.adjusted < 0.05
 
 
-def compare(
-    study: Study, scored: Mapping[tuple[str, str], ScoredArm], baseline: str, metrics: Sequence[str]
-) -> tuple[Comparison, ...]:
+def compare(study: Study, scored: Scores, baseline: str, metrics: Sequence[str]) -> tuple[Comparison, ...]:
     """Every start against ``baseline`` in every row that has both, on each metric; Holm over all of them.
 
     Rows in which the two share no seed or no image are left out.
@@ -87,17 +85,13 @@ def _matched(study: Study, own: ScoredArm, other: ScoredArm) -> tuple[ScoredArm 
     partial = names[0] != names[1] or any(len(images) > len(common) for images in sets)
     if all(len(images) == len(common) for images in sets):
         return ScoredArm(own.arm, pair[0]), ScoredArm(other.arm, pair[1]), partial
-    cut = [_restricted(arm.arm, members, common) for arm, members in zip((own, other), pair, strict=True)]
-    return score(cut[0], study.patients, study.positive), score(cut[1], study.patients, study.positive), partial
-
-
-def _restricted(arm: Arm, members: Sequence[Scored], names: set[str]) -> Arm:
-    kept = []
-    for scored in members:
-        member = scored.member
-        rows = [row for row, name in enumerate(member.sample.names) if name in names]
-        kept.append(Member(member.name, member.sample.rows(rows), member.runs))
-    return replace(arm, members=tuple(kept))
+    cut = [
+        score(
+            restricted(replace(arm.arm, members=tuple(s.member for s in own)), common), study.patients, study.positive
+        )
+        for arm, own in zip((own, other), pair, strict=True)
+    ]
+    return cut[0], cut[1], partial
 
 
 def _compared(

@@ -1,7 +1,8 @@
-"""The figures of a report, each a set of small drawings that share their axes."""
+"""The figures of a report below its first, each a set of small drawings that share their axes."""
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,39 +14,13 @@ from medtl.metrics import calibration
 from medtl.report.arms import Study
 from medtl.report.drawing import INK, RULE, Look, draw, looks
 from medtl.report.layout import Figure
-from medtl.report.scores import ScoredArm
-from medtl.report.words import listed, metric_name, number
+from medtl.report.scores import ScoredArm, Scores
+from medtl.report.words import listed, metric_name
 
-Scores = Mapping[tuple[str, str], ScoredArm]
-Curves = Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]
+Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
+Curves = Sequence[Curve]
 GRID = np.linspace(0, 1, 201)
 CLASS_PANELS = 8  # more classes than that have the mean curve only
-
-
-def overview(study: Study, scored: Scores, metric: str) -> list[Figure]:
-    """Each start's mean with its interval, and its trainings as small dots; one drawing a row."""
-    limits = _limits(study, scored, metric)
-    figures = []
-    for number_, row, arms in _rows(study, scored):
-        said = "; ".join(f"{i} {number(a.value(metric))}" for i, a in arms.items())
-        alternative = f"{metric_name(metric)} of {row} by start: {said}"
-
-        def paint(axes: Axes, arms: Mapping[str, ScoredArm] = arms) -> None:
-            for place, (init, arm) in enumerate(arms.items()):
-                look, found = looks(study.inits)[init], arm.estimate(metric)
-                each = [m.values[metric] for m in arm.members]
-                axes.plot(each, np.full(len(each), place + 0.28), ".", color=look.colour, markersize=4, alpha=0.6)
-                if math.isfinite(found.low):
-                    axes.plot([found.low, found.high], [place, place], color=look.colour, linewidth=2)
-                axes.plot([found.value], [place], look.marker, color=look.colour, markersize=6)
-            axes.set(yticks=range(len(arms)), yticklabels=list(arms), ylim=(len(arms) - 0.5, -0.6), xlim=limits)
-            axes.set_xlabel(metric_name(metric))
-            axes.grid(axis="y", visible=False)
-            axes.tick_params(axis="y", length=0)
-
-        svg = draw(f"overview{number_}", alternative, paint, height=0.75 + 0.36 * len(arms))
-        figures.append(Figure(row, alternative, svg))
-    return figures
 
 
 def roc(study: Study, scored: Scores) -> list[Figure]:
@@ -57,26 +32,21 @@ def roc(study: Study, scored: Scores) -> list[Figure]:
     elif n_classes <= CLASS_PANELS:
         panels += [(name, [c]) for c, name in enumerate(study.classes)]
     figures = []
-    for number_, row, arms in _rows(study, scored):
+    for place, row, arms in _rows(study, scored):
         for panel, (name, classes) in enumerate(panels):
             curves = {init: curve for init, arm in arms.items() if (curve := _mean_roc(arm, classes))}
-            if not curves:
-                continue
-            alternative = f"ROC curves of {row}, {name}, for a start from {listed(list(curves))}"
-
-            def paint(axes: Axes, curves: Mapping[str, Curves] = curves) -> None:
-                axes.plot([0, 1], [0, 1], color=RULE, linewidth=1)
-                for init, (*thin, thick) in curves.items():
-                    look = looks(study.inits)[init]
-                    for x, y in thin if len(thin) > 1 else ():
-                        axes.plot(x, y, color=look.colour, linewidth=0.6, alpha=0.45)
-                    axes.plot(*thick, color=look.colour, linewidth=1.7, linestyle=look.line)
-                axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-                axes.set(xlabel="1 − specificity", ylabel="sensitivity")
-
-            svg = draw(f"roc{number_}-{panel}", alternative, paint, width=3, height=3)
-            figures.append(Figure(f"{row}: {name}", alternative, svg))
+            said = f"ROC curves of {row}, {name}"
+            figures += _drawn(
+                f"roc{place}-{panel}", f"{row}: {name}", said, study, curves, _paint_roc, width=3, height=3
+            )
     return figures
+
+
+def _paint_roc(axes: Axes, look: Mapping[str, Look], curves: Mapping[str, Curves]) -> None:
+    axes.plot([0, 1], [0, 1], color=RULE, linewidth=1)
+    for init, (*thin, thick) in curves.items():
+        _lines(axes, look[init], thin if len(thin) > 1 else [], thick)
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xlabel="1 − specificity", ylabel="sensitivity")
 
 
 def _mean_roc(arm: ScoredArm, classes: Sequence[int]) -> Curves:
@@ -89,38 +59,38 @@ def _mean_roc(arm: ScoredArm, classes: Sequence[int]) -> Curves:
             if 0 < positive.sum() < len(positive):
                 x, y, _ = roc_curve(positive, sample.values[:, c])
                 each.append((x, y))
-        if len(each) == 1:
-            curves.append(each[0])
-        elif each:
-            curves.append((np.r_[0, GRID], np.r_[0, np.mean([np.interp(GRID, *curve) for curve in each], axis=0)]))
-    if not curves:
-        return []
-    if len(curves) == 1:
-        return [*curves, curves[0]]
-    return [*curves, (np.r_[0, GRID], np.r_[0, np.mean([np.interp(GRID, *curve) for curve in curves], axis=0)])]
+        if each:
+            curves.append(each[0] if len(each) == 1 else _mean(each))
+    return [*curves, curves[0] if len(curves) == 1 else _mean(curves)] if curves else []
+
+
+def _mean(curves: Curves) -> Curve:
+    """At equal specificity."""
+    return np.r_[0, GRID], np.r_[0, np.mean([np.interp(GRID, *curve) for curve in curves], axis=0)]
 
 
 def learning(study: Study, scored: Scores, metric: str) -> list[Figure]:
     """Training loss and validation metric by epoch."""
     figures = []
-    for number_, row, arms in _rows(study, scored):
+    for place, row, arms in _rows(study, scored):
         for panel, wanted in enumerate(("train_loss", f"val_{metric}")):
-            lines = {init: found for init, arm in arms.items() if (found := _histories(arm, wanted))}
-            if not lines:
-                continue
+            curves = {init: found for init, arm in arms.items() if (found := _histories(arm, wanted))}
             what = "training loss" if wanted == "train_loss" else f"{metric_name(metric)} on validation"
-            alternative = f"{what} of {row} by epoch, for a start from {listed(list(lines))}"
-
-            def paint(axes: Axes, lines: Mapping[str, Curves] = lines) -> None:
-                for init, each in lines.items():
-                    _with_mean(axes, each, looks(study.inits)[init])
-                axes.set(xlabel="epoch")
-                axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-
-            figures.append(
-                Figure(f"{row}: {what}", alternative, draw(f"learning{number_}-{panel}", alternative, paint))
-            )
+            said = f"{what} of {row} by epoch"
+            figures += _drawn(f"learning{place}-{panel}", f"{row}: {what}", said, study, curves, _paint_learning)
     return figures
+
+
+def _paint_learning(axes: Axes, look: Mapping[str, Look], curves: Mapping[str, Curves]) -> None:
+    for init, each in curves.items():
+        if len(each) == 1:
+            _lines(axes, look[init], [], each[0], marker=look[init].marker if len(each[0][0]) == 1 else None)
+            continue
+        common = sorted(set.intersection(*(set(x.tolist()) for x, _ in each)))
+        mean = np.mean([[y[x == epoch][0] for epoch in common] for x, y in each], axis=0) if common else []
+        _lines(axes, look[init], each, (np.array(common), np.array(mean)))
+    axes.set(xlabel="epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _histories(arm: ScoredArm, column: str) -> Curves:
@@ -134,96 +104,80 @@ def _histories(arm: ScoredArm, column: str) -> Curves:
     return found
 
 
-def _with_mean(axes: Axes, each: Curves, look: Look) -> None:
-    if len(each) > 1:
-        for x, y in each:
-            axes.plot(x, y, color=look.colour, linewidth=0.6, alpha=0.45)
-        common = sorted(set.intersection(*(set(x.tolist()) for x, _ in each)))
-        mean = np.mean([[y[x == epoch][0] for epoch in common] for x, y in each], axis=0) if common else []
-        axes.plot(common, mean, color=look.colour, linewidth=1.7, linestyle=look.line)
-    else:
-        marker = look.marker if len(each[0][0]) == 1 else None
-        axes.plot(*each[0], color=look.colour, linewidth=1.7, linestyle=look.line, marker=marker)
-
-
 def reliability(study: Study, scored: Scores) -> list[Figure]:
     """Share of right answers by their probability, all trainings of a start together."""
-    lowest = 0.5 if len(study.classes) == 2 else 0.0
     figures = []
-    for number_, row, arms in _rows(study, scored):
+    paint = partial(_paint_reliability, lowest=0.5 if len(study.classes) == 2 else 0.0)
+    for place, row, arms in _rows(study, scored):
         curves = {}
         for init, arm in arms.items():
             samples = [member.member.sample for member in arm.members]
-            bins = calibration.reliability(
-                np.concatenate([sample.labels for sample in samples]),
-                np.concatenate([sample.values for sample in samples]),
-            )
-            curves[init] = ([each.confidence for each in bins], [each.accuracy for each in bins])
-        alternative = (
-            f"Reliability of {row}: share of right answers by their probability, for a start from {listed(list(arms))}"
-        )
-
-        def paint(axes: Axes, curves: Mapping[str, tuple[list, list]] = curves) -> None:
-            axes.plot([0, 1], [0, 1], color=RULE, linewidth=1.2)
-            for init, (x, y) in curves.items():
-                look = looks(study.inits)[init]
-                axes.plot(x, y, color=look.colour, linewidth=1.4, linestyle=look.line, marker=look.marker, markersize=4)
-            axes.set(xlim=(lowest - 0.01, 1.01), ylim=(-0.01, 1.01))
-            axes.set(xlabel="probability of the answer", ylabel="share that is right")
-
-        svg = draw(f"reliability{number_}", alternative, paint)
-        figures.append(Figure(row, alternative, svg))
+            labels, values = (np.concatenate([getattr(s, name) for s in samples]) for name in ("labels", "values"))
+            bins = calibration.reliability(labels, values)
+            curves[init] = [(np.array([each.confidence for each in bins]), np.array([each.accuracy for each in bins]))]
+        said = f"Reliability of {row}: share of right answers by their probability"
+        figures += _drawn(f"reliability{place}", row, said, study, curves, paint)
     return figures
+
+
+def _paint_reliability(axes: Axes, look: Mapping[str, Look], curves: Mapping[str, Curves], lowest: float) -> None:
+    axes.plot([0, 1], [0, 1], color=RULE, linewidth=1.2)
+    for init, (curve,) in curves.items():
+        _lines(axes, look[init], [], curve, linewidth=1.4, marker=look[init].marker, markersize=4)
+    axes.set(xlim=(lowest - 0.01, 1.01), ylim=(-0.01, 1.01))
+    axes.set(xlabel="probability of the answer", ylabel="share that is right")
 
 
 def training_size(study: Study, scored: Scores, metric: str) -> list[Figure]:
     """The metric by share of the training patients, where cells differ in it; one drawing a backbone."""
-    figures = []
-    backbones = list(dict.fromkeys(arm.arm.backbone for arm in scored.values()))
-    for number_, backbone in enumerate(backbones):
-        own = [arm for arm in scored.values() if arm.arm.backbone == backbone]
-        if len({arm.arm.fraction for arm in own}) < 2:
+    figures: list[Figure] = []
+    for place, backbone in enumerate(dict.fromkeys(arm.arm.backbone for arm in scored.values())):
+        arms = sorted((a for a in scored.values() if a.arm.backbone == backbone), key=lambda a: a.arm.fraction)
+        if len({arm.arm.fraction for arm in arms}) < 2:
             continue
-        alternative = f"{metric_name(metric)} of {backbone} by share of the training patients, for each start"
-
-        def paint(axes: Axes, own: Sequence[ScoredArm] = own) -> None:
-            for init in study.inits:
-                arms = sorted((a for a in own if a.arm.init == init), key=lambda a: a.arm.fraction)
-                if not arms:
-                    continue
-                look, found = looks(study.inits)[init], [a.estimate(metric) for a in arms]
-                x = [100 * a.arm.fraction for a in arms]
-                axes.fill_between(
-                    x, [e.low for e in found], [e.high for e in found], color=look.colour, alpha=0.15, linewidth=0
-                )
-                axes.plot(
-                    x,
-                    [e.value for e in found],
-                    color=look.colour,
-                    linestyle=look.line,
-                    marker=look.marker,
-                    markersize=4,
-                )
-            axes.set(xlabel="training patients used, %", ylabel=metric_name(metric), xscale="log")
-            ticks = sorted({100 * a.arm.fraction for a in own})
-            axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], color=INK)
-            axes.minorticks_off()
-
-        figures.append(Figure(backbone, alternative, draw(f"size{number_}", alternative, paint)))
+        own = {init: mine for init in study.inits if (mine := [a for a in arms if a.arm.init == init])}
+        said = f"{metric_name(metric)} of {backbone} by share of the training patients"
+        figures += _drawn(f"size{place}", backbone, said, study, own, partial(_paint_size, metric=metric))
     return figures
 
 
+def _paint_size(axes: Axes, look: Mapping[str, Look], own: Mapping[str, Sequence[ScoredArm]], metric: str) -> None:
+    for init, arms in own.items():
+        found, x = [a.estimate(metric) for a in arms], np.array([100 * a.arm.fraction for a in arms])
+        colour = look[init].colour
+        axes.fill_between(x, [e.low for e in found], [e.high for e in found], color=colour, alpha=0.15, linewidth=0)
+        curve = x, np.array([e.value for e in found])
+        _lines(axes, look[init], [], curve, linewidth=1.5, marker=look[init].marker, markersize=4)
+    axes.set(xlabel="training patients used, %", ylabel=metric_name(metric), xscale="log")
+    ticks = sorted({100 * a.arm.fraction for arms in own.values() for a in arms})
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], color=INK)
+    axes.minorticks_off()
+
+
+def _lines(axes: Axes, look: Look, thin: Curves, thick: Curve, **style: Any) -> None:
+    """Single trainings, and their mean above them."""
+    for x, y in thin:
+        axes.plot(x, y, color=look.colour, linewidth=0.6, alpha=0.45)
+    axes.plot(*thick, **{"color": look.colour, "linewidth": 1.7, "linestyle": look.line, **style})
+
+
+def _drawn(
+    slug: str,
+    caption: str,
+    said: str,
+    study: Study,
+    shown: Mapping[str, Any],
+    paint: Callable[[Axes, Mapping[str, Look], Mapping[str, Any]], None],
+    **size: float,
+) -> list[Figure]:
+    """One drawing of what there is of each start; none where there is nothing."""
+    if not shown:
+        return []
+    alternative = f"{said}, for a start from {listed(list(shown))}"
+    look = looks(study.inits)
+    return [Figure(caption, alternative, draw(slug, alternative, lambda axes: paint(axes, look, shown), **size))]
+
+
 def _rows(study: Study, scored: Scores) -> Iterator[tuple[int, str, dict[str, ScoredArm]]]:
-    for number_, row in enumerate(study.rows):
-        yield number_, row, {init: scored[row, init] for init in study.inits if (row, init) in scored}
-
-
-def _limits(study: Study, scored: Scores, metric: str) -> tuple[float, float]:
-    """Axis limits that hold all intervals, with a margin."""
-    ends = []
-    for arm in scored.values():
-        found = arm.estimate(metric)
-        ends += [found.value, found.low, found.high, *(m.values[metric] for m in arm.members)]
-    ends = [end for end in ends if math.isfinite(end)] or [0.0, 1.0]
-    margin = max(0.02, 0.08 * (max(ends) - min(ends)))
-    return min(ends) - margin, min(max(ends) + margin, 1.02)
+    for place, row in enumerate(study.rows):
+        yield place, row, {init: scored[row, init] for init in study.inits if (row, init) in scored}

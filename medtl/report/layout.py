@@ -32,6 +32,9 @@ class Group:
     text: str
 
 
+Row = Sequence[Field] | Group
+
+
 @dataclass(frozen=True)
 class Table:
     """A table.
@@ -46,7 +49,7 @@ class Table:
 
     caption: str
     header: Sequence[Field]
-    rows: Sequence[Sequence[Field] | Group]
+    rows: Sequence[Row]
     notes: Sequence[str] = ()
     compact: bool = False
 
@@ -69,6 +72,42 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Bar:
+    """A start.
+
+    Attributes:
+        name: its words.
+        init: whose colour it has.
+        shown: its figure with the interval, in words.
+        value, low, high: places along the axis, 0..100; None where one is not defined.
+        dots: of single trainings.
+    """
+
+    name: str
+    init: str
+    shown: str
+    value: float | None
+    low: float | None
+    high: float | None
+    dots: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Forest:
+    """Starts below each other along one axis.
+
+    Attributes:
+        caption: what is shown.
+        bars: the best first.
+        ticks: place, 0..100, and words.
+    """
+
+    caption: str
+    bars: Sequence[Bar]
+    ticks: Sequence[tuple[float, str]]
+
+
+@dataclass(frozen=True)
 class Section:
     """A part of the report under one heading.
 
@@ -82,6 +121,7 @@ class Section:
         code: commands.
         figures_first: figures stand above the tables.
         columns: figures that belong on one line, where the page is wide enough.
+        forests: starts with their intervals, above everything.
     """
 
     slug: str
@@ -94,6 +134,7 @@ class Section:
     code: Sequence[str] = ()
     figures_first: bool = False
     columns: int = 3
+    forests: Sequence[Forest] = ()
 
 
 @dataclass(frozen=True)

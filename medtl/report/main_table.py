@@ -1,81 +1,72 @@
 """The main table: what each start reached."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from medtl.report.arms import Study
 from medtl.report.compare import Comparison
-from medtl.report.layout import Field, Group, Table
+from medtl.report.layout import Field, Group, Row, Table
 from medtl.report.reference import ONE_CLASS, of_majority, one_class_only
-from medtl.report.scores import ScoredArm
-from medtl.report.tables import set_name, shown_metrics, sizes
-from medtl.report.words import NONE, listed, metric_name, number, span
+from medtl.report.scores import ScoredArm, Scores
+from medtl.report.tables import Column, by_start, estimated, field, set_name, shown_metrics, sizes, upper
+from medtl.report.words import NONE, listed, metric_name, number
 
-Scores = Mapping[tuple[str, str], ScoredArm]
+SIDE_BY_SIDE = 6  # starts; of more each has a line of its own, and metrics stand side by side
 
 
 def results(study: Study, scored: Scores, found: Sequence[Comparison]) -> list[Table]:
-    """The main table: starts side by side, metrics one below the other; for a segmentation organs side by side.
+    """The main table: starts side by side, metrics one below the other; with many starts, and for a segmentation's
+    organs, the other way round.
 
     Bold are the starts that are better than the baseline by more than chance explains; but none that names one class
     only, whose lead says nothing about images.
     """
-    real = {(each.row, each.init, each.metric) for each in found if each.real and each.gain > 0}
+    names = shown_metrics(study)
+    where = f"on the {set_name(study)} ({sizes(study)}), by start of the network"
     if study.kind == "segmentation":
-        names = shown_metrics(study)
-        kinds = list(dict.fromkeys(name.split("_")[0] for name in names))
-        return [_organs(study, scored, found, kind, [n for n in names if n.startswith(f"{kind}_")]) for kind in kinds]
+        tables = []
+        for kind in dict.fromkeys(name.split("_")[0] for name in names):
+            metrics = [name for name in names if name.startswith(f"{kind}_")]
+            columns = [_column(study, found, m, m.removeprefix(f"{kind}_").replace("_", " ")) for m in metrics]
+            notes = _notes(study, scored, [each for each in found if each.metric in metrics], "")
+            caption = f"{metric_name(f'{kind}_').strip()} {where} and organ."
+            tables.append(by_start(study, scored, caption, columns, notes, whole=True))
+        return tables
     guess, without = of_majority(study)
-    rows: list[Sequence[Field] | Group] = []
-    for metric in shown_metrics(study):
-        name = metric_name(metric)
-        rows.append(Group(name[0].upper() + name[1:]))
-        rows += [_row(study, scored, row, metric, real) for row in study.rows]
+    notes = _notes(study, scored, found, guess)
+    if len(study.inits) > SIDE_BY_SIDE:
+        columns = [_column(study, found, metric, upper(metric_name(metric))) for metric in names]
+        table = by_start(study, scored, f"Results {where}.", columns, notes, whole=True)
+        last = [Field(guess, left=True), *(Field(number(without.get(m, math.nan))) for m in names)]
+        return [Table(table.caption, table.header, [*table.rows, Group("for scale"), last], table.notes)]
+    rows: list[Row] = []
+    for metric in names:
+        column = _column(study, found, metric, upper(metric_name(metric)))
+        rows.append(Group(column.title))
+        for row in study.rows:
+            arms = [scored.get((row, init)) for init in study.inits]
+            cells = [field(column.cell(arm)) if arm else Field(NONE, "not counted") for arm in arms]
+            rows.append([Field(row, left=True), *cells])
         if metric in without:
-            shown = [Field(number(without[metric])) for _ in study.inits]
-            rows.append([Field(guess, left=True), *shown])
+            rows.append([Field(guess, left=True), *(Field(number(without[metric])) for _ in study.inits)])
     header = [Field("", left=True), *(Field(init, init=init) for init in study.inits)]
-    caption = f"Results on the {set_name(study)} ({sizes(study)}), by start of the network."
-    return [Table(caption, header, rows, _result_notes(study, scored, found, guess))]
+    return [Table(f"Results {where}.", header, rows, notes)]
 
 
-def _row(study: Study, scored: Scores, row: str, metric: str, real: set[tuple[str, str, str]]) -> list[Field]:
-    fields = [Field(row, left=True)]
-    for init in study.inits:
-        if (row, init) not in scored:
-            fields.append(Field(NONE, "not counted"))
-            continue
-        arm = scored[row, init]
-        estimate, alone = arm.estimate(metric), one_class_only(study, arm)
-        ends = span(estimate.low, estimate.high) if math.isfinite(estimate.value) else ""
-        strong = (row, init, metric) in real and alone != ONE_CLASS
-        fields.append(Field(number(estimate.value), "; ".join(filter(None, (ends, alone))), strong))
-    return fields
+def _column(study: Study, found: Sequence[Comparison], metric: str, title: str) -> Column:
+    real = {(each.row, each.init) for each in found if each.metric == metric and each.real and each.gain > 0}
+
+    def cell(arm: ScoredArm) -> Field:
+        alone = one_class_only(study, arm)
+        strong = (arm.arm.row, arm.arm.init) in real and alone != ONE_CLASS
+        return estimated(arm.estimate(metric), alone, strong)
+
+    return Column(title, cell)
 
 
-def _organs(study: Study, scored: Scores, found: Sequence[Comparison], kind: str, metrics: Sequence[str]) -> Table:
-    real = {(each.row, each.init, each.metric) for each in found if each.real and each.gain > 0}
-    names = [metric.removeprefix(f"{kind}_").replace("_", " ") for metric in metrics]
-    header = [Field("", left=True), *(Field(name) for name in names)]
-    rows: list[Sequence[Field] | Group] = []
-    for row in study.rows:
-        rows.append(Group(row))
-        inits = [init for init in study.inits if (row, init) in scored]
-        for init in study.inits:
-            if init not in inits:
-                rows.append([Field(init, "not counted", init=init, left=True), *(Field(NONE) for _ in metrics)])
-                continue
-            estimates = {metric: scored[row, init].estimate(metric) for metric in metrics}
-            fields = [Field(number(e.value), span(e.low, e.high), (row, init, m) in real) for m, e in estimates.items()]
-            rows.append([Field(init, init=init, left=True), *fields])
-    title = metric_name(f"{kind}_").strip()
-    caption = f"{title} on the {set_name(study)} ({sizes(study)}), by start of the network and organ."
-    return Table(caption, header, rows, _result_notes(study, scored, [e for e in found if e.metric in metrics], ""))
-
-
-def _result_notes(study: Study, scored: Scores, found: Sequence[Comparison], guess: str) -> list[str]:
+def _notes(study: Study, scored: Scores, found: Sequence[Comparison], guess: str) -> list[str]:
     members = sorted({len(arm.members) for arm in scored.values()})
     seeds = f"{members[0]}" if len(members) == 1 else f"{members[0]} to {members[-1]}"
     notes = [*_legend(found), *_about_guessing(study, scored, guess)]
@@ -139,19 +130,15 @@ def _about_guessing(study: Study, scored: Scores, guess: str) -> list[str]:
     notes = []
     if guess:
         what = "every image is given" if study.kind == "multilabel" else "the commonest class of the split is named, by"
-        notes.append(f"{_upper(guess)}: what is reached without a look at an image ({what} the shares of the classes).")
+        notes.append(f"{upper(guess)}: what is reached without a look at an image ({what} the shares of the classes).")
     if any(one_class_only(study, arm) for arm in scored.values()):
-        notes.append(f"{_upper(ONE_CLASS)}: the answer is the same for every image; such a start is never bold.")
+        notes.append(f"{upper(ONE_CLASS)}: the answer is the same for every image; such a start is never bold.")
     return notes
 
 
 def _method(study: Study) -> str:
     resampled = "bootstrap of whole patients"
     return resampled if study.kind == "segmentation" or study.pooled else f"AUC: DeLong's; others: {resampled}"
-
-
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _trainings(study: Study) -> str:

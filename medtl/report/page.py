@@ -2,25 +2,33 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from medtl import __version__
 from medtl.errors import UsageError
-from medtl.report import figures, main_table, tables
+from medtl.metrics.groups import Grouping
+from medtl.report import differences, figures, main_table, tables
 from medtl.report.arms import Study
+from medtl.report.calibration import calibration
 from medtl.report.collect import describe_data
 from medtl.report.compare import Comparison, compare
-from medtl.report.layout import Field, Group, Page, Section, Table
+from medtl.report.external import external
+from medtl.report.facts import facts
+from medtl.report.forest import best_first, forests, less_is_better
+from medtl.report.groups import Groups, groups
+from medtl.report.layout import Page, Section
 from medtl.report.leaks import found_leaks, leaks
 from medtl.report.panels import MOST, heat_maps, segmented_slices
 from medtl.report.provenance import provenance, reproduction
 from medtl.report.reference import class_counts
-from medtl.report.scores import ScoredArm, score
+from medtl.report.scores import Scores, score, threshold_of
 from medtl.report.summary import summary
-from medtl.report.words import listed, metric_name, number, span
+from medtl.report.tables import upper
+from medtl.report.words import AT_THRESHOLD, listed, metric_name
 from medtl.writers.masks import COLOUR_NAMES
 
 MOST_CONFUSED = 12  # classes; larger matrices are not readable on a page
+MOST_DRAWN = 7  # starts in a drawing, which has no more colours
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +44,25 @@ class Results:
     """
 
     study: Study
-    scored: Mapping[tuple[str, str], ScoredArm]
+    scored: Scores
     metric: str
     baseline: str
     found: tuple[Comparison, ...]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a report shows beside what it always does.
+
+    Attributes:
+        groupings: patients are told apart by these.
+        of_image: ``group`` of each image.
+        facts: what the runs know of the things that a manuscript must say.
+    """
+
+    groupings: Sequence[Grouping] = ()
+    of_image: Groups = field(default_factory=dict)
+    facts: bool = False
 
 
 def evaluate(study: Study, baseline: str | None, metric: str | None) -> Results:
@@ -64,46 +87,48 @@ def evaluate(study: Study, baseline: str | None, metric: str | None) -> Results:
         defined = (m for m in preferred if any(math.isfinite(arm.value(m)) for arm in scored.values()))
         metric = next(defined, preferred[0])
     chosen = baseline or ("random" if "random" in study.inits else "")
-    organs = [
-        name for name in known if name.split("_")[0] == metric.split("_")[0]
-    ]  # Dice follows from IoU, case by case
+    # Dice follows from IoU, case by case
+    organs = [name for name in known if name.split("_")[0] == metric.split("_")[0]]
     compared = organs if study.kind == "segmentation" else (metric,)
     found = compare(study, scored, chosen, compared) if chosen else ()
     return Results(study, scored, metric, chosen, found)
 
 
-def page(results: Results, title: str | None) -> Page:
+def page(results: Results, title: str | None, wishes: Wishes | None = None) -> Page:
     """The report's parts; a part that has nothing to show is left out."""
-    study, metric = results.study, results.metric
+    study, metric, scored = results.study, results.metric, results.scored
+    wishes = wishes or Wishes()
     first = study.found.runs[0]
     checked = leaks(study)
+    drawn = to_draw(results)
     sections = [
-        summary(study, results.scored, results.found, results.baseline, metric, found_leaks(checked)),
+        summary(study, scored, results.found, results.baseline, metric, found_leaks(checked)),
         _main(results),
         _paired(results),
         Section("absent", "Runs that are not counted", tables=[tables.absent(study)] if study.found.absent else []),
-        _roc(results),
-        _learning(results),
-        _confusion(results),
-        _calibration(results),
+        external(study, scored),
+        groups(study, scored, wishes.groupings, wishes.of_image, _told_apart(results)),
+        _roc(study, scored, drawn),
+        _learning(study, drawn, metric),
+        _confusion(study, drawn),
+        calibration(study, scored, drawn),
         _gradcam(study),
         _overlays(study),
         _size(results),
+        *([_facts(results, wishes)] if wishes.facts else []),
         provenance(study),
         checked,
         reproduction(study, results.baseline, metric),
     ]
-    kept = [s for s in sections if s.paragraphs or s.items or s.tables or s.figures or s.code]
+    kept = [s for s in sections if s.paragraphs or s.items or s.tables or s.figures or s.code or s.forests]
     warning = ""
-    if study.split != "test":
+    if study.split != "test" and not first.record.external:
         warning = (
             f"There is no test split: every figure is of the {tables.set_name(study)}, on which the best epoch was "
             "chosen, and therefore optimistic."
         )
     return Page(
-        title=title or f"{first.data.name}: comparison of starts"
-        if len(study.inits) > 1
-        else title or f"{first.data.name}: results",
+        title=title or f"{first.data.name}: {'comparison of starts' if len(study.inits) > 1 else 'results'}",
         subtitle=f"{describe_data(first)}; {tables.sizes(study)} in the {tables.set_name(study)}",
         phantom=study.sample_data,
         warning=warning,
@@ -112,76 +137,95 @@ def page(results: Results, title: str | None) -> Page:
     )
 
 
+def to_draw(results: Results) -> Scores:
+    """The arms that drawings and matrices show: all, or of many starts the highest of each row and the baseline."""
+    kept: Scores = {}
+    for row in results.study.rows:
+        arms = {key: arm for key, arm in results.scored.items() if key[0] == row}
+        order = best_first(arms, results.metric)
+        if len(order) > MOST_DRAWN:
+            base = [key for key in order if key[1] == results.baseline]
+            order = [*base, *(key for key in order if key not in base)][:MOST_DRAWN]
+        kept = {**kept, **{key: arm for key, arm in arms.items() if key in order}}
+    return kept
+
+
+def _of_many(study: Study, drawn: Scores) -> str:
+    """Which starts are shown, where not all are."""
+    if len(drawn) == len(study.arms):
+        return ""
+    return f" Shown are the {MOST_DRAWN} highest starts of each row, the baseline among them."
+
+
+def _legend(study: Study, drawn: Scores) -> Sequence[str]:
+    there = [init for init in study.inits if any(key[1] == init for key in drawn)]
+    return there if len(study.inits) > 1 else ()
+
+
 def _main(results: Results) -> Section:
     study, scored = results.study, results.scored
-    drawn = figures.overview(study, scored, results.metric)
-    shown = main_table.results(study, scored, results.found)
+    name = upper(metric_name(results.metric))
+    first = "lowest" if less_is_better(results.metric) else "highest"
+    caption = f"{name} by start, {first} first: mean with its 95 % interval; small dots are single trainings."
     counts = [table] if (table := class_counts(study)) else []
-    caption = (
-        f"{_upper(metric_name(results.metric))} by start: mean with its 95 % interval; small dots are single trainings."
-    )
-    return Section("results", "Results", [caption], tables=[*shown, *counts], figures=drawn, figures_first=True)
-
-
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    shown = [*main_table.results(study, scored, results.found), *counts]
+    return Section("results", "Results", [caption], tables=shown, forests=forests(study, scored, results.metric))
 
 
 def _paired(results: Results) -> Section:
     title = f"Compared with {results.baseline or 'a baseline'}"
     if results.found:
-        return Section("comparison", title, tables=[tables.comparisons(results.study, results.found, results.baseline)])
-    if not results.baseline:
-        inits = listed(results.study.inits)
-        why = (
-            f"No run starts from random weights, and no --baseline was named (there are: {inits}); nothing is compared."
-        )
-    else:
-        why = "There is no other start on the same data to compare it with."
+        table = differences.comparisons(results.study, results.found, results.baseline)
+        return Section("comparison", title, tables=[table])
+    if results.baseline:
+        return Section("comparison", title, ["There is no other start on the same data to compare it with."])
+    inits = listed(results.study.inits)
+    why = f"No run starts from random weights, and no --baseline was named (there are: {inits}); nothing is compared."
     return Section("comparison", title, [why])
 
 
-def _legend(study: Study) -> Sequence[str]:
-    return study.inits if len(study.inits) > 1 else ()
-
-
-def _roc(results: Results) -> Section:
+def _told_apart(results: Results) -> list[str]:
+    """The metrics of groups: the one that is compared and, of two classes, both sides at the operating point."""
     study = results.study
-    if study.kind == "segmentation":
+    if study.positive is None:
+        return [results.metric]
+    members = [member for arm in study.arms.values() for member in arm.members]
+    suffix = AT_THRESHOLD if all(threshold_of(member) is not None for member in members) else ""
+    return list(dict.fromkeys((results.metric, f"sensitivity{suffix}", f"specificity{suffix}")))
+
+
+def _roc(study: Study, scored: Scores, drawn: Scores) -> Section:
+    made = figures.roc(study, drawn) if study.kind != "segmentation" else []
+    if not made:
         return Section("roc", "ROC curves")
-    drawn = figures.roc(study, results.scored)
-    several = any(len(arm.arm.runs) > 1 for arm in results.scored.values())
+    several = any(len(arm.arm.runs) > 1 for arm in scored.values())
     text = "Thin lines are single trainings, the thick one their mean at equal specificity." if several else ""
     if len(study.classes) > figures.CLASS_PANELS:
         text += f" With {len(study.classes)} classes only their mean is drawn."
-    shown = [tables.per_class(study, results.scored)] if len(study.classes) > 2 and drawn else []
-    paragraphs = [text.strip()] if text and drawn else []
-    legend = _legend(study) if drawn else ()
-    columns = max(1, len(drawn) // len(study.rows))
+    text = (text + _of_many(study, drawn)).strip()
+    columns = len(made) // len(study.rows)
     return Section(
         "roc",
         "ROC curves",
-        paragraphs,
-        [],
-        shown,
-        drawn,
-        legend,
+        [text] if text else [],
+        tables=[tables.per_class(study, scored)] if len(study.classes) > 2 else [],
+        figures=made,
+        legend=_legend(study, drawn),
         figures_first=True,
         columns=columns if columns > 1 else 3,
     )
 
 
-def _learning(results: Results) -> Section:
-    study = results.study
-    drawn = figures.learning(study, results.scored, results.metric)
-    if not drawn:
+def _learning(study: Study, drawn: Scores, metric: str) -> Section:
+    made = figures.learning(study, drawn, metric)
+    if not made:
         return Section("learning", "Learning curves")
     text = "Thin lines are single trainings, the thick one their mean, as far as all of them go."
-    return Section("learning", "Learning curves", [text], [], [], drawn, _legend(study), columns=2)
+    text += _of_many(study, drawn)
+    return Section("learning", "Learning curves", [text], figures=made, legend=_legend(study, drawn), columns=2)
 
 
-def _confusion(results: Results) -> Section:
-    study = results.study
+def _confusion(study: Study, drawn: Scores) -> Section:
     if study.kind != "classification":
         return Section("confusion", "Confusion matrices")
     if len(study.classes) > MOST_CONFUSED:
@@ -191,33 +235,8 @@ def _confusion(results: Results) -> Section:
         "Rows are the true classes and add up to 100 %, columns the answers; beneath each share the number of "
         "predictions, summed over the trainings of an arm (an image counts once for each)."
     )
-    return Section("confusion", "Confusion matrices", [text], tables=tables.confusion(study, results.scored))
-
-
-def _calibration(results: Results) -> Section:
-    study = results.study
-    if study.kind != "classification":
-        return Section("calibration", "Calibration")
-    header = [Field("start", left=True), Field("ECE"), Field("Brier score")]
-    rows: list[Sequence[Field] | Group] = []
-    for row in study.rows:
-        rows.append(Group(row))
-        for init in study.inits:
-            if (row, init) in results.scored:
-                found = [results.scored[row, init].estimate(name) for name in ("ece", "brier")]
-                fields = [Field(number(each.value), span(each.low, each.high)) for each in found]
-                rows.append([Field(init, init=init, left=True), *fields])
-    scale = "0 to 1" if len(study.classes) == 2 else "0 to 2, summed over classes"
-    notes = [
-        "ECE: expected calibration error, the mean gap between the probability of the answer and the share that is "
-        "right, in 15 bins of equal width; on few images it is above 0 even for a perfect network.",
-        f"Brier score: squared error of the probabilities ({scale}). Means over trainings, intervals as in the main "
-        "table; smaller is better.",
-    ]
-    text = "A well calibrated network lies on the grey line. All trainings of a start are taken together."
-    drawn = figures.reliability(study, results.scored)
-    table = Table("Calibration of the probabilities.", header, rows, notes)
-    return Section("calibration", "Calibration", [text], [], [table], drawn, _legend(study), figures_first=True)
+    text += _of_many(study, drawn)
+    return Section("confusion", "Confusion matrices", [text], tables=tables.confusion(study, drawn))
 
 
 def _gradcam(study: Study) -> Section:
@@ -244,9 +263,18 @@ def _overlays(study: Study) -> Section:
 
 
 def _size(results: Results) -> Section:
-    drawn = figures.training_size(results.study, results.scored, results.metric)
-    if not drawn:
+    made = figures.training_size(results.study, results.scored, results.metric)
+    if not made:
         return Section("size", "Results by training size")
-    name = _upper(metric_name(results.metric))
+    name = upper(metric_name(results.metric))
     text = f"{name} by share of the training patients; bands are the 95 % intervals of the main table."
-    return Section("size", "Results by training size", [text], [], [], drawn, _legend(results.study))
+    legend = _legend(results.study, results.scored)
+    return Section("size", "Results by training size", [text], figures=made, legend=legend)
+
+
+def _facts(results: Results, wishes: Wishes) -> Section:
+    splits = results.study.found.runs[0].splits
+    patients: Mapping[str, int] = {name: len(set(map(str, sample.patients))) for name, sample in splits.items()}
+    methods = listed(list(dict.fromkeys(each.method for each in results.found)))
+    compared = f"paired, {methods}, p after Holm over {len(results.found)}" if results.found else ""
+    return facts(results.study, patients, [grouping.key for grouping in wishes.groupings], compared)

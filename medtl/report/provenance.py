@@ -10,7 +10,8 @@ from medtl.cards import dataset_cards
 from medtl.datalist import SHORT_NAMES
 from medtl.report.arms import Study, bundle_of, setting
 from medtl.report.collect import Run
-from medtl.report.layout import Field, Section, Table
+from medtl.report.layout import Section, Table
+from medtl.report.tables import of_words
 from medtl.report.words import NONE, command, count, duration, grouped, listed, without_paths
 from medtl.runs.record import Start
 
@@ -49,8 +50,7 @@ def _facts(study: Study) -> Table:
         ("report made with", f"medtl {__version__}"),
         ("training time", f"{duration(sum(_seconds(run) for run in runs))} in {count(len(runs), 'run')}"),
     ]
-    rows = [[Field(name, left=True), Field(text, left=True)] for name, text in facts]
-    return Table("Data and software.", [Field("what", left=True), Field("", left=True)], rows)
+    return of_words("Data and software.", ("what", ""), facts)
 
 
 def _seconds(run: Run) -> float:
@@ -72,44 +72,51 @@ def _recipe(runs: Sequence[Run]) -> list[Table]:
     shared = [key for key in keys if len({each.get(key, NONE) for each in settings}) == 1]
     tables = []
     if shared:
-        rows = [[Field(key, left=True), Field(settings[0].get(key, NONE), left=True)] for key in shared]
-        header = [Field("id", left=True), Field("value", left=True)]
-        tables.append(Table("Recipe that all runs share.", header, rows, compact=True))
+        rows = [(key, settings[0].get(key, NONE)) for key in shared]
+        tables.append(of_words("Recipe that all runs share.", ("id", "value"), rows, compact=True))
     differing = [key for key in keys if key not in shared]
     if differing:
-        rows = [
-            [Field(key, left=True), Field(_of_runs([each.get(key, NONE) for each in settings]), left=True)]
-            for key in differing
-        ]
-        header = [Field("id", left=True), Field("values", left=True)]
-        tables.append(Table("Recipe ids in which runs differ.", header, rows, compact=True))
+        rows = [(key, _of_runs([each.get(key, NONE) for each in settings])) for key in differing]
+        tables.append(of_words("Recipe ids in which runs differ.", ("id", "values"), rows, compact=True))
     return tables
 
 
 def _runs(runs: Sequence[Run]) -> Table:
-    names = ("run", "backbone", "start", "weights", "fit", "seed", "fold", "best epoch", "time")
-    header = [Field(name, left=place < 4) for place, name in enumerate(names)]
+    parts = list(dict.fromkeys(part for run in runs for part in run.record.times))  # of a probe
+    header = (
+        "run",
+        "backbone",
+        "start",
+        "weights",
+        "fit",
+        "seed",
+        "fold",
+        "best epoch",
+        "time",
+        *(p.removesuffix("_s") for p in parts),
+    )
     rows = []
     for run in runs:
         start = run.record.start or Start()
         best, epochs = run.record.best_epoch, run.record.epochs
         rows.append(
-            [
-                Field(run.name, left=True),
-                Field(run.backbone, left=True),
-                Field(run.init, left=True),
-                Field((start.sha256 or NONE)[:12], left=True),
-                Field(f"{start.coverage:.1%}" if start.coverage else NONE),
-                Field(str(run.seed)),
-                Field(NONE if run.fold is None else str(run.fold)),
-                Field(f"{best} of {epochs}" if best else NONE),
-                Field(duration(_seconds(run)) if _seconds(run) else NONE),
-            ]
+            (
+                run.name,
+                run.backbone,
+                run.init,
+                (start.sha256 or NONE)[:12],
+                f"{start.coverage:.1%}" if start.coverage else NONE,
+                str(run.seed),
+                NONE if run.fold is None else str(run.fold),
+                f"{best} of {epochs}" if best else NONE,
+                duration(_seconds(run)) if _seconds(run) else NONE,
+                *(f"{run.record.times[part]:.3g} s" if part in run.record.times else NONE for part in parts),
+            )
         )
     notes = [
         "Weights: sha256 of the file that the network started from. Fit: share of its parameters filled from there."
     ]
-    return Table("Runs.", header, rows, notes)
+    return of_words("Runs.", header, rows, 5 + len(parts), notes)
 
 
 def reproduction(study: Study, baseline: str, metric: str) -> Section:
@@ -119,7 +126,10 @@ def reproduction(study: Study, baseline: str, metric: str) -> Section:
     place = "GRID" if lines else "RUNS"
     if not lines:
         shown = [f"python -m monai.bundle {command(run.record.command)}" for run in runs if run.record.command]
+        shown += [f"medtl evaluate RUN --dataset_dir DATASET_DIR --split {s}" for s in _evaluated(runs)]
         lines = list(dict.fromkeys(shown))
+    outside = [f"medtl evaluate RUN --dataset_dir OTHER --split {s}" for s in _evaluated(study.found.external)]
+    lines += outside
     options = (f" --baseline {baseline}" if baseline and baseline != "random" else "") + f" --metric {metric}"
     lines.append(f"medtl report {place}{options}")
     card = dataset_cards().get(runs[0].data.name)
@@ -131,6 +141,11 @@ def reproduction(study: Study, baseline: str, metric: str) -> Section:
         cite.append(f"Starts: cite the source of the {listed(named)} weights; their sha256 stand in the table of runs.")
     cite.append(f"With seed{'s' if len(study.seeds) > 1 else ''} {', '.join(map(str, study.seeds))}; bootstrap seed 0.")
     return Section("reproduce", "How to repeat and cite this", items=[("plain", text) for text in cite], code=lines)
+
+
+def _evaluated(runs: Sequence[Run]) -> list[str]:
+    """Splits on which external validations were made."""
+    return list(dict.fromkeys(run.record.evaluated_split for run in runs if run.record.external))
 
 
 def _grid_command(grid: Any) -> str:

@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 from medtl.metrics import registry
 from medtl.metrics.registry import Split
 from medtl.report.arms import Study
-from medtl.report.layout import Field, Table
-from medtl.report.predictions import Sample
+from medtl.report.layout import Table
 from medtl.report.scores import ScoredArm
+from medtl.report.tables import of_words
+from medtl.runs.predictions import Sample
 
 ONE_CLASS = "one class only"
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
@@ -52,14 +53,13 @@ def class_counts(study: Study) -> Table | None:
         counts[split] = _positives(sample.labels, len(study.classes)).sum(axis=0).tolist()
     if study.pooled:
         counts[study.split] = _positives(whole_split(study).labels, len(study.classes)).sum(axis=0).tolist()
-    header = [Field("split", left=True), *(Field(name) for name in study.classes)]
+    several = " An image of several findings counts for each." if study.kind == "multilabel" else ""
+    caption = f"Images of each class and split, of {run.name}.{several}"
     rows = [
-        [Field("pooled validation folds" if study.pooled else SPLITS.get(split, split), left=True)]
-        + [Field(f"{number:,}") for number in each or []]
+        ("pooled validation folds" if study.pooled else SPLITS.get(split, split), *(f"{size:,}" for size in each or ()))
         for split, each in counts.items()
     ]
-    several = " An image of several findings counts for each." if study.kind == "multilabel" else ""
-    return Table(f"Images of each class and split, of {run.name}.{several}", header, rows, compact=True)
+    return of_words(caption, ("split", *study.classes), rows, len(study.classes), compact=True)
 
 
 def one_class_only(study: Study, arm: ScoredArm) -> str:

@@ -1,9 +1,10 @@
 """Every figure of a report with its interval. The arithmetic is ``medtl.metrics``; what is decided here is which
 trainings it is of, and what the interval covers."""
 
+import functools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,8 @@ from medtl.metrics.compare import across_seeds
 from medtl.metrics.registry import Metric, Split
 from medtl.metrics.weighted import Scorer
 from medtl.report.arms import Arm, Member
-from medtl.report.predictions import Sample
 from medtl.report.words import AT_THRESHOLD
+from medtl.runs.predictions import Sample
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,21 @@ class ScoredArm:
         return np.mean([member.replicates.get(metric, np.empty(0)) for member in self.members], axis=0)
 
 
+Scores = Mapping[tuple[str, str], ScoredArm]  # by row and init
+
+
 def standard_error(drawn: NDArray[np.float64]) -> float:
     """Of a figure, from its replicates; NaN where these define no interval."""
     return float(drawn[np.isfinite(drawn)].std(ddof=1)) if math.isfinite(percentile(drawn)[0]) else math.nan
+
+
+def restricted(arm: Arm, names: Collection[str]) -> Arm:
+    """Return an arm with some of its images (or cases) alone."""
+    kept = []
+    for member in arm.members:
+        rows = [row for row, name in enumerate(member.sample.names) if name in names]
+        kept.append(replace(member, sample=member.sample.rows(rows)))
+    return replace(arm, members=tuple(kept))
 
 
 def score(arm: Arm, patients: Sequence[str], positive: int | None) -> ScoredArm:
@@ -109,13 +122,31 @@ def score(arm: Arm, patients: Sequence[str], positive: int | None) -> ScoredArm:
         patients: all of the study, so that all arms are resampled alike.
         positive: index of the positive class of two.
     """
+    scorer = functools.partial(scorer_of, positive=positive)
+    return score_by(arm, patients, scorer, functools.partial(_closed, positive=positive))
+
+
+def score_by(
+    arm: Arm,
+    patients: Sequence[str],
+    scorer_for: Callable[[Member, Mapping[str, int]], Scorer],
+    closed: Callable[[Member], Intervals] = lambda member: {},
+) -> ScoredArm:
+    """Score an arm in a way of one's own.
+
+    Args:
+        arm: whose members are scored.
+        patients: all that are resampled.
+        scorer_for: makes the scorer of a member, whose patients have the indices that it is given.
+        closed: intervals of a member that need no resampling.
+    """
     place = {patient: index for index, patient in enumerate(patients)}
     members = []
     for member in arm.members:
-        scorer = scorer_of(member, place, positive)
+        scorer = scorer_for(member, place)
         values = {name: float(each[0]) for name, each in scorer(np.ones((1, len(place)))).items()}
         drawn = distribution(scorer, len(place)) if len(place) > 1 else {}
-        members.append(Scored(member, scorer, values, drawn, _closed(member, positive)))
+        members.append(Scored(member, scorer, values, drawn, closed(member)))
     return ScoredArm(arm, tuple(members))
 
 
@@ -158,7 +189,7 @@ def _split(
 def scorer_of(member: Member, place: Mapping[str, int], positive: int | None) -> Scorer:
     """What scores a member's sample for any weights of the patients, whose index is ``place``."""
     sample = member.sample
-    patient = np.array([place[str(name)] for name in sample.patients], dtype=np.int64)
+    patient = places_of(member, place)
     if sample.kind == "segmentation":
         return _organs(sample, patient, len(place))
     plain = registry.scorer(_split(sample, patient, len(place)))
@@ -176,6 +207,11 @@ def scorer_of(member: Member, place: Mapping[str, int], positive: int | None) ->
         return found
 
     return both
+
+
+def places_of(member: Member, place: Mapping[str, int]) -> NDArray[np.int64]:
+    """(n,) index of each image's patient."""
+    return np.array([place[str(name)] for name in member.sample.patients], dtype=np.int64)
 
 
 def threshold_of(member: Member) -> float | None:

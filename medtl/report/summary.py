@@ -1,17 +1,15 @@
 """The report in a few plain sentences."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from medtl.report.arms import Study
 from medtl.report.compare import Comparison
 from medtl.report.layout import Section
 from medtl.report.reference import ONE_CLASS, one_class_only
-from medtl.report.scores import ScoredArm
+from medtl.report.scores import ScoredArm, Scores
 from medtl.report.tables import set_name, sizes
 from medtl.report.words import count, interval, listed, metric_name, number, p_phrase, signed
-
-Scores = Mapping[tuple[str, str], ScoredArm]
 
 
 def summary(
@@ -24,6 +22,9 @@ def summary(
     with_folds = f", {count(folds, 'fold')}" if folds else ""
     runs = count(len(study.found.runs), "run")
     items.append(("plain", f"Measured on {sizes(study)} ({set_name(study)}), {seeds}{with_folds}, {runs}."))
+    outside = list(dict.fromkeys(run.data.name for run in study.found.external))
+    if outside:
+        items.append(("plain", f"Networks of these runs were validated on {listed(outside)}, too: see below."))
     if len(study.seeds) == 1:
         items.append(
             ("bad", "One seed only: another seed may change the order of the starts, and no interval covers that.")

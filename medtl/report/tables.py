@@ -1,27 +1,99 @@
-"""The tables of results: what was reached, and what the start changed."""
+"""The tables of a report, built in one way: a line for each start, a column for each figure."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from medtl.metrics import registry
 from medtl.metrics.registry import Kind
 from medtl.report.arms import Study
-from medtl.report.compare import Comparison
-from medtl.report.layout import Field, Group, Table
-from medtl.report.scores import ScoredArm, one_sided, threshold_of
-from medtl.report.words import AT_THRESHOLD, NONE, count, interval, listed, metric_name, number, p_value, signed, span
+from medtl.report.layout import Field, Group, Row, Table
+from medtl.report.scores import Estimate, ScoredArm, Scores, one_sided, threshold_of
+from medtl.report.words import AT_THRESHOLD, NONE, count, metric_name, number, span
 
-Scores = Mapping[tuple[str, str], ScoredArm]
-METHODS = {
-    "t": "of t from patients and trainings together (medtl.metrics.compare.across_seeds)",
-    "DeLong": "by DeLong's test",
-    "DeLong, clustered": "by DeLong's test for patients with several images (Obuchowski)",
-    "bootstrap": "from the patients' bootstrap",
-    "Wilcoxon": "by Wilcoxon's signed ranks of patients, their cases and trainings averaged",
-}
 SPLITS = {"test": "test split", "val": "validation split", "train": "training split"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table of starts.
+
+    Attributes:
+        title: its head.
+        cell: what it says of a start.
+    """
+
+    title: str
+    cell: Callable[[ScoredArm], Field | Estimate | str]
+
+
+def metric_column(metric: str, title: str = "") -> Column:
+    """Return the column of a metric, under its registered name unless another is given."""
+    return Column(title or upper(metric_name(metric)), lambda arm: arm.estimate(metric))
+
+
+def estimated(found: Estimate, remark: str = "", strong: bool = False) -> Field:
+    """Return a figure with its interval, and a remark, beneath it."""
+    ends = span(found.low, found.high) if math.isfinite(found.value) else ""
+    return Field(number(found.value), "; ".join(filter(None, (ends, remark))), strong)
+
+
+def by_start(
+    study: Study,
+    scored: Scores,
+    caption: str,
+    columns: Sequence[Column],
+    notes: Sequence[str] = (),
+    whole: bool = False,
+) -> Table:
+    """Return a table with a line for each start, below a line for each row of the study.
+
+    Args:
+        study: the runs, sorted.
+        scored: the arms that are shown.
+        caption: what the table shows, one sentence.
+        columns: its figures.
+        notes: beneath it.
+        whole: starts without a finished run are shown, too, as not counted.
+    """
+    rows: list[Row] = []
+    for row in study.rows:
+        arms = {init: scored.get((row, init)) for init in study.inits}
+        if any(arms.values()):
+            rows.append(Group(row))
+        for init, arm in arms.items():
+            name = Field(init, "" if arm else "not counted", init=init, left=True)
+            if arm is not None:
+                rows.append([name, *(field(column.cell(arm)) for column in columns)])
+            elif whole:
+                rows.append([name, *(Field(NONE) for _ in columns)])
+    return Table(caption, [Field("start", left=True), *(Field(column.title) for column in columns)], rows, notes)
+
+
+def field(said: Field | Estimate | str) -> Field:
+    """Return what a cell says as a field."""
+    return estimated(said) if isinstance(said, Estimate) else Field(said) if isinstance(said, str) else said
+
+
+def of_words(
+    caption: str, header: Sequence[str], rows: Sequence[Sequence[str]], figures: int = 0, notes: Sequence[str] = (),
+    compact: bool = False,
+) -> Table:  # fmt: skip
+    """Return a table of words, whose last columns are figures.
+
+    Args:
+        caption: what the table shows, one sentence.
+        header: titles of the columns.
+        rows: words of each.
+        figures: number of columns at the end that are set as figures.
+        notes: beneath it.
+        compact: one of several that stand side by side.
+    """
+    words = len(header) - figures
+    lines = [[Field(text, left=place < words) for place, text in enumerate(row)] for row in (header, *rows)]
+    return Table(caption, lines[0], lines[1:], notes, compact)
 
 
 def shown_metrics(study: Study) -> tuple[str, ...]:
@@ -60,122 +132,47 @@ def sizes(study: Study) -> str:
     return f"{count(study.images, study.unit)} of {count(len(study.patients), 'patient')}"
 
 
-def comparisons(study: Study, found: Sequence[Comparison], baseline: str) -> Table:
-    """The paired comparison with the baseline."""
-    segmentation = study.kind == "segmentation"
-    tests = ["p", "p adjusted"] if segmentation or study.kind == "multilabel" else ["p", "p adjusted", "McNemar p"]
-    header = [Field("start", left=True), *(Field(t) for t in ("difference", "95 % interval", *tests, f"{study.unit}s"))]
-    rows: list[Sequence[Field] | Group] = []
-    for row in study.rows:
-        own = [each for each in found if each.row == row]
-        if own:
-            rows.append(Group(row))
-        for each in own:
-            name = f"{each.init}: {metric_name(each.metric)}" if segmentation else each.init
-            fields = [
-                Field(name, init=each.init, left=True),
-                Field(signed(each.difference.value), strong=each.real),
-                Field(interval(each.difference.low, each.difference.high, sign=True) or NONE),
-                Field(p_value(each.p)),
-                Field(p_value(each.adjusted), strong=each.real),
-            ]
-            if "McNemar p" in tests:
-                fields.append(Field(p_value(each.mcnemar)))
-            rows.append([*fields, Field(f"{each.images:,}{'*' if each.partial else ''}")])
-    what = metric_name(found[0].metric).split()[0] if segmentation else metric_name(found[0].metric)
-    caption = f"{what} of each start less that of {baseline}, on the same patients of the {set_name(study)}."
-    return Table(caption, header, rows, _comparison_notes(study, found))
-
-
-def _comparison_notes(study: Study, found: Sequence[Comparison]) -> list[str]:
-    notes = []
-    if any(each.pairs > 1 for each in found):
-        notes.append(
-            "Mean difference of trainings with the same seed; its 95 % interval covers the drawing of patients and the "
-            "chance of trainings."
-        )
-    if any(each.pairs == 1 for each in found):
-        notes.append(
-            "One training each: the 95 % interval covers the drawing of patients alone, not what another seed "
-            "would have given."
-        )
-    if not study.pooled and any(run.fold is not None for run in study.found.runs):
-        notes.append(
-            "Trainings of different folds share most of their images, and are counted here as if they did not: the "
-            "intervals are too narrow (docs/statistics.md)."
-        )
-    methods = list(dict.fromkeys(each.method for each in found))
-    notes.append(f"p: two-sided, {listed([METHODS[method] for method in methods])}.")
-    least, people = 2 / 2 ** len(study.patients), count(len(study.patients), "patient")
-    if methods == ["Wilcoxon"] and least * len(found) >= 0.05:
-        notes.append(
-            f"With {people} Wilcoxon's p cannot be below {p_value(least)}; after Holm over "
-            f"{count(len(found), 'comparison')} none can be below 0.05."
-        )
-    notes.append(f"Adjusted: after Holm, over all {count(len(found), 'comparison')} of this table; bold below 0.05.")
-    if study.kind == "classification":
-        notes.append(
-            "McNemar: exact, of the answers by probabilities averaged over trainings; patients with several images are "
-            "flipped as a whole; not adjusted."
-        )
-    if any(each.partial for each in found):
-        notes.append(
-            f"* Only trainings with a seed that both starts have, and {study.unit}s that all of these predicted."
-        )
-    return notes
+def upper(text: str) -> str:
+    """A sentence's or a heading's first letter as a capital."""
+    return text[:1].upper() + text[1:]
 
 
 def absent(study: Study) -> Table:
     """Runs that do not count, each with its reason."""
-    header = [Field(name, left=True) for name in ("run", "backbone", "start", "seed", "fold", "reason")]
-    rows = [
-        [Field(value, left=True) for value in (a.name, a.backbone, a.init, a.seed, a.fold, a.reason)]
-        for a in study.found.absent
-    ]
-    return Table("Runs that are not counted in any figure of this report.", header, rows)
+    rows = [(a.name, a.backbone, a.init, a.seed, a.fold, a.reason) for a in study.found.absent]
+    header = ("run", "backbone", "start", "seed", "fold", "reason")
+    return of_words("Runs that are not counted in any figure of this report.", header, rows)
 
 
 def per_class(study: Study, scored: Scores) -> Table:
     """AUC of each class against the rest."""
-    header = [Field("", left=True), *(Field(name) for name in study.classes)]
-    rows: list[Sequence[Field] | Group] = []
-    for row in study.rows:
-        rows.append(Group(row))
-        for init in study.inits:
-            if (row, init) in scored:
-                found = [scored[row, init].estimate(f"auc_{c}") for c in range(len(study.classes))]
-                fields = [Field(number(e.value), span(e.low, e.high) if math.isfinite(e.value) else "") for e in found]
-                rows.append([Field(init, init=init, left=True), *fields])
-    return Table("AUC of each class against the rest.", header, rows)
+    columns = [metric_column(f"auc_{c}", name) for c, name in enumerate(study.classes)]
+    return by_start(study, scored, "AUC of each class against the rest.", columns)
 
 
 def confusion(study: Study, scored: Scores) -> list[Table]:
     """One confusion matrix an arm, summed over its trainings."""
     tables = []
-    for (row, init), arm in scored.items():
-        counts = np.zeros((len(study.classes), len(study.classes)), np.int64)
-        for member in arm.members:
-            sample = member.member.sample
-            np.add.at(counts, (sample.labels, sample.values.argmax(axis=1)), 1)
-        totals = counts.sum(axis=1, keepdims=True)
-        shares = counts / np.maximum(totals, 1)
-        header = [Field("true", left=True), *(Field(name) for name in study.classes)]
-        rows = [
-            [
-                Field(name, left=True),
-                *(
-                    Field(
-                        f"{shares[i, j]:.0%}" if totals[i, 0] else NONE,
-                        f"{counts[i, j]:,}",
-                        i == j,
-                        heat=float(shares[i, j]),
-                    )
-                    for j in range(len(study.classes))
-                ),
-            ]
-            for i, name in enumerate(study.classes)
-        ]
-        tables.append(
-            (study.rows.index(row), study.inits.index(init), Table(f"{row}, {init}", header, rows, compact=True))
-        )
-    return [table for *_, table in sorted(tables, key=lambda t: t[:2])]
+    for row in study.rows:
+        for init in study.inits:
+            if (row, init) in scored:
+                tables.append(_matrix(study, scored[row, init], f"{row}, {init}"))
+    return tables
+
+
+def _matrix(study: Study, arm: ScoredArm, caption: str) -> Table:
+    counts = np.zeros((len(study.classes), len(study.classes)), np.int64)
+    for member in arm.members:
+        sample = member.member.sample
+        np.add.at(counts, (sample.labels, sample.values.argmax(axis=1)), 1)
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(totals, 1)
+    rows: list[Row] = []
+    for i, name in enumerate(study.classes):
+        cells = []
+        for j in range(len(study.classes)):
+            share = f"{shares[i, j]:.0%}" if totals[i, 0] else NONE
+            cells.append(Field(share, f"{counts[i, j]:,}", i == j, heat=float(shares[i, j])))
+        rows.append([Field(name, left=True), *cells])
+    header = [Field("true", left=True), *(Field(name) for name in study.classes)]
+    return Table(caption, header, rows, compact=True)

@@ -48,6 +48,7 @@ class Data:
         training_images: entries a class.
         licence: of the images.
         overlaps: what its splits share, a sentence each; None where nobody looked.
+        positive: the class of two from whose side the list tells sensitivity; empty where it names none.
     """
 
     name: str = ""
@@ -60,6 +61,7 @@ class Data:
     training_images: Mapping[str, int] = field(default_factory=dict)
     licence: str = ""
     overlaps: tuple[str, ...] | None = None
+    positive: str = ""
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,8 @@ class RunRecord:
         threshold: the operating point: positive, positive_class, rule, value.
         test: how the test split was used, in words.
         evaluated_split: of an evaluation.
+        external: of an external validation: the run that it is of, and what was fixed there.
+        times: seconds of the parts of a probe, such as embedding and head.
     """
 
     status: str
@@ -172,6 +176,8 @@ class RunRecord:
     threshold: Mapping[str, Any] | None = None
     test: str = ""
     evaluated_split: str = ""
+    external: Mapping[str, Any] | None = None
+    times: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def backbone(self) -> str | None:
@@ -227,7 +233,10 @@ def find(folder: Path) -> RunRecord | None:
 
 
 PARTS: Mapping[str, type] = {"bundle": Bundle, "data": Data, "preprocessing": Preprocessing, "start": Start}
-OBJECTS = ("overrides", "config", "network", "recipe", "versions", "metrics", "threshold", "entries", "training_images")
+OBJECTS = (
+    *("overrides", "config", "network", "recipe", "versions", "metrics", "threshold", "entries", "training_images"),
+    *("external", "times"),
+)
 LISTS = (
     *("command", "config_files", "resumed", "classes", "sources", "overlaps"),
     *("mean", "std", "trained_on", "percentiles"),

@@ -62,17 +62,13 @@ class Recorder:
             config=_without_resuming(running.config),
             task=listed.task,
             start=RANDOM,
-            data=_data(listed),
+            data=data_of(listed),
             recipe=dict(recipe),
             seed=recipe["seed"],
-            versions={
-                "medtl": medtl.__version__,
-                "python": platform.python_version(),
-                **{package: version(package) for package in PACKAGES},
-            },
+            versions=versions(),
             device=device_name(str(recipe["device"])),
             threads=torch.get_num_threads(),
-            started=_now(),
+            started=now(),
         )
 
     def open(self, folder: str) -> None:
@@ -99,7 +95,7 @@ class Recorder:
             overrides=before.overrides,
             config=before.config,
             start=before.start,
-            resumed=(*before.resumed, {"at": _now(), "from": checkpoint}),
+            resumed=(*before.resumed, {"at": now(), "from": checkpoint}),
             threads=before.threads,
         )
         if before.threads and "OMP_NUM_THREADS" not in os.environ:
@@ -211,7 +207,14 @@ class Recorder:
             self.record.write(self._folder)
 
 
-def _data(listed: DataList) -> Data:
+def versions() -> dict[str, str]:
+    """Return the versions of medtl, of Python and of what computes."""
+    found = {"medtl": medtl.__version__, "python": platform.python_version()}
+    return found | {package: version(package) for package in PACKAGES}
+
+
+def data_of(listed: DataList) -> Data:
+    """Return what a record says of a data list."""
     return Data(
         name=listed.name,
         sha256=file_hash(listed.folder / datalist.FILE_NAME),
@@ -223,10 +226,12 @@ def _data(listed: DataList) -> Data:
         training_images=datalist.class_counts(listed, "training"),
         licence=listed.licence,
         overlaps=tuple(datalist.overlaps(listed)),
+        positive=listed.positive,
     )
 
 
-def _now() -> str:
+def now() -> str:
+    """Return the date and time, in UTC, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 

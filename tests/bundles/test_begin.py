@@ -1,10 +1,11 @@
 """What a run says before it begins."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from medtl.bundles import begin
+from medtl.bundles import begin, handlers
 from medtl.datalist import DataList
 from medtl.errors import UsageError
 
@@ -72,3 +73,14 @@ def test_a_class_may_be_called_by_a_number() -> None:
 def test_a_folder_named_like_a_number_is_asked_for_by_its_path() -> None:
     with pytest.raises(UsageError, match=r"--dataset_dir 202401: expected the name of a folder; write a number as \./"):
         begin.data(202401, None, ["classification"])  # type: ignore[arg-type]
+
+
+def test_the_positive_class_is_the_configs_or_else_the_data_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"positive_class": None, "classes": ["a", "b"], "data": SimpleNamespace(positive="b")}
+    monkeypatch.setattr(handlers.ids, "value", lambda id_, *usual: given.get(id_, *usual))
+    monkeypatch.setattr(handlers.ids, "has", lambda id_: id_ in given)
+    assert handlers.positive() == 1
+    given["positive_class"] = "a"
+    assert handlers.positive() == 0
+    del given["positive_class"]  # a recipe that knows none
+    assert handlers.positive() is None

@@ -204,6 +204,40 @@ def test_a_table_in_any_order(delimiter: str, prep: Callable[..., Any], tmp_path
     assert tree(ended[0].folder) == tree(ended[1].folder)
 
 
+def test_what_a_table_tells_of_patients_is_their_group(prep: Callable[..., Any], tmp_path: Path) -> None:
+    raw = class_folders(tmp_path / "raw")
+    files = sorted(path.relative_to(raw).as_posix() for path in raw.rglob("*.png"))
+    said = [("F", "61", "north"), ("M", "93.5", ""), ("", "", ""), ("F", "old", "north")]
+    rows = [(file, file[0], str(k), *said[k % 4]) for k, file in enumerate(files)]
+    table = write_table(tmp_path / "t.csv", [("path", "label", "patient", "Sex", "AGE", "site"), *rows])
+    ended = prep("folder", "--raw", raw, "--table", table)
+    assert ended.status == 3
+    groups = {entry["image"]: entry.get("group") for entry in ended.entries}
+    image = {row["file"]: row["image"] for row in mapping(ended.folder)}
+    wanted = [{"sex": "F", "age": 61, "site": "north"}, {"sex": "M", "age": 90}, None]
+    for k, file in enumerate(files):
+        assert k % 4 == 3 or groups[image[file]] == wanted[k % 4]
+    assert (ended.folder / "rejected.csv").read_text().count("has an age that is no number of years") == 10
+
+
+@pytest.mark.parametrize(("words", "positive"), [((), "b"), (("--positive", "a"), "a")])
+def test_the_positive_class_is_asked_for_or_said_first(
+    words: tuple[str, ...], positive: str, prep: Callable[..., Any], tmp_path: Path
+) -> None:
+    ended = prep("folder", "--raw", class_folders(tmp_path / "raw"), *words)
+    assert datalist.read(ended.folder).positive == positive
+    first = ended.err.splitlines()[0]
+    assert first.startswith("data_prep: positive class: b, the second of a, b; --positive a") == (not words)
+
+
+def test_a_positive_class_that_cannot_be_is_refused(prep: Callable[..., Any], tmp_path: Path) -> None:
+    raw = class_folders(tmp_path / "raw")
+    assert "--positive c is not one of a, b" in prep("folder", "--raw", raw, "--positive", "c").err
+    three = class_folders(tmp_path / "three", "abc")
+    assert "expected two classes" in prep("folder", "--raw", three, "--positive", "a").err
+    assert "positive" not in prep("folder", "--raw", three).listed
+
+
 def test_several_labels_make_it_multilabel(prep: Callable[..., Any], tmp_path: Path) -> None:
     raw = class_folders(tmp_path / "raw")
     files = sorted(path.relative_to(raw).as_posix() for path in raw.rglob("*.png"))

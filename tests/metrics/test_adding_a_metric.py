@@ -128,4 +128,5 @@ def test_what_medtl_itself_defines(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {metric.name for metric in registry.of_kind("single_label") if not metric.higher_is_better} == {
         "ece",
         "brier",
+        "nll",
     }

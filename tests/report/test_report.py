@@ -175,7 +175,9 @@ def test_the_page_is_whole_and_needs_nothing_else(three: tuple) -> None:
     assert "@import" not in page
     assert page.count("http") == page.count('xmlns="http')  # a name, not a place
     drawings = [attrs for tag, attrs in reader.tags if tag == "svg"]
-    assert len(drawings) == 2 + 8 + 4 + 2  # overview, ROC, learning, calibration
+    assert len(drawings) == 8 + 4 + 2  # ROC, learning, calibration
+    first = [attrs["aria-label"] for _, attrs in reader.tags if attrs.get("class") == "forest"]
+    assert [each.split(": ")[1].split()[0] for each in first] == ["cpmid", "cpmid"]  # the highest
     assert all(attrs["role"] == "img" and attrs["aria-label"] for attrs in drawings)
     assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in reader.tags
     assert "prefers-color-scheme: dark" in page
@@ -681,6 +683,8 @@ def test_a_start_that_names_one_class_only_is_never_bold_and_says_so(tmp_path: P
     (line,) = [each for each in text.split("**AUC**")[1].splitlines() if each.startswith("| resnet18")][:1]
     assert line.endswith("| 1.000 (one class only) |")
     assert "cpmid: one class only, whatever the image." in text
+    first = [attrs["aria-label"] for _, attrs in read_page(tmp_path).tags if attrs.get("class") == "forest"]
+    assert "cpmid: one class only 1.000" in first[0]
     assert "better than random" not in text.split("## Results")[0]
 
 
