@@ -9,7 +9,6 @@ run has written.
 import asyncio
 import hashlib
 import importlib.util
-import json
 import logging
 import re
 import secrets
@@ -27,7 +26,7 @@ import medtl
 from data_prep.piece import PROGRESS, DoAll, Piece, do
 from data_prep.work import Done, Source
 from medtl.errors import MedtlError, UsageError, debugging, tell
-from medtl.files import TEMPORARY_SUFFIX
+from medtl.files import TEMPORARY_SUFFIX, parse_json
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -107,7 +106,7 @@ def address(word: str | None) -> str | None:
     named = word
     if word.endswith(".json"):
         try:
-            named = json.loads(Path(word).read_text(encoding="utf-8"))["address"]
+            named = parse_json(Path(word).read_text(encoding="utf-8"))["address"]
         except FileNotFoundError:
             raise UsageError(f"--dask {word}: no such file; expected {EXPECTED}") from None
         except (OSError, ValueError, KeyError, TypeError):

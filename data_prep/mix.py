@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from PIL import Image
 
 from data_prep import options, sample
 from data_prep.folder import COLOURED, check_name
@@ -21,6 +20,7 @@ from medtl.cards import DatasetCard
 from medtl.datalist import DataList, Entry
 from medtl.errors import UsageError, tell
 from medtl.files import file_hash
+from medtl.readers.raster import opened_picture
 from medtl.signatures import sign_list
 
 CARD = DatasetCard(
@@ -325,6 +325,6 @@ def _link(path: Path, target: Path) -> None:
 
 
 def _coloured(path: Path) -> bool:
-    with Image.open(path) as image:
+    with opened_picture(path) as image:
         pixels = np.asarray(image.convert("RGB"))
     return int((pixels.max(axis=2) - pixels.min(axis=2)).max()) > COLOURED

@@ -1,6 +1,5 @@
 """Medical Segmentation Decathlon: transverse key slices chosen by the segmentation mask, at native size."""
 
-import json
 import os
 import unicodedata
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from data_prep.run import VALIDATION_FRACTION
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import DatasetCard
 from medtl.errors import BadFileError, UsageError
-from medtl.files import file_hash
+from medtl.files import file_hash, parse_json
 from medtl.readers import intensity
 from medtl.readers.find import is_hidden
 from medtl.readers.kinds import NIFTI, named
@@ -202,7 +201,7 @@ def _pairs(folder: Path) -> list[tuple[Path, Path]]:
     names: set[str] = set()
     if table.is_file():
         try:  # bytes: the decoder knows the marks that editors put in front of UTF-8 and UTF-16
-            names = {Path(item["image"]).name for item in json.loads(table.read_bytes())["training"]}
+            names = {Path(item["image"]).name for item in parse_json(table.read_bytes())["training"]}
         except (ValueError, KeyError, TypeError):
             raise BadFileError("is not MSD's table of training images and labels") from None
     there = {part: _volumes(folder / part) for part in ("imagesTr", "labelsTr")}

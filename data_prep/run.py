@@ -4,7 +4,6 @@ Each finished piece leaves a record in ``OUT/.progress``; a rerun takes finished
 files, the options and medtl's own version of the work are the same.
 """
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ from medtl import datalist
 from medtl.cards import DatasetCard
 from medtl.datalist import DataList, Entry
 from medtl.errors import UsageError, tell
-from medtl.files import remove_leftovers, write_text
+from medtl.files import parse_json, remove_leftovers, write_text
 from medtl.writers.tables import write_rejected
 
 VALIDATION_FRACTION = 0.1
@@ -183,7 +182,7 @@ def _remove_stale(pieces: Sequence[Piece], out: Path) -> None:
             continue
         (out / datalist.FILE_NAME).unlink(missing_ok=True)
         try:
-            old = images(json.loads(record.read_text(encoding="utf-8"))["entries"])
+            old = images(parse_json(record.read_text(encoding="utf-8"))["entries"])
         except (ValueError, KeyError, TypeError):
             old = set()
         for image in old - kept:

@@ -136,6 +136,18 @@ def read_text(path: Path) -> str:
         raise MedtlError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Return what JSON holds.
+
+    Raises:
+        ValueError: it is not JSON, or is nested more deeply than Python reads.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def read_json(path: Path) -> Any:
     """Return what a JSON file holds.
 
@@ -143,8 +155,8 @@ def read_json(path: Path) -> Any:
         MedtlError: it cannot be read or is not JSON; the line names it and the place.
     """
     try:
-        return json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
+        return parse_json(read_text(path))
+    except ValueError as error:
         raise MedtlError(f"{path} is not valid JSON: {error}") from None
 
 

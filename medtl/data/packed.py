@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from medtl.datalist import DataList, Entry
 from medtl.errors import BadFileError, MedtlError, UsageError
-from medtl.files import TEMPORARY_SUFFIX, file_hash, replacing
+from medtl.files import TEMPORARY_SUFFIX, file_hash, parse_json, replacing
 from medtl.places import cache_folder
 
 FORMAT = 1
@@ -131,7 +131,7 @@ def read_index(path: Path) -> dict[str, Any]:
             if end[8:] != MARK or length > size - tail:
                 raise ValueError
             file.seek(size - tail - length)
-            index: dict[str, Any] = json.loads(file.read(length))
+            index: dict[str, Any] = parse_json(file.read(length))
         if index["format"] != FORMAT or size != int(np.prod(index["shape"], dtype=np.int64)) + length + tail:
             raise ValueError
     except (ValueError, KeyError, TypeError):

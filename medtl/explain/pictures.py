@@ -11,7 +11,6 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from medtl.datalist import SHORT_NAMES, DataList, Entry, label_classes
 from medtl.errors import BadFileError, UsageError, tell
@@ -19,6 +18,7 @@ from medtl.files import file_hash
 from medtl.readers.find import counted
 from medtl.readers.kinds import KINDS
 from medtl.readers.picture import Picture, find_pictures, read_picture
+from medtl.readers.raster import UNREADABLE, opened_picture
 
 ENDINGS = sorted((suffix for suffixes in KINDS.values() for suffix in suffixes), key=len, reverse=True)
 SLICE = re.compile(r"#\d+$")
@@ -159,9 +159,9 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         BadFileError: it cannot be read, or has channels.
     """
     try:
-        with Image.open(path) as image:
+        with opened_picture(path) as image:
             values = np.asarray(image)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except UNREADABLE:
         raise BadFileError("has a mask that is missing or cannot be read") from None
     if values.ndim != 2:
         raise BadFileError(f"has a mask with {values.shape[2]} channels; expected one")

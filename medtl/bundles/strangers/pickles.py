@@ -1,5 +1,6 @@
 """What a pickle would import and call, from its opcodes; nothing is unpickled."""
 
+import itertools
 import pickletools
 import re
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ TENSOR_OPCODES = words(
     "NEWFALSE NEWTRUE EMPTY_TUPLE EMPTY_LIST EMPTY_DICT EMPTY_SET BININT BININT1 BININT2 BINFLOAT BINUNICODE "
     "SHORT_BINSTRING BINPERSID BINGET LONG_BINGET BINPUT LONG_BINPUT LONG1"
 )
+MOST_OPCODES = 2_000_000  # a network of a thousand tensors with its optimiser has some 300,000
 IMPORTING = frozenset({"GLOBAL", "INST"})
 UNNAMED = {"STACK_GLOBAL": "a global", "EXT1": "an extension", "EXT2": "an extension", "EXT4": "an extension"}
 STRINGS = words(
@@ -67,7 +69,7 @@ def read_pickle(file: IO[bytes]) -> Pickle:
     remembered: dict[object, str] = {}
     whole = False
     try:
-        for opcode, argument, _ in pickletools.genops(file):
+        for opcode, argument, _ in itertools.islice(pickletools.genops(file), MOST_OPCODES):
             if opcode.name in IMPORTING:
                 imports[str(argument).replace(" ", ".")] = None
             elif opcode.name in UNNAMED:

@@ -12,6 +12,8 @@ from numpy.lib import format as npy
 from safetensors import SafetensorError, safe_open
 
 from medtl.bundles.strangers.pickles import Pickle, read_pickles
+from medtl.errors import BadFileError
+from medtl.limits import check_growth
 
 PICKLED = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".p", ".bin", ".joblib", ".dill", ".ts")
 PLAIN_PICKLES = (".pkl", ".pickle", ".p", ".joblib", ".dill")  # meant for pickle.load, which runs what they hold
@@ -157,7 +159,12 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     Raises:
         ValueError: there are too many of them.
     """
-    with archive.open(name) as file:
+    info = archive.getinfo(name)
+    try:
+        check_growth(info.compress_size, info.file_size, freely=MOST_HEADER_BYTES)
+    except BadFileError as error:
+        raise ValueError(f"{name} {error}") from None
+    with archive.open(info) as file:
         content = file.read(MOST_PICKLE_BYTES + 1)
     if len(content) > MOST_PICKLE_BYTES:
         raise ValueError(f"{name} has more than {MOST_PICKLE_BYTES:,} bytes")
