@@ -94,4 +94,4 @@ def images(entries: Sequence[Entry]) -> set[str]:
 
 def _record(record: Path, key: str, done: Done) -> None:
     rows = [(row.file, row.reason) for row in done.rejected]
-    write_text(record, json.dumps({"fingerprint": key, "entries": done.entries, "rejected": rows}) + "\n")
+    write_text(record, json.dumps({"fingerprint": key, "entries": done.entries, "rejected": rows}) + "\n", private=True)

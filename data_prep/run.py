@@ -23,7 +23,7 @@ from medtl import datalist
 from medtl.cards import DatasetCard
 from medtl.datalist import DataList, Entry
 from medtl.errors import UsageError, tell
-from medtl.files import parse_json, remove_leftovers, write_text
+from medtl.files import OWNERS_FILE, parse_json, private_folder, remove_leftovers, write_text
 from medtl.writers.tables import write_rejected
 
 VALIDATION_FRACTION = 0.1
@@ -73,9 +73,9 @@ def prepare(
     try:
         with ExitStack() as stack:
             client = stack.enter_context(cluster.connected(scheduler)) if scheduler else None
-            progress_folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(FileLock(progress_folder / "lock", timeout=0))
-            write_text(progress_folder / "name", card.name)
+            private_folder(progress_folder)  # its records name files, as rejected.csv does
+            stack.enter_context(FileLock(progress_folder / "lock", timeout=0, mode=OWNERS_FILE))
+            write_text(progress_folder / "name", card.name, private=True)
             _clear_up(out)
             do_all: DoAll = partial(processes.do_all, workers)
             if client:

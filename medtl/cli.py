@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from medtl import __version__
-from medtl.commands import check, compare, explain, list_, path, release, report, unpack, weights
+from medtl.commands import cache, check, compare, explain, list_, path, release, report, unpack, weights
 from medtl.commands.options import Debug
 
 app = typer.Typer(
@@ -47,3 +47,4 @@ app.command()(path.path)
 app.command()(unpack.unpack)
 app.command()(explain.explain)
 app.command()(report.report)
+app.command()(cache.cache)
