@@ -21,7 +21,7 @@ from medtl.datalist import DataList, Entry
 from medtl.errors import UsageError, tell
 from medtl.files import file_hash
 from medtl.readers.raster import opened_picture
-from medtl.signatures import sign_list
+from medtl.signatures import Listed, sign_readable
 
 CARD = DatasetCard(
     name="mix",
@@ -49,12 +49,14 @@ class Part:
         listed: the list.
         entries: what is taken of it, each with its new class name as ``label``.
         left_out: (entries, patients) that an excluded list has too.
+        rejected: pictures that could not be compared with the excluded lists, and so are left out.
     """
 
     name: str
     listed: DataList
     entries: tuple[Entry, ...]
     left_out: tuple[int, int] = (0, 0)
+    rejected: tuple[Rejected, ...] = ()
 
 
 def command(
@@ -171,20 +173,35 @@ def look(
     """
     targets = [(str(path), datalist.read(path)) for path in exclude]  # mistakes are told before the work
     parts = [_part(name, datalist.read(folder), take) for name, folder in folders.items()]
-    signed = [sign_list(listed, name, workers) for name, listed in targets]
+    signed = []
+    uncompared: list[Rejected] = []
+    for name, listed in targets:
+        signatures, unreadable = sign_readable(listed, name, workers)
+        signed.append(signatures)
+        uncompared += [Rejected(f"--exclude {listed.name}: {image}", why) for image, why in unreadable.items()]
     for number, part in enumerate(parts):
         if signed:
-            own = sign_list(_taken(part), part.name, workers)
-            known: set[str] = set()
-            for other in signed:
-                known.update(own.patients[leak.first] for leak in leaks.compare(own, other).leaks)
-            kept = tuple(entry for entry in part.entries if entry["patient"] not in known)
-            lost = {entry["patient"] for entry in part.entries if entry["patient"] in known}
-            part = replace(part, entries=kept, left_out=(len(part.entries) - len(kept), len(lost)))
+            part = _without(part, signed, workers)
+        if uncompared and number == 0:
+            part = replace(part, rejected=(*uncompared, *part.rejected))
         if per_class_limit:
             part = replace(part, entries=_limited(part.entries, per_class_limit, seed))
         parts[number] = part
     return parts
+
+
+def _without(part: Part, signed: Sequence[Listed], workers: int) -> Part:
+    """What is taken of a list, without the patients of the excluded ones, and what cannot be compared with these."""
+    own, unreadable = sign_readable(_taken(part), part.name, workers)
+    known = {own.patients[leak.first] for other in signed for leak in leaks.compare(own, other).leaks}
+    there = [entry for entry in part.entries if entry["image"] not in unreadable]
+    kept = tuple(entry for entry in there if entry["patient"] not in known)
+    return replace(
+        part,
+        entries=kept,
+        left_out=(len(there) - len(kept), len({entry["patient"] for entry in there} & known)),
+        rejected=tuple(Rejected(image, why) for image, why in unreadable.items()),
+    )
 
 
 def _part(name: str, listed: DataList, take: Sequence[str]) -> Part:
@@ -278,6 +295,7 @@ def find(part: Part) -> Source:
         options={},
         found=Counter(entry["label"] for entry in part.entries),
         unit="images",
+        rejected=part.rejected,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
+from medtl.bundles.known_ids import USUAL
 from medtl.errors import UsageError
 from medtl.runs.workflow import Workflow, current
 
@@ -37,8 +38,9 @@ def check(workflow: Workflow) -> None:
     for name, value in workflow.overrides.items():
         if name in parser:
             _check_switch(name, value, parser[name])
-        else:
-            ids = [id_ for id_ in known_ids(parser.config) if ("#" in id_) == ("#" in name)]
+        elif name not in USUAL or "train#trainer" not in parser:
+            usual = list(USUAL) if "train#trainer" in parser else []
+            ids = [id_ for id_ in [*known_ids(parser.config), *usual] if ("#" in id_) == ("#" in name)]
             close = closest(name, ids)
             hint = f"did you mean --{close}?" if close else "its ids stand at the top of the file"
             raise UsageError(f"--{name} {value}: {workflow.config_files[-1].name} has no id of that name; {hint}")
