@@ -20,6 +20,7 @@ from medtl.cards import DatasetCard
 from medtl.datalist import DataList, Entry
 from medtl.errors import UsageError, tell
 from medtl.files import file_hash
+from medtl.places import paths_of
 from medtl.readers.raster import opened_picture
 from medtl.signatures import Listed, sign_readable
 
@@ -85,7 +86,7 @@ def command(
     check_name(name)
     folders = _folders(lists)
     splits = _splits(take)
-    others = [Path(word.strip()) for word in (exclude or "").split(",") if word.strip()]
+    others = paths_of(exclude or "")
     if exclude is not None and not others:  # an unset variable must not let the targets in
         raise UsageError("--exclude names no prepared folder")
     terms = _terms(licences, folders)
@@ -136,7 +137,10 @@ def _splits(take: str) -> tuple[str, ...]:
 def _folders(lists: str) -> dict[str, Path]:
     """Name to folder of ``NAME=DIR,NAME=DIR``."""
     folders: dict[str, Path] = {}
-    for word in (word.strip() for word in lists.split(",") if word.strip()):
+    words: list[str] = []
+    for piece in filter(str.strip, lists.split(",")):  # without "=" it is of the path before it, which has a comma
+        words.append(piece if "=" in piece or not words else f"{words.pop()},{piece}")
+    for word in map(str.strip, words):
         name, equals, place = (part.strip() for part in word.partition("="))
         if not equals or not place:
             raise UsageError(f"--lists {word!r}: expected NAME=DIR, a name for the classes and a prepared folder")
@@ -181,16 +185,14 @@ def look(
         uncompared += [Rejected(f"--exclude {listed.name}: {image}", why) for image, why in unreadable.items()]
     for number, part in enumerate(parts):
         if signed:
-            part = _without(part, signed, workers)
-        if uncompared and number == 0:
-            part = replace(part, rejected=(*uncompared, *part.rejected))
+            part = _without(part, signed, workers, uncompared if number == 0 else [])
         if per_class_limit:
             part = replace(part, entries=_limited(part.entries, per_class_limit, seed))
         parts[number] = part
     return parts
 
 
-def _without(part: Part, signed: Sequence[Listed], workers: int) -> Part:
+def _without(part: Part, signed: Sequence[Listed], workers: int, rejected: Sequence[Rejected]) -> Part:
     """What is taken of a list, without the patients of the excluded ones, and what cannot be compared with these."""
     own, unreadable = sign_readable(_taken(part), part.name, workers)
     known = {own.patients[leak.first] for other in signed for leak in leaks.compare(own, other).leaks}
@@ -200,7 +202,7 @@ def _without(part: Part, signed: Sequence[Listed], workers: int) -> Part:
         part,
         entries=kept,
         left_out=(len(there) - len(kept), len({entry["patient"] for entry in there} & known)),
-        rejected=tuple(Rejected(image, why) for image, why in unreadable.items()),
+        rejected=(*rejected, *(Rejected(image, why) for image, why in unreadable.items())),
     )
 
 

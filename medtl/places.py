@@ -53,6 +53,18 @@ def bundle_folders() -> list[Path]:
     return list(found.values())
 
 
+def paths_of(words: str) -> list[Path]:
+    """Return the paths of a comma-separated list; a comma belongs to a path where that is there."""
+    parts, found = words.split(","), []
+    while parts:
+        lengths = range(len(parts), 0, -1)
+        count = next((n for n in lengths if Path(",".join(parts[:n]).strip()).exists()), 1)
+        word = ",".join(parts[:count]).strip()
+        parts = parts[count:]
+        found += [Path(word)] if word else []
+    return found
+
+
 def cache_folder() -> Path:
     """$XDG_CACHE_HOME/medtl, by default ~/.cache/medtl."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medtl"

@@ -4,6 +4,8 @@
 PLACES = frozenset(
     {"dataset_dir", "output_dir", "resume", "save_interval", "explain", "weights", "split", "input", "distributed"}
 )
+# those of them that are a path, or may be one, and init
+PATHS = ("dataset_dir", "output_dir", "input", "weights", "resume", "init")
 # hyperparameters that a config computes
 COMPUTED = (
     *("epochs", "batch_size", "image_size", "learning_rate", "num_workers", "device"),

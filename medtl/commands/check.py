@@ -8,6 +8,7 @@ from rich.console import Console
 
 from medtl.commands.options import CPUS, Debug
 from medtl.errors import UsageError
+from medtl.places import paths_of
 
 
 def check(
@@ -25,7 +26,7 @@ def check(
 ) -> None:
     """Check a data list (files, hashes, labels, patients across splits) or a bundle (what it would execute, weights,
     paths, ids, metadata), of which nothing is run; with --against only that two data lists share nothing."""
-    others = [Path(word.strip()) for word in (against or "").split(",") if word.strip()]
+    others = paths_of(against or "")
     if against is not None and not others:  # an unset variable must not look like a check that found nothing
         raise UsageError("--against names no data list")
     if csv and not (others or near_duplicates):
