@@ -182,7 +182,7 @@ def look(
     for name, listed in targets:
         signatures, unreadable = sign_readable(listed, name, workers)
         signed.append(signatures)
-        uncompared += [Rejected(f"--exclude {listed.name}: {image}", why) for image, why in unreadable.items()]
+        uncompared += [Rejected(f"excluded {listed.name}: {image}", why) for image, why in unreadable.items()]
     for number, part in enumerate(parts):
         if signed:
             part = _without(part, signed, workers, uncompared if number == 0 else [])

@@ -29,8 +29,8 @@ def refuse_unknown() -> None:
 def keep_paths(parser: ConfigParser) -> None:
     """Put paths with a ``#`` back as they were given: MONAI writes ``::`` for it, as in an id."""
     for name, value in current().overrides.items():
-        if name in PATHS and isinstance(value, str) and "#" in value and name in parser.ref_resolver.items:
-            parser.ref_resolver.items[name].update_config(value)
+        if name in PATHS and isinstance(value, str) and "#" in value:
+            parser.ref_resolver.resolved_content[name] = value
 
 
 def check(workflow: Workflow) -> None:

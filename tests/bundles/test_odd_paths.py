@@ -7,6 +7,7 @@ from pathlib import Path
 
 import fire.parser
 import pytest
+from monai.bundle import ConfigParser
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -26,7 +27,7 @@ def workflow(name: str, typed: str) -> Workflow:
     return Workflow(CONFIGS.parent, (CONFIGS / "train.json",), {name: value}, command=("run", f"--{name}", typed))
 
 
-@pytest.mark.parametrize("typed", ["a,b", "run#2", "run #2", "1_2", "(a)", "$HOME", "@data", "%x"])
+@pytest.mark.parametrize("typed", ["a,b", "run#2", "run #2", "1_2", "(a)", "x#1/y", "$HOME", "@data", "%x"])
 def test_what_the_command_line_misreads_is_told_as_typed(typed: str) -> None:
     with pytest.raises(UsageError) as raised:
         overrides.check(workflow("output_dir", typed))
@@ -35,9 +36,20 @@ def test_what_the_command_line_misreads_is_told_as_typed(typed: str) -> None:
     overrides.check(workflow("output_dir", f"./{typed}"))
 
 
-@pytest.mark.parametrize("typed", [f"/tmp/{ODD}", f"data/{ODD}", "my data", "é", "x#1/y,2"])
+@pytest.mark.parametrize("typed", [f"/tmp/{ODD}", f"data/{ODD}", "./my data#1", "my data", "é"])
 def test_what_it_reads_rightly_passes(typed: str) -> None:
     overrides.check(workflow("dataset_dir", typed))
+
+
+def test_a_hash_stays_a_hash_in_a_config() -> None:
+    parser = ConfigParser({"output_dir": "/tmp/a#1 b,2", "folder": "@output_dir"})
+    parser.parse()
+    given = Workflow(Path(), overrides={"output_dir": "/tmp/a#1 b,2"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overrides, "current", lambda: given)
+        overrides.keep_paths(parser)
+    assert parser.get_parsed_content("output_dir") == "/tmp/a#1 b,2"
+    assert parser.get_parsed_content("folder") == "/tmp/a#1 b,2"
 
 
 def test_commas_of_paths_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

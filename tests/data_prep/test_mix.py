@@ -140,7 +140,7 @@ def test_a_damaged_picture_is_named_and_the_rest_goes_on(prep: Callable[..., Any
     ended = prep("mix", "--lists", f"one={one}", "--exclude", target)
     assert ended.status == 3
     assert {(file, reason.split(":")[0]) for file, reason in ended.rejected} == {
-        ("--exclude target: images/target/1_0.png", "is not a readable image, or is cut short"),
+        ("excluded target: images/target/1_0.png", "is not a readable image, or is cut short"),
         ("images/one/2_0.png", "is not a readable image, or is cut short"),
     }
     assert len(ended.entries) == 13
