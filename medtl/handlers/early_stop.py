@@ -1,5 +1,6 @@
 """Training that ends once the key metric has not become better for some epochs."""
 
+import logging
 import math
 
 import ignite.distributed as idist
@@ -24,6 +25,7 @@ class StopEarly(EarlyStopping):
 
     def __init__(self, patience: int, best: BestEpoch, trainer: Engine) -> None:
         super().__init__(patience, self._score, trainer)
+        self.logger.setLevel(logging.WARNING)  # our own line says more
         self.best = best
 
     def attach_to(self, evaluator: Engine) -> None:

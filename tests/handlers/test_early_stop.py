@@ -1,5 +1,6 @@
 """--patience: training ends when the metric has not become better for so many epochs, also after it was resumed."""
 
+from dataclasses import fields
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,8 @@ from ignite.engine import Engine, Events
 from medtl.bundles import ranges
 from medtl.errors import UsageError
 from medtl.handlers.early_stop import StopEarly
+from medtl.handlers.results import measured
+from medtl.runs.record import RunRecord
 
 NAN = float("nan")
 
@@ -68,6 +71,14 @@ def test_it_ends_after_so_many_epochs_without_a_better_one(
         again = train(values, patience, done)
         assert (again.state.epoch, again.state.seen) == (last, ["completed"])
         assert getattr(again.state, "stopped_early", "") == getattr(whole.state, "stopped_early", "")
+
+
+def test_run_json_says_why() -> None:
+    engine, best = train([0.5, 0.4, 0.3], 1), SimpleNamespace(best_epoch=1, scored=None)
+    _, outcome = measured(engine, best, None)  # type: ignore[arg-type]
+    assert outcome == {"epochs": 2, "best_epoch": 1, "stopped": engine.state.stopped_early}
+    assert {"val_auc", "--patience"} <= set(outcome["stopped"].replace(")", "").replace("(", "").split())
+    assert set(outcome) <= {field.name for field in fields(RunRecord)}
 
 
 def test_zero_or_more_whole_epochs() -> None:
