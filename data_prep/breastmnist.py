@@ -12,7 +12,6 @@ from typing import Annotated, NamedTuple
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from PIL import Image
 
 from data_prep import options, sample
 from data_prep.pictures import read_checked
@@ -22,6 +21,7 @@ from medtl.datalist import Entry
 from medtl.errors import BadFileError, UsageError, tell
 from medtl.files import file_hash
 from medtl.readers.npz import open_npz, read_array, read_array_header
+from medtl.readers.raster import UNREADABLE, opened_picture
 from medtl.writers.images import write_png
 
 CARD = DatasetCard(
@@ -173,9 +173,9 @@ def _width(folder: Path) -> int:
     for rows in _exported(folder).values():
         for name, _, _ in rows:
             try:
-                with Image.open(folder / name) as image:
+                with opened_picture(folder / name) as image:
                     return image.width
-            except OSError:
+            except (BadFileError, *UNREADABLE):
                 continue
     return 0
 
@@ -263,7 +263,7 @@ def _process_export(raw: Path, place: str, split: str, rows: list[tuple[str, int
             if index in numbers:
                 raise BadFileError("another file has the same number")
             read_checked(raw / place / name)
-            with Image.open(raw / place / name) as image:
+            with opened_picture(raw / place / name) as image:
                 pixels = np.asarray(image.convert("L"))
             done.entries.append(_entry(pixels, label, split, index, out))
             numbers.add(index)

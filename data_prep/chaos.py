@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,8 @@ from medtl.files import file_hash
 from medtl.readers import intensity
 from medtl.readers.chaos import check_liver, natural, pair, read_mask
 from medtl.readers.dicom import Series, check_volume, read_volume, scan
+from medtl.readers.find import OTHER, below, left_over
+from medtl.readers.kinds import kind
 from medtl.readers.volume import Volume, display
 from medtl.transforms import key_slice
 from medtl.writers.images import write_png
@@ -58,6 +60,7 @@ LAYOUT: dict[str, dict[str, dict[str, str]]] = {
 }
 SEQUENCES = tuple(name for grounds in LAYOUT.values() for images in grounds.values() for name in images)
 
+UNLABELLED = "of cases without ground truth"
 EVERY = "all"  # for segmentation that means slices without an organ too: a case is scored whole
 
 KeySlices = Annotated[
@@ -146,6 +149,22 @@ def find(raw: Path, key_slices: str = EVERY, read_headers: bool = False) -> Sour
         raise UsageError(
             f"{raw} holds no CHAOS case with ground truth: expected {CARD.layout}, in it or up to two folders below"
         )
+    tree = below(raw)
+    known = {
+        *(row.file for row in rejected),
+        *(work.payload[0].images for work in works),
+    }
+    rejected += [
+        Rejected(*one)
+        for one in tree.refused
+        if known.isdisjoint({one.name.rstrip("/"), *map(str, PurePosixPath(one.name).parents)})
+    ]
+    used = [_below(path, raw) for work in works for path in work.files if _is_read(path)]
+    without = {_below(case, raw) for case in unlabelled}
+
+    def why(name: str) -> str:
+        return UNLABELLED if without & {parent.as_posix() for parent in PurePosixPath(name).parents} else OTHER
+
     return Source(
         name=CARD.name,
         raw=raw,
@@ -156,7 +175,20 @@ def find(raw: Path, key_slices: str = EVERY, read_headers: bool = False) -> Sour
         unit="cases",
         rejected=tuple(rejected),
         folds=FOLDS,
+        passed=left_over(tree, used, [row.file for row in rejected], why),
     )
+
+
+def _below(path: Path, raw: Path) -> str:
+    return path.relative_to(raw).as_posix()
+
+
+def _is_read(path: Path) -> bool:
+    """Whether a file of a case's folders is an image or a mask; one that cannot be opened is named when it is read."""
+    try:
+        return kind(path) in ("dicom", "raster")
+    except OSError:
+        return True
 
 
 def _cases(raw: Path) -> Iterator[Path]:

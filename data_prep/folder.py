@@ -20,7 +20,7 @@ from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import DatasetCard
 from medtl.datalist import DataList, Entry
 from medtl.errors import BadFileError, UsageError, tell
-from medtl.files import file_hash
+from medtl.files import file_hash, private_folder
 from medtl.readers.find import counted
 from medtl.readers.kinds import kind
 from medtl.readers.picture import read_picture
@@ -99,7 +99,7 @@ def command(
     run.check_out(card, [], out)
     secret = b"dry run"
     if not dry_run:
-        (out / run.PROGRESS).mkdir(parents=True, exist_ok=True)
+        private_folder(out / run.PROGRESS)
         secret = private.key(key_file or out / run.PROGRESS / "key")
     source = find(folder, found, name, size, secret)
     options.finish(

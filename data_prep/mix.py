@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from PIL import Image
 
 from data_prep import mix_shares, options, sample
 from data_prep.folder import COLOURED, check_name
@@ -21,7 +20,9 @@ from medtl.cards import DatasetCard
 from medtl.datalist import DataList, Entry
 from medtl.errors import UsageError, tell
 from medtl.files import file_hash
-from medtl.signatures import sign_list
+from medtl.places import paths_of
+from medtl.readers.raster import opened_picture
+from medtl.signatures import Listed, sign_readable
 
 CARD = DatasetCard(
     name="mix",
@@ -49,12 +50,14 @@ class Part:
         listed: the list.
         entries: what is taken of it, each with its new class name as ``label``.
         left_out: (entries, patients) that an excluded list has too.
+        rejected: pictures that could not be compared with the excluded lists, and so are left out.
     """
 
     name: str
     listed: DataList
     entries: tuple[Entry, ...]
     left_out: tuple[int, int] = (0, 0)
+    rejected: tuple[Rejected, ...] = ()
 
 
 def command(
@@ -93,7 +96,7 @@ def command(
     check_name(name)
     folders = _folders(lists)
     splits = _splits(take)
-    others = [Path(word.strip()) for word in (exclude or "").split(",") if word.strip()]
+    others = paths_of(exclude or "")
     if exclude is not None and not others:  # an unset variable must not let the targets in
         raise UsageError("--exclude names no prepared folder")
     terms = _terms(licences, folders)
@@ -150,7 +153,10 @@ def _splits(take: str) -> tuple[str, ...]:
 def _folders(lists: str) -> dict[str, Path]:
     """Name to folder of ``NAME=DIR,NAME=DIR``."""
     folders: dict[str, Path] = {}
-    for word in (word.strip() for word in lists.split(",") if word.strip()):
+    words: list[str] = []
+    for piece in filter(str.strip, lists.split(",")):  # without "=" it is of the path before it, which has a comma
+        words.append(piece if "=" in piece or not words else f"{words.pop()},{piece}")
+    for word in map(str.strip, words):
         name, equals, place = (part.strip() for part in word.partition("="))
         if not equals or not place:
             raise UsageError(f"--lists {word!r}: expected NAME=DIR, a name for the classes and a prepared folder")
@@ -193,20 +199,33 @@ def look(
     if drop:
         mix_shares.check_names(drop, [entry["label"] for part in parts for entry in part.entries])
         parts = [replace(part, entries=mix_shares.without(part.entries, drop)) for part in parts]
-    signed = [sign_list(listed, name, workers) for name, listed in targets]
+    signed = []
+    uncompared: list[Rejected] = []
+    for name, listed in targets:
+        signatures, unreadable = sign_readable(listed, name, workers)
+        signed.append(signatures)
+        uncompared += [Rejected(f"excluded {listed.name}: {image}", why) for image, why in unreadable.items()]
     for number, part in enumerate(parts):
         if signed:
-            own = sign_list(_taken(part), part.name, workers)
-            known: set[str] = set()
-            for other in signed:
-                known.update(own.patients[leak.first] for leak in leaks.compare(own, other).leaks)
-            kept = tuple(entry for entry in part.entries if entry["patient"] not in known)
-            lost = {entry["patient"] for entry in part.entries if entry["patient"] in known}
-            part = replace(part, entries=kept, left_out=(len(part.entries) - len(kept), len(lost)))
+            part = _without(part, signed, workers, uncompared if number == 0 else [])
         if per_class_limit:
             part = replace(part, entries=mix_shares.limited(part.entries, per_class_limit, seed))
         parts[number] = part
     return parts
+
+
+def _without(part: Part, signed: Sequence[Listed], workers: int, rejected: Sequence[Rejected]) -> Part:
+    """What is taken of a list, without the patients of the excluded ones, and what cannot be compared with these."""
+    own, unreadable = sign_readable(_taken(part), part.name, workers)
+    known = {own.patients[leak.first] for other in signed for leak in leaks.compare(own, other).leaks}
+    there = [entry for entry in part.entries if entry["image"] not in unreadable]
+    kept = tuple(entry for entry in there if entry["patient"] not in known)
+    return replace(
+        part,
+        entries=kept,
+        left_out=(len(there) - len(kept), len({entry["patient"] for entry in there} & known)),
+        rejected=(*rejected, *(Rejected(image, why) for image, why in unreadable.items())),
+    )
 
 
 def _part(name: str, listed: DataList, take: Sequence[str]) -> Part:
@@ -287,6 +306,7 @@ def find(part: Part) -> Source:
         options={},
         found=Counter(entry["label"] for entry in part.entries),
         unit="images",
+        rejected=part.rejected,
     )
 
 
@@ -334,6 +354,6 @@ def _link(path: Path, target: Path) -> None:
 
 
 def _coloured(path: Path) -> bool:
-    with Image.open(path) as image:
+    with opened_picture(path) as image:
         pixels = np.asarray(image.convert("RGB"))
     return int((pixels.max(axis=2) - pixels.min(axis=2)).max()) > COLOURED

@@ -1,11 +1,10 @@
 """Medical Segmentation Decathlon: transverse key slices chosen by the segmentation mask, at native size."""
 
-import json
 import os
 import unicodedata
 from collections.abc import Iterator
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 import numpy as np
@@ -18,9 +17,9 @@ from data_prep.run import VALIDATION_FRACTION
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import DatasetCard
 from medtl.errors import BadFileError, UsageError
-from medtl.files import file_hash
+from medtl.files import file_hash, parse_json
 from medtl.readers import intensity
-from medtl.readers.find import is_hidden
+from medtl.readers.find import OTHER, below, is_hidden, left_over
 from medtl.readers.kinds import NIFTI, named
 from medtl.readers.nifti import read_header, read_image_and_mask
 from medtl.readers.volume import Volume, display
@@ -59,6 +58,7 @@ CARD = DatasetCard(
 )
 
 TABLE = "dataset.json"
+UNLABELLED = "of test cases, whose labels were never published"
 
 
 class Channels(StrEnum):
@@ -151,6 +151,10 @@ def find(
                     continue
             found[task.organ] = found.get(task.organ, 0) + 1
             works.append(Work(f"{number:02d}-{case}", (image, label), (number, case, rule, channels.value)))
+    used = [_place(path, raw) for work in works for path in work.files if path.exists()]
+    used += [_place(folder / TABLE, raw) for number, folder in folders.items() if number in tasks]
+    tree = below(raw)
+    rejected += [Rejected(*one) for one in tree.refused]
     return Source(
         name=CARD.name,
         raw=raw,
@@ -160,7 +164,12 @@ def find(
         found=found,
         unit="cases",
         rejected=tuple(rejected),
+        passed=left_over(tree, used, [row.file for row in rejected], _why),
     )
+
+
+def _why(name: str) -> str:
+    return UNLABELLED if PurePosixPath(name).parent.name in ("imagesTs", "labelsTs") else OTHER
 
 
 def _task_folders(raw: Path) -> tuple[dict[int, Path], list[Rejected]]:
@@ -203,7 +212,7 @@ def _pairs(folder: Path) -> list[tuple[Path, Path]]:
     names: set[str] = set()
     if table.is_file():
         try:  # bytes: the decoder knows the marks that editors put in front of UTF-8 and UTF-16
-            names = {Path(item["image"]).name for item in json.loads(table.read_bytes())["training"]}
+            names = {Path(item["image"]).name for item in parse_json(table.read_bytes())["training"]}
         except (ValueError, KeyError, TypeError):
             raise BadFileError("is not MSD's table of training images and labels") from None
     there = {part: _volumes(folder / part) for part in ("imagesTr", "labelsTr")}

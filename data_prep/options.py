@@ -14,6 +14,7 @@ from data_prep.work import EXIT_PARTLY_REJECTED, Source
 from medtl import datalist
 from medtl.cards import DatasetCard
 from medtl.errors import MedtlError, UsageError, tell
+from medtl.readers.find import counted
 
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -89,6 +90,9 @@ def finish(
         raise UsageError("--workers and --dask exclude each other: a cluster has as many workers as were started there")
     if not card.seen:
         tell(f"data_prep: {card.name}: never tried on real files, written from the publisher's description alone")
+    for source in sources:
+        if source.passed:
+            tell(f"data_prep: {source.name}: passed over: {counted(source.passed)}")
     incomplete = "" if is_sample else _missing_parts(card, sources)
     if dry_run:
         _print_dry_run(card, sources, incomplete)

@@ -3,11 +3,8 @@
 import io
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
 from medtl.errors import BadFileError
-
-UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+from medtl.readers.raster import UNREADABLE, opened_picture
 
 
 def read_checked(path: Path) -> bytes:
@@ -27,7 +24,7 @@ def read_checked(path: Path) -> bytes:
     if not content:
         raise BadFileError("is empty (0 bytes)")
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with opened_picture(io.BytesIO(content)) as image:
             low, high = image.convert("L").getextrema()
     except UNREADABLE:
         raise BadFileError("is not a readable image, or is cut short") from None

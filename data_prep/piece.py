@@ -13,7 +13,7 @@ from pathlib import Path
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.datalist import Entry
 from medtl.errors import MedtlError
-from medtl.files import write_text
+from medtl.files import parse_json, write_text
 
 FORMAT = 1  # of records and images; raise it when the same raw file gives other bytes
 PROGRESS = ".progress"  # folder of the records, below the output folder
@@ -79,7 +79,7 @@ def _size_and_time(path: Path) -> tuple[int, int] | tuple[None, None]:
 def recall(record: Path, key: str, out: Path) -> Done | None:
     """Return a finished piece's result, if its record is whole and current and all its images are there."""
     try:
-        content = json.loads(record.read_text(encoding="utf-8"))
+        content = parse_json(record.read_text(encoding="utf-8"))
         done = Done(content["entries"], [Rejected(*row) for row in content["rejected"]])
         named = images(done.entries)
     except (OSError, ValueError, KeyError, TypeError):
@@ -94,4 +94,4 @@ def images(entries: Sequence[Entry]) -> set[str]:
 
 def _record(record: Path, key: str, done: Done) -> None:
     rows = [(row.file, row.reason) for row in done.rejected]
-    write_text(record, json.dumps({"fingerprint": key, "entries": done.entries, "rejected": rows}) + "\n")
+    write_text(record, json.dumps({"fingerprint": key, "entries": done.entries, "rejected": rows}) + "\n", private=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pydicom
 
 from medtl.errors import UsageError
-from medtl.files import csv_text, replacing
+from medtl.files import OWNERS_FILE, csv_text, replacing
 from medtl.readers.dicom_tags import quiet
 
 MAPPING = "private_mapping.csv"
@@ -23,7 +23,6 @@ KEY_BYTES = 32
 LEAST_KEY = 16
 HEX_DIGITS = 16  # of a hash that is shown: 64 bits, so that no two patients meet
 LEAST_TELLING = 3  # a shorter word stands in any path by chance
-OWNER_ONLY = 0o600
 
 
 def key(file: Path) -> bytes:
@@ -36,7 +35,7 @@ def key(file: Path) -> bytes:
         raise UsageError(f"--key-file {file}: no such folder")
     if not file.exists():
         with replacing(file) as part:
-            part.touch(mode=OWNER_ONLY)
+            part.touch(mode=OWNERS_FILE)
             part.write_text(secrets.token_hex(KEY_BYTES) + "\n", encoding="ascii")
     content = file.read_bytes().strip()
     if len(content) < LEAST_KEY:
@@ -72,11 +71,11 @@ def write_mapping(rows: Sequence[tuple[str, str, str, str]], folder: Path) -> Pa
     """Write ``folder/private_mapping.csv`` (image, file, patient, given), readable by its owner alone."""
     path = folder / MAPPING
     with replacing(path) as part:
-        part.touch(mode=OWNER_ONLY)
+        part.touch(mode=OWNERS_FILE)
         part.write_text(csv_text([COLUMNS, *rows]), encoding="utf-8", errors="backslashreplace")
     return path
 
 
 def hide(path: Path) -> None:
     """Let nobody but its owner read a file."""
-    os.chmod(path, OWNER_ONLY)
+    os.chmod(path, OWNERS_FILE)

@@ -4,7 +4,6 @@ Each finished piece leaves a record in ``OUT/.progress``; a rerun takes finished
 files, the options and medtl's own version of the work are the same.
 """
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ from medtl import datalist
 from medtl.cards import DatasetCard
 from medtl.datalist import DataList, Entry
 from medtl.errors import UsageError, tell
-from medtl.files import remove_leftovers, write_text
+from medtl.files import OWNERS_FILE, parse_json, private_folder, remove_leftovers, write_text
 from medtl.writers.tables import write_rejected
 
 VALIDATION_FRACTION = 0.1
@@ -74,9 +73,9 @@ def prepare(
     try:
         with ExitStack() as stack:
             client = stack.enter_context(cluster.connected(scheduler)) if scheduler else None
-            progress_folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(FileLock(progress_folder / "lock", timeout=0))
-            write_text(progress_folder / "name", card.name)
+            private_folder(progress_folder)  # its records name files, as rejected.csv does
+            stack.enter_context(FileLock(progress_folder / "lock", timeout=0, mode=OWNERS_FILE))
+            write_text(progress_folder / "name", card.name, private=True)
             _clear_up(out)
             do_all: DoAll = partial(processes.do_all, workers)
             if client:
@@ -184,7 +183,7 @@ def _remove_stale(pieces: Sequence[Piece], out: Path) -> None:
             continue
         (out / datalist.FILE_NAME).unlink(missing_ok=True)
         try:
-            old = images(json.loads(record.read_text(encoding="utf-8"))["entries"])
+            old = images(parse_json(record.read_text(encoding="utf-8"))["entries"])
         except (ValueError, KeyError, TypeError):
             old = set()
         for image in old - kept:

@@ -16,7 +16,7 @@ from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import DatasetCard
 from medtl.errors import BadFileError, UsageError
 from medtl.files import file_hash
-from medtl.readers.find import Tree, below
+from medtl.readers.find import OTHER, Tree, below, left_over
 from medtl.readers.raster import read_raster
 from medtl.writers.images import write_png
 
@@ -42,6 +42,7 @@ CARD = DatasetCard(
 SITES = {"MCU": "Montgomery", "CHN": "Shenzhen"}
 FILE = re.compile(r"((MCU|CHN)CXR_\d{4})(?:_(\d+))?\.png", re.IGNORECASE)
 FILES_A_PIECE = 16  # of 20 million pixels each
+LUNG_MASKS = "lung masks"
 SIZE = 512
 PAPER_SHARE = 79 / 800  # the paper's "9:1": 40 of 406 normal and 39 of 394 with tuberculosis
 
@@ -131,14 +132,23 @@ def find(raw: Path, split: Split = Split.PAPER, size: int = SIZE) -> Source:
         unit="images",
         rejected=tuple(rejected),
         parts=parts,
+        passed=left_over(tree, [file for file, _, _ in rows], [row.file for row in rejected], _why),
     )
+
+
+def _why(name: str) -> str:
+    return LUNG_MASKS if _in_mask_folder(PurePosixPath(name)) else OTHER
+
+
+def _in_mask_folder(path: PurePosixPath) -> bool:
+    return any("mask" in part.lower() for part in path.parts[:-1])
 
 
 def _files(tree: Tree) -> list[str]:
     """Return PNG files by site and name, without folders of lung masks, which repeat the pictures' names."""
     inside = [PurePosixPath(file.name) for file in tree.files]
     shown = [path for path in inside if path.suffix.lower() == ".png" and not path.name.startswith("_")]
-    found = [path for path in shown if not any("mask" in part.lower() for part in path.parts[:-1])]
+    found = [path for path in shown if not _in_mask_folder(path)]
     return [str(path) for path in sorted(found, key=lambda path: (path.name, len(path.parts), str(path)))]
 
 

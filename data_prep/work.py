@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medtl.errors import EXIT_PARTLY_REJECTED as EXIT_PARTLY_REJECTED
+from medtl.readers.find import Passed
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Source:
             what its entries name as ``image`` or ``mask``, relative to ``out``, which need not be the final folder.
         options: everything beside the files that decides the result.
         rejected: files that finding the work already ruled out.
+        passed: files that are of no use, and are counted.
         folds: for segmentation: all entries go to training, with patients dealt into so many folds.
         found: class to number of ``unit`` that tables and headers promise, for --dry-run.
         unit: what ``found`` counts: images, cases or nodules.
@@ -71,5 +73,6 @@ class Source:
     found: Mapping[str, int]
     unit: str
     rejected: tuple[Rejected, ...] = ()
+    passed: tuple[Passed, ...] = ()
     folds: int = 0
     parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

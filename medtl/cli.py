@@ -5,7 +5,20 @@ from typing import Annotated
 import typer
 
 from medtl import __version__
-from medtl.commands import analyse, check, compare, evaluate, explain, list_, path, release, report, unpack, weights
+from medtl.commands import (
+    analyse,
+    cache,
+    check,
+    compare,
+    evaluate,
+    explain,
+    list_,
+    path,
+    release,
+    report,
+    unpack,
+    weights,
+)
 from medtl.commands.options import Debug
 
 app = typer.Typer(
@@ -49,3 +62,4 @@ app.command()(explain.explain)
 app.command()(evaluate.evaluate)
 app.command()(report.report)
 app.add_typer(analyse.app, name="analyse")
+app.command()(cache.cache)

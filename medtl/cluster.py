@@ -2,7 +2,6 @@
 
 import asyncio
 import importlib.util
-import json
 import logging
 import re
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medtl.errors import MedtlError, UsageError, debugging
+from medtl.files import parse_json
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -33,7 +33,7 @@ def address(word: str | None) -> str | None:
     named = word
     if word.endswith(".json"):
         try:
-            named = json.loads(Path(word).read_text(encoding="utf-8"))["address"]
+            named = parse_json(Path(word).read_text(encoding="utf-8"))["address"]
         except FileNotFoundError:
             raise UsageError(f"--dask {word}: no such file; expected {EXPECTED}") from None
         except (OSError, ValueError, KeyError, TypeError):

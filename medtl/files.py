@@ -14,13 +14,14 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from medtl.errors import MedtlError
 
 TEMPORARY_SUFFIX = ".medtl-part"
+OWNERS_FILE, OWNERS_FOLDER = 0o600, 0o700  # modes of what names patients or shows them
 LONGEST_NAME = 255  # bytes, of nearly every file system
 FORMULA = re.compile(r"'*[=+\-@\t\r]")  # what a spreadsheet runs; with apostrophes, so that reading undoes writing
 QUOTED_FORMULA = re.compile(r"'+[=+\-@\t\r]")
@@ -82,16 +83,26 @@ def remove_leftovers(folder: Path) -> None:
             part.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path`` atomically."""
+def write_bytes(path: Path, content: bytes, *, private: bool = False) -> None:
+    """Write ``content`` to ``path`` atomically; where it is ``private``, for its owner's eyes only."""
     with replacing(path) as part:
+        if private:
+            part.touch(mode=OWNERS_FILE)
         part.write_bytes(content)
 
 
-def write_text(path: Path, content: str) -> None:
+def write_text(path: Path, content: str, *, private: bool = False) -> None:
     """Write UTF-8 text with Unix line ends to ``path`` atomically; a byte of a file's name that is no UTF-8 as an
     escape (``\\udce9``), which JSON reads back as it was."""
-    write_bytes(path, content.encode("utf-8", errors="backslashreplace"))
+    write_bytes(path, content.encode("utf-8", errors="backslashreplace"), private=private)
+
+
+def private_folder(path: Path) -> Path:
+    """Return a folder that its owner alone may enter, made with those above it where it is absent."""
+    path.mkdir(mode=OWNERS_FOLDER, parents=True, exist_ok=True)
+    with suppress(OSError):  # a disk without modes, or another's folder
+        path.chmod(OWNERS_FOLDER)
+    return path
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -136,6 +147,18 @@ def read_text(path: Path) -> str:
         raise MedtlError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Return what JSON holds.
+
+    Raises:
+        ValueError: it is not JSON, or is nested more deeply than Python reads.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def read_json(path: Path) -> Any:
     """Return what a JSON file holds.
 
@@ -143,8 +166,8 @@ def read_json(path: Path) -> Any:
         MedtlError: it cannot be read or is not JSON; the line names it and the place.
     """
     try:
-        return json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
+        return parse_json(read_text(path))
+    except ValueError as error:
         raise MedtlError(f"{path} is not valid JSON: {error}") from None
 
 

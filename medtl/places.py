@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 
 from medtl.errors import UsageError
+from medtl.files import private_folder
 from medtl.registry import did_you_mean
 
+PACKED = "packed"
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
 
 
@@ -51,6 +53,35 @@ def bundle_folders() -> list[Path]:
     return list(found.values())
 
 
+def paths_of(words: str) -> list[Path]:
+    """Return the paths of a comma-separated list; a comma belongs to a path where that is there."""
+    parts, found = words.split(","), []
+    while parts:
+        lengths = range(len(parts), 0, -1)
+        count = next((n for n in lengths if Path(",".join(parts[:n]).strip()).exists()), 1)
+        word = ",".join(parts[:count]).strip()
+        parts = parts[count:]
+        found += [Path(word)] if word else []
+    return found
+
+
 def cache_folder() -> Path:
     """$XDG_CACHE_HOME/medtl, by default ~/.cache/medtl."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medtl"
+
+
+def private_cache(name: str) -> Path:
+    """Return a folder of medtl's cache, made where it is absent; its owner alone may enter it, and the cache."""
+    private_folder(cache_folder())
+    return private_folder(cache_folder() / name)
+
+
+def packed_folder() -> Path:
+    """$MEDTL_PACKED, by default ``packed`` in medtl's cache."""
+    return Path(os.environ.get("MEDTL_PACKED") or cache_folder() / PACKED)
+
+
+def cache_folders() -> list[Path]:
+    """Return the folders that hold caches: medtl's own, and that of $MEDTL_PACKED where it lies elsewhere."""
+    own, packed = cache_folder(), packed_folder()
+    return [own] if packed.resolve().is_relative_to(own.resolve()) else [own, packed]

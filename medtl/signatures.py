@@ -122,16 +122,36 @@ def sign_list(listed: DataList, name: str, workers: int = 1) -> Listed:
     Raises:
         MedtlError: a picture is missing or cannot be read; names it.
     """
+    signed, unreadable = sign_readable(listed, name, workers)
+    for image, reason in unreadable.items():
+        raise MedtlError(f"{listed.folder / image} {reason}")
+    return signed
+
+
+def sign_readable(listed: DataList, name: str, workers: int = 1) -> tuple[Listed, dict[str, str]]:
+    """Sign every picture that a data list names and that can be read.
+
+    Args:
+        listed: the data list.
+        name: for messages.
+        workers: processes; 1 works in this one.
+
+    Returns:
+        The signatures, and why there is none: image, as the list names it, to reason.
+    """
     rows = list(dict.fromkeys((_part(split, entry), entry["image"], entry["patient"]) for split, entry in listed))
     images = sorted({image for _, image, _ in rows})
     found = _sign_all([listed.folder / image for image in images], name, workers)
     signatures: dict[str, Signature] = {}
+    unreadable: dict[str, str] = {}
     for image, signature in zip(images, found, strict=True):
         if isinstance(signature, str):
-            raise MedtlError(f"{listed.folder / image} {signature}")
-        signatures[image] = signature
+            unreadable[image] = signature
+        else:
+            signatures[image] = signature
+    rows = [row for row in rows if row[1] in signatures]
     own = [signatures[image] for _, image, _ in rows]
-    return Listed(
+    signed = Listed(
         name=name,
         parts=tuple(part for part, _, _ in rows),
         images=tuple(image for _, image, _ in rows),
@@ -141,6 +161,7 @@ def sign_list(listed: DataList, name: str, workers: int = 1) -> Listed:
         phashes=np.array([signature.phash for signature in own], dtype=np.uint64),
         details=np.array([signature.detail for signature in own], dtype=np.int8).reshape(len(own), SIDE * SIDE),
     )
+    return signed, unreadable
 
 
 def _part(split: str, entry: dict) -> str:

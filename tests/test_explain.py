@@ -413,7 +413,7 @@ def test_files_that_the_user_names_and_one_that_cannot_be_read(
     assert str(tmp_path) not in written + errors
     status, printed, errors = explain(run, tmp_path / "broken.png", "--out", tmp_path / "none")
     assert (status, printed) == (3, "none of 1 pictures could be read\n")
-    assert not (tmp_path / "none").exists()
+    assert [path.name for path in (tmp_path / "none").iterdir()] == ["rejected.csv"]
 
 
 def test_a_picture_whose_file_or_mask_is_not_as_listed_is_left_out(

@@ -23,6 +23,8 @@ from filelock import FileLock
 from data_prep import run, sets
 from medtl import plugins
 from medtl.errors import UsageError, tell
+from medtl.files import private_folder
+from medtl.places import cache_folder, private_cache
 
 WORD = "sample"
 CPMID_PARTS = ("chexpert", "msd", "lidc")
@@ -113,7 +115,8 @@ def _made_once(final: Path) -> Iterator[Path | None]:
         yield None
         return
     try:
-        final.parent.mkdir(parents=True, exist_ok=True)
+        private_cache(_cache().name)
+        private_folder(final.parent)
         with FileLock(final.with_name(f".{final.name}.lock")):
             if final.exists():
                 yield None
@@ -143,5 +146,4 @@ def _cache() -> Path:
     code += sorted((root / "medtl" / "transforms").glob("*.py"))
     code += [root / "medtl" / name for name in ("datalist.py", "writers/images.py")]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in code)).hexdigest()[:12]
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "medtl" / f"sample-{digest}"
+    return cache_folder() / f"sample-{digest}"

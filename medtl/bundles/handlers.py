@@ -10,10 +10,12 @@ from torch import nn
 
 from medtl.bundles import begin as checks
 from medtl.bundles import ids, loaders, start
+from medtl.bundles.known_ids import USUAL
 from medtl.errors import UsageError
 from medtl.handlers import preemption, scored
 from medtl.handlers.checkpoints import KeepCheckpoints
 from medtl.handlers.distributed import SameBuffers
+from medtl.handlers.early_stop import StopEarly
 from medtl.handlers.grad_cam import GradCAMOverlays
 from medtl.handlers.history import KeepHistory
 from medtl.handlers.progress import TrainingProgress
@@ -196,11 +198,17 @@ def save_scores() -> SaveScores:
 
 
 def run(trainer: Engine) -> None:
-    """Train: validation with the same buffers in every process, signals obeyed.
+    """Train: validation with the same buffers in every process, signals obeyed, and with ``--patience`` no longer than
+    the key metric becomes better.
 
     Raises:
         ToldToStop: the run was told to stop, and is saved.
+        UsageError: ``--patience`` where no metric chooses the epoch.
     """
     evaluator = ids.value(EVALUATOR)
     SameBuffers(evaluator.network).attach(evaluator)
+    if patience := ids.value("patience", USUAL["patience"]):
+        if kept().last:
+            raise UsageError(f"--patience {patience}: without labels no metric says when to stop; leave it out")
+        StopEarly(patience, kept(), trainer).attach_to(evaluator)
     preemption.run(trainer)

@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 
 from medtl.bundles.known_ids import READ
+from medtl.files import parse_json
 from medtl.weights.archive import CARD, SUMS, verify
 
 REQUIRED_FILES = ("LICENSE", "docs/README.md", "docs/data_license.txt", "configs/metadata.json", "configs/logging.conf")
@@ -43,12 +44,12 @@ def problems_of_bundle(folder: Path) -> tuple[str, list[str]]:
     all_parsed = True
     for path in sorted((folder / "configs").glob("*.json")):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(path.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
             problems.append(f"configs/{path.name} line {error.lineno} column {error.colno}: {error.msg}")
             all_parsed = False
             continue
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             problems.append(f"configs/{path.name} cannot be read: {error}")
             all_parsed = False
             continue

@@ -28,6 +28,7 @@ from typing import Any
 
 from monai.bundle import ConfigComponent, ConfigParser
 
+from medtl.bundles import overrides
 from medtl.errors import (
     MedtlError,
     NothingToDo,
@@ -54,6 +55,7 @@ def begin() -> None:
     workflow.look_again()
     if parser is not None:
         _begun.add(parser)
+        overrides.keep_paths(parser)
     listen()
 
 

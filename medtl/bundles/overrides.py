@@ -7,8 +7,11 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
+from medtl.bundles.known_ids import PATHS, USUAL
 from medtl.errors import UsageError
 from medtl.runs.workflow import Workflow, current
+
+REFERENCE = ("$", "@", "%")
 
 
 def refuse_unknown() -> None:
@@ -23,6 +26,13 @@ def refuse_unknown() -> None:
     check(current())
 
 
+def keep_paths(parser: ConfigParser) -> None:
+    """Put paths with a ``#`` back as they were given: MONAI writes ``::`` for it, as in an id."""
+    for name, value in current().overrides.items():
+        if name in PATHS and isinstance(value, str) and "#" in value:
+            parser.ref_resolver.resolved_content[name] = value
+
+
 def check(workflow: Workflow) -> None:
     """Raise UsageError, with a suggestion, where a workflow's overrides are none of its configs' ids."""
     if not workflow.config_files:
@@ -35,20 +45,37 @@ def check(workflow: Workflow) -> None:
     if workflow.tracking is not None:  # MONAI adds the ids of a tracking file after it has read the overrides
         parser.update({**workflow.tracking.get("configs", {}), **parser.config})
     for name, value in workflow.overrides.items():
+        _check_path(name, value, workflow.command)
         if name in parser:
             _check_switch(name, value, parser[name])
-        else:
-            ids = [id_ for id_ in known_ids(parser.config) if ("#" in id_) == ("#" in name)]
+        elif name not in USUAL or "train#trainer" not in parser:
+            usual = list(USUAL) if "train#trainer" in parser else []
+            ids = [id_ for id_ in [*known_ids(parser.config), *usual] if ("#" in id_) == ("#" in name)]
             close = closest(name, ids)
             hint = f"did you mean --{close}?" if close else "its ids stand at the top of the file"
             raise UsageError(f"--{name} {value}: {workflow.config_files[-1].name} has no id of that name; {hint}")
 
 
+def _check_path(name: str, value: Any, command: Sequence[str]) -> None:
+    """Refuse a path that did not come as it was typed: python-fire reads ``a,b`` as a tuple, ``1_2`` as 12, and takes
+    what follows a ``#`` for a comment."""
+    if name not in PATHS:
+        return
+    typed = next((word.partition("=")[2] for word in command if word.startswith(f"--{name}=")), None)
+    if typed is None and f"--{name}" in command[:-1]:
+        typed = command[command.index(f"--{name}") + 1]
+    if typed is not None and str(value) != typed.strip("'\""):
+        raise UsageError(
+            f"--{name} {typed}: expected the name of a folder or file, but the command line reads it as {value!r};"
+            f" write it as ./{typed}"
+        )
+    if isinstance(value, str) and value.startswith(REFERENCE):
+        raise UsageError(f"--{name} {value}: a config reads what begins so as an expression; write it as ./{value}")
+
+
 def _check_switch(name: str, value: Any, default: Any) -> None:
     """Refuse ``--compile false``: python-fire leaves it a word, which counts as true (and so "true" does no harm)."""
-    told = isinstance(value, bool) or (
-        isinstance(value, str) and (value == "true" or value.startswith(("$", "@", "%")))
-    )
+    told = isinstance(value, bool) or (isinstance(value, str) and (value == "true" or value.startswith(REFERENCE)))
     if isinstance(default, bool) and not told:
         raise UsageError(f"--{name} {value}: expected True or False, spelt so")
 

@@ -13,6 +13,7 @@ WHOLE_NUMBERS = {
     "num_workers": 0,
     "seed": 0,
     "explain": 0,
+    "patience": 0,
 }
 SHARES = ("momentum", "weight_decay", "warmup", "dropout", "ema")
 

@@ -29,6 +29,7 @@ PLAIN_VERSION = re.compile(r"[0-9]+\.[0-9]+(\.[0-9a-z]+)*")
 UNSAID = ("device", "num_workers", "debug", "init", "seed")  # of the machine, or said elsewhere on the card
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 TRIALS, TRIAL_SEED = 16, 0
+UNSTATED, OWN_LICENCE = "not stated", "that of the images"  # the second: what data_prep folder writes if not told
 PHANTOMS = "phantoms drawn by medtl (Apache-2.0)"
 INTENDED_USE = "Research: a start for fine-tuning, and a reference for comparison. Not for clinical use."
 
@@ -105,6 +106,25 @@ def described(
     return replace(card, dtype="float16"), small, _largest_difference(card, state, small)
 
 
+def warnings_of(card: WeightsCard) -> list[str]:
+    """Return what to think of before weights are shared: a licence that nobody stated, and images that are no public
+    data set."""
+    data = card.data
+    if data["sample"]:
+        return []
+    sources = data.get("sources") or [data["name"]]
+    public = {name for name, one in dataset_cards().items() if one.url}
+    warnings = []
+    if UNSTATED in card.licence or OWN_LICENCE in card.licence:
+        warnings.append("the data list states no licence of the images: without --licence nobody may use the weights")
+    if own := [str(name) for name in sources if name not in public]:
+        warnings.append(
+            f"{', '.join(own)} is no public data set that medtl knows: weights can remember the images that they"
+            " were trained on, so ask whoever answers for the data before you share them"
+        )
+    return warnings
+
+
 def card_of(run: FinishedRun, name: str, licence: str = "") -> WeightsCard:
     """Return what a run's records say of its weights, and ``licence`` of its images where their list said too little;
     the weights' hashes are added when they are written."""
@@ -117,7 +137,7 @@ def card_of(run: FinishedRun, name: str, licence: str = "") -> WeightsCard:
     classes, intended_use = run.data.classes, INTENDED_USE
     if is_segmentation(run):
         classes, intended_use = ("background", *classes), f"{intended_use} {segmentation_docs.TRAINING_ON}"
-    licence = f"images: {PHANTOMS if data['sample'] else licence or data['licence'] or 'not stated'}"
+    licence = f"images: {PHANTOMS if data['sample'] else licence or data['licence'] or UNSTATED}"
     return WeightsCard(
         name=name,
         version=str(metadata.get("version", record.bundle.version)),

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from medtl.commands.options import CPUS, Debug
 from medtl.errors import UsageError
+from medtl.places import paths_of
 
 
 def check(
@@ -31,7 +32,7 @@ def check(
     lists share nothing. Of a bundle it lists what would be executed and what of that is unreviewed, and checks weights,
     paths, ids and metadata. The status is 1 where anything is wrong or unreviewed.
     """
-    others = [Path(word.strip()) for word in (against or "").split(",") if word.strip()]
+    others = paths_of(against or "")
     if against is not None and not others:  # an unset variable must not look like a check that found nothing
         raise UsageError("--against names no data list")
     if csv and not (others or near_duplicates):

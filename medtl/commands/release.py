@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from medtl.commands.options import Debug
-from medtl.errors import UsageError
+from medtl.errors import UsageError, tell
 
 
 def release(
@@ -31,6 +31,7 @@ def release(
     It holds weights, card and hashes, and opens with stock MONAI alone.
     """
     from medtl.bundles.release import release as released
+    from medtl.bundles.release import warnings_of
     from medtl.bundles.shipping import ship
 
     if (out is None) == (into is None) or (into and as_zip):
@@ -46,5 +47,7 @@ def release(
         typer.echo(f"{done.zip}: the same as one file")
     if done.difference is not None:
         typer.echo(f"float16 changes logits by at most {done.difference:.2g} on random pictures")
+    for warning in warnings_of(done.card):
+        tell(f"medtl: warning: {warning}")
     if done.card.data["sample"]:
         typer.echo("trained on PHANTOMS, not patients: the card says so, and so should you")

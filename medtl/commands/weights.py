@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from medtl.commands.options import Debug
-from medtl.places import cache_folder
+from medtl.places import private_cache
 
 
 def weights(
@@ -20,5 +20,5 @@ def weights(
     from medtl.weights.sources import official
 
     source = official(name, backbone)
-    path, digest = install(source, cache_folder() / "weights", given)
+    path, digest = install(source, private_cache("weights"), given)
     typer.echo(f"{path}\nsha256 {digest}\nlicence: {source.licence}\nuse: --init {name} --backbone {backbone}")

@@ -1,8 +1,10 @@
-"""A split as one uint8 array at training resolution: decoded once, memory-mapped ever after.
+"""A split as one uint8 array at training resolution: decoded once, memory-mapped ever after, verified once a process.
 
 ``<fingerprint>.u8`` holds the pixels (n, channels, size, size) from its first byte on, then an index in JSON, then the
 index's length (8 bytes, little-endian) and a mark. Without the mark at its end a file is not whole. The fingerprint
-covers the images' hashes and the format, so what fits is reused and what has changed is packed anew.
+covers the images' hashes and the format, so what fits is reused and what has changed is packed anew. Before a process
+uses it, every chunk is compared with its checksum, and every image with the data list: by its size and time where these
+are as they were when its hash was right last (``.about.json`` beside it keeps them), else by its hash.
 """
 
 import errno
@@ -24,10 +26,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from medtl import caches
+from medtl.data.sources import are_verified, stamps, verify_sources
 from medtl.datalist import DataList, Entry
 from medtl.errors import BadFileError, MedtlError, UsageError
-from medtl.files import TEMPORARY_SUFFIX, file_hash, replacing
-from medtl.places import cache_folder
+from medtl.files import OWNERS_FILE, OWNERS_FOLDER, TEMPORARY_SUFFIX, file_hash, parse_json, replacing
+from medtl.places import PACKED, cache_folder, packed_folder, private_cache
 
 FORMAT = 1
 MARK = b"medtl-u8"
@@ -52,11 +56,6 @@ class Packed:
 
     def __len__(self) -> int:
         return len(self.images)
-
-
-def packed_folder() -> Path:
-    """$MEDTL_PACKED, by default ``packed`` in medtl's cache."""
-    return Path(os.environ.get("MEDTL_PACKED") or cache_folder() / "packed")
 
 
 def pack(
@@ -100,10 +99,15 @@ def pack(
     path = Path(cache_dir or packed_folder()) / f"{fingerprint(entries, channels, image_size)}.u8"
     with _one_line_for_the_disk(path.parent):
         if not _is_whole(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(path.parent)
             with _locked(path):
                 if not _is_whole(path):  # another process may have made it meanwhile
+                    seen = stamps(entries)
                     _make(path, entries, shape, workers)
+                    caches.describe(path, listed.name, entries, seen)
+        if not are_verified(path, entries):
+            verify(path)
+            verify_sources(path, listed.name, entries)
         return Packed(np.memmap(path, np.uint8, "c", shape=shape), labels, path)
 
 
@@ -131,7 +135,7 @@ def read_index(path: Path) -> dict[str, Any]:
             if end[8:] != MARK or length > size - tail:
                 raise ValueError
             file.seek(size - tail - length)
-            index: dict[str, Any] = json.loads(file.read(length))
+            index: dict[str, Any] = parse_json(file.read(length))
         if index["format"] != FORMAT or size != int(np.prod(index["shape"], dtype=np.int64)) + length + tail:
             raise ValueError
     except (ValueError, KeyError, TypeError):
@@ -153,6 +157,13 @@ def verify(path: Path) -> None:
             raise MedtlError(f"{path} is damaged from image {start} on; delete it, it will be made again")
 
 
+def _make_folder(folder: Path) -> None:
+    """Make a folder that its owner alone may enter; one of $MEDTL_PACKED that is there stays as it is."""
+    if folder == cache_folder() / PACKED:
+        private_cache(PACKED)
+    folder.mkdir(mode=OWNERS_FOLDER, parents=True, exist_ok=True)
+
+
 def _is_whole(path: Path) -> bool:
     try:
         read_index(path)
@@ -164,7 +175,7 @@ def _is_whole(path: Path) -> bool:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the file's lock, which the system frees when its holder dies."""
-    lock = FileLock(path.with_suffix(".lock"))
+    lock = FileLock(path.with_suffix(".lock"), mode=OWNERS_FILE)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -193,6 +204,7 @@ def _make(path: Path, entries: Sequence[Entry], shape: tuple[int, ...], workers:
         leftover.unlink(missing_ok=True)  # of a process that was killed: we hold the lock
     chunk = max(1, CHUNK_BYTES // int(np.prod(shape[1:])))
     with replacing(path, durable=True) as part:
+        part.touch(mode=OWNERS_FILE)
         with open(part, "wb") as file:
             _reserve(file.fileno(), int(np.prod(shape, dtype=np.int64)))
         checksums = list(_written(_Chunks(entries, shape, chunk, part), workers))

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,6 +22,7 @@ from medtl.datalist import DataList, Entry
 from medtl.errors import BadFileError, MedtlError
 from medtl.files import file_hash
 from medtl.readers.picture import read_picture
+from medtl.readers.raster import UNREADABLE, opened_picture
 from medtl.transforms.joint import JointTransform
 
 
@@ -138,9 +138,9 @@ def _decoded(entry: Entry, channels: int, organs: int) -> tuple[NDArray[np.uint8
     except (BadFileError, OSError) as error:
         raise MedtlError(_reason(error, picture)) from None
     try:
-        with Image.open(mask) as image:
+        with opened_picture(mask) as image:
             labels = np.asarray(image)
-    except (OSError, SyntaxError, ValueError) as error:
+    except (BadFileError, *UNREADABLE) as error:
         raise MedtlError(_reason(error, mask)) from None
     if labels.shape != planes.shape[1:]:
         raise MedtlError(f"{mask} has shape {labels.shape}, its picture {planes.shape[1:]}")

@@ -14,8 +14,10 @@ from medtl.explain.overlap import DICE, overlap
 from medtl.explain.panel import Panel, write_panel
 from medtl.explain.pictures import Item, from_files, from_list, panel_names, read, with_hashes
 from medtl.explain.subject import Subject, of_run
+from medtl.readers.find import Refused
 from medtl.registry import did_you_mean
 from medtl.runs.classifier import few
+from medtl.writers.tables import write_rejected
 
 PREDICTED, LABEL = "predicted", "label"
 FOLDER = "explain"
@@ -27,11 +29,11 @@ class Outcome:
 
     Attributes:
         line: in words.
-        rejected: one line for each picture that could not be used.
+        rejected: each file that could not be used, and why.
     """
 
     line: str
-    rejected: tuple[str, ...]
+    rejected: tuple[Refused, ...]
 
 
 def explain_run(
@@ -46,7 +48,8 @@ def explain_run(
     asked: str = PREDICTED,
     out: Path | None = None,
 ) -> Outcome:
-    """Explain a run's network on pictures, or on a balanced choice of a data list.
+    """Explain a run's network on pictures, or on a balanced choice of a data list. What cannot be used is named in
+    ``rejected.csv`` beside the overlays.
 
     Args:
         run: folder of a finished classification run.
@@ -68,7 +71,7 @@ def explain_run(
         raise UsageError(f"--method {method}: expected {' or '.join(METHODS)}{did_you_mean(method, tuple(METHODS))}")
     if asked == LABEL and dataset_dir is None:
         raise UsageError(f"--class {LABEL}: only a data list (--dataset_dir DIR) knows the true class")
-    rejected: list[str] = []
+    rejected: list[Refused] = []
     if dataset_dir is None:
         items, rejected = from_files(images)
         _told(rejected)
@@ -80,7 +83,9 @@ def explain_run(
         fold = None if split == "test" else subject.fold
         items = from_list(datalist.with_fold(listed, fold), split, number, seed)
     done = explain_items(subject, items, out or run / FOLDER, method, asked)
-    return Outcome(done.line, (*rejected, *done.rejected))
+    refused = (*rejected, *done.rejected)
+    write_rejected((out or run / FOLDER) / "rejected.csv", refused)
+    return Outcome(done.line, refused)
 
 
 def explain_items(
@@ -108,7 +113,7 @@ def explain_items(
         try:
             rows.append(_explain(subject, item, out, name, method, asked))
         except BadFileError as error:
-            rejected += _told([f"{item.image} {error}"])
+            rejected += _told([Refused(item.image, str(error))])
     if not rows:
         return Outcome(f"none of {len(items)} pictures could be read", tuple(rejected))
     about = {"weights_sha256": subject.sha256, "backbone": subject.backbone, "layer": subject.layer}
@@ -132,10 +137,10 @@ def _check_same_classes(listed: DataList, subject: Subject, dataset_dir: Path) -
         raise UsageError(f"--dataset_dir {dataset_dir} is for segmentation; Grad-CAM explains the class of a picture")
 
 
-def _told(lines: Sequence[str]) -> list[str]:
-    for line in lines:
-        tell(line)
-    return list(lines)
+def _told(refused: Sequence[Refused]) -> list[Refused]:
+    for one in refused:
+        tell(f"{one.name} {one.reason}")
+    return list(refused)
 
 
 def _check_class(asked: str, subject: Subject, items: Sequence[Item]) -> None:

@@ -11,14 +11,14 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from medtl.datalist import SHORT_NAMES, DataList, Entry, label_classes
 from medtl.errors import BadFileError, UsageError, tell
 from medtl.files import file_hash
-from medtl.readers.find import counted
+from medtl.readers.find import Refused, counted
 from medtl.readers.kinds import KINDS
 from medtl.readers.picture import Picture, find_pictures, read_picture
+from medtl.readers.raster import UNREADABLE, opened_picture
 
 ENDINGS = sorted((suffix for suffixes in KINDS.values() for suffix in suffixes), key=len, reverse=True)
 SLICE = re.compile(r"#\d+$")
@@ -49,14 +49,14 @@ class Item:
     sha256: str | None = None
 
 
-def from_files(sources: Sequence[Path]) -> tuple[list[Item], list[str]]:
-    """Every picture in the files and folders, each once, and a line for every file that cannot be opened.
+def from_files(sources: Sequence[Path]) -> tuple[list[Item], list[Refused]]:
+    """Every picture in the files and folders, each once, and every file that cannot be opened.
 
     Raises:
         UsageError: one of them is not there, or holds no picture.
     """
     found: dict[tuple[Path, int | None], tuple[Path, Picture]] = {}
-    rejected: list[str] = []
+    rejected: list[Refused] = []
     for source in sources:
         root = (source if source.is_dir() else source.parent).resolve()
         for picture in _found(source, rejected):
@@ -77,12 +77,12 @@ def _told_apart(found: Sequence[tuple[Path, Picture]]) -> list[str]:
     return names
 
 
-def _found(source: Path, rejected: list[str]) -> tuple[Picture, ...]:
+def _found(source: Path, rejected: list[Refused]) -> tuple[Picture, ...]:
     try:
         there = find_pictures(source)
     except UsageError as error:
         raise UsageError(str(error).removeprefix("--input ")) from None
-    rejected += [f"{name} {reason}" for name, reason in there.refused]
+    rejected += there.refused
     for note in there.notes:
         tell(f"note: {note}")
     if there.passed:
@@ -127,19 +127,19 @@ def _item(listed: DataList, entry: Entry, split: str) -> Item:
     )
 
 
-def with_hashes(items: Sequence[Item]) -> tuple[list[Item], list[str]]:
-    """The items with their files' hashes, and a line for every file that is not there or not the listed one."""
+def with_hashes(items: Sequence[Item]) -> tuple[list[Item], list[Refused]]:
+    """The items with their files' hashes, and every file that is not there or not the listed one."""
     found, rejected = [], []
     for item in items:
         try:
             sha256 = file_hash(item.path)
         except OSError as error:
-            rejected.append(f"{item.image} cannot be read: {error.strerror}")
+            rejected.append(Refused(item.image, f"cannot be read: {error.strerror}"))
             continue
         if item.sha256 in (None, sha256):
             found.append(replace(item, sha256=sha256))
         else:
-            rejected.append(f"{item.image} is not the file that the data list names (another SHA-256)")
+            rejected.append(Refused(item.image, "is not the file that the data list names (another SHA-256)"))
     return found, rejected
 
 
@@ -159,9 +159,9 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         BadFileError: it cannot be read, or has channels.
     """
     try:
-        with Image.open(path) as image:
+        with opened_picture(path) as image:
             values = np.asarray(image)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except UNREADABLE:
         raise BadFileError("has a mask that is missing or cannot be read") from None
     if values.ndim != 2:
         raise BadFileError(f"has a mask with {values.shape[2]} channels; expected one")

@@ -120,6 +120,8 @@ def measured(engine: Engine, best: BestEpoch[S], test: OpenTest[S] | None) -> tu
     if test is not None and test.scored is not None:
         splits.append(test.scored)
         outcome["test"] = OPENED_ONCE
+    if why := getattr(engine.state, "stopped_early", ""):
+        outcome["stopped"] = why
     return splits, outcome
 
 

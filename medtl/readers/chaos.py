@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from medtl.errors import BadFileError
 from medtl.readers.dicom_series import Series
+from medtl.readers.raster import UNREADABLE, opened_picture
 
 # Mean HU of a liver. Healthy liver without contrast lies above 48 HU (Pickhardt et al., European Radiology 2012, 315
 # donor candidates) and CHAOS is scanned in the portal venous phase, which adds about 50 HU; 250 HU is beyond any phase.
@@ -61,7 +61,7 @@ def read_mask(path: Path, greys: Mapping[str, tuple[int, int]] | None) -> NDArra
         BadFileError: not a grey picture, or a grey value that stands for no organ.
     """
     try:
-        with Image.open(path) as image:
+        with opened_picture(path) as image:
             if image.mode in ("P", "PA", "LA", "RGB", "RGBA"):
                 colours = np.asarray(image.convert("RGB"))
                 if np.ptp(colours, axis=2).any():
@@ -71,7 +71,7 @@ def read_mask(path: Path, greys: Mapping[str, tuple[int, int]] | None) -> NDArra
                 grey = np.asarray(image)
     except FileNotFoundError:
         raise BadFileError("is missing") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except UNREADABLE:
         raise BadFileError("is not a readable image, or is cut short") from None
     if greys is None:
         return (grey != 0).astype(np.uint8)

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, ImplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from medtl.errors import BadFileError
+from medtl.limits import check_growth
 from medtl.readers.dicom_tags import identity, number_list, value, whole_number
 
 Vector = tuple[float, float, float]
@@ -162,6 +163,7 @@ def _slice_header(
     room = tail - (8 if syntax == ImplicitVRLittleEndian else 12)  # tag, representation and length (PS3.5 7.1)
     if syntax in UNCOMPRESSED and rows * columns * samples * bits_allocated // 8 * frames > room:
         raise BadFileError("truncated: the file ends before its pixels do")
+    check_growth(tail, rows * columns * samples * bits_allocated // 8 * frames)
     modality = value(dataset, "Modality")
     slope, stated = numbers("RescaleSlope", 1) or (1.0,), numbers("RescaleIntercept", 1)
     intercept = stated or (0.0,)

@@ -5,7 +5,7 @@ import os
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -104,6 +104,28 @@ def images(source: Path, kinds: Collection[str] = tuple(KINDS)) -> Tree:
     headers = (file for file in files if file.kind == "itk")
     used = {(PurePosixPath(header.name).parent / data_file(header.path)).as_posix() for header in headers}
     return Tree(tuple(files), tuple(sorted(refused)), tuple(one for one in passed if one.name not in used))
+
+
+def left_over(
+    tree: Tree, used: Iterable[str], named: Iterable[str], why: Callable[[str], str] = lambda name: OTHER
+) -> tuple[Passed, ...]:
+    """What is passed over below an input of which some files are used and some are named.
+
+    Args:
+        tree: every file.
+        used: names of the files that are used, below the input.
+        named: names of the files and folders that rejected.csv names; what lies in such a folder is named with it.
+        why: what a file that is neither is counted under, by its name.
+    """
+    taken, told = {_nfc(name) for name in used}, {_nfc(name).rstrip("/") for name in named}
+    rest = [
+        file.name
+        for file in tree.files
+        if file.name not in taken
+        and file.name not in told
+        and told.isdisjoint(parent.as_posix() for parent in PurePosixPath(file.name).parents)
+    ]
+    return (*tree.passed, *(Passed(name, why(name)) for name in rest))
 
 
 def counted(passed: Sequence[Passed]) -> str:

@@ -1,5 +1,6 @@
 """MetaImage (.mhd with its raw file, .mha) and NRRD (.nrrd, .nhdr) volumes, through ITK's own readers."""
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtl.errors import BadFileError
+from medtl.limits import FREE_VOLUME, check_growth
 from medtl.readers.volume import Volume
 
 SUFFIXES = (".mhd", ".mha", ".nrrd", ".nhdr")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 HEADER_BYTES = 65536
+SIZES = re.compile(rb"^(?:DimSize\s*=|sizes:)([\d \t]*)", re.MULTILINE)
+VOXEL = re.compile(rb"^(?:ElementType\s*=|type:)[ \t]*([^\r\n]*)", re.MULTILINE)
+PLAIN = re.compile(rb"^(?:CompressedData\s*=\s*False|encoding:\s*raw)", re.MULTILINE | re.IGNORECASE)
+BYTES = ((b"64", 8), (b"double", 8), (b"long", 8), (b"int", 4), (b"float", 4), (b"16", 2), (b"short", 2))
 DATA_FILE = re.compile(rb"^(?:ElementDataFile\s*=|data ?file:)([^\r\n]*)", re.MULTILINE | re.IGNORECASE)
 
 
@@ -80,6 +86,7 @@ def _header(path: Path) -> tuple[Any, ItkHeader]:
     if not path.stat().st_size:
         raise BadFileError("is empty (0 bytes)")
     _check_data_file(path)
+    _check_growth(path)
     import itk  # takes seconds, which only such a file costs
 
     reader = _opened(itk, path)
@@ -108,6 +115,23 @@ def _check_data_file(path: Path) -> None:
     name = data_file(path)
     if "/" in name or "\\" in name or name.startswith(".."):
         raise BadFileError("its header names a data file outside its folder")
+
+
+def _check_growth(path: Path) -> None:
+    """Refuse a file whose header claims more voxels than its data can hold, before ITK asks for memory: it does so
+    without a look at the data."""
+    with open(path, "rb") as file:
+        head = file.read(HEADER_BYTES)
+    sizes, kind = SIZES.search(head), VOXEL.search(head)
+    if sizes is None or kind is None:
+        return  # ITK tells what is wrong with such a header
+    width = next((width for name, width in BYTES if name in kind[1].lower()), 1)
+    claimed = math.prod(int(number) for number in sizes[1].split()) * width
+    data = path.with_name(data_file(path))
+    stored = data.stat().st_size if data.is_file() else path.stat().st_size
+    if PLAIN.search(head) and claimed > stored:
+        raise BadFileError(f"is cut short or damaged: its header claims {claimed:,} bytes, there are {stored:,}")
+    check_growth(stored, claimed, FREE_VOLUME)
 
 
 def _opened(itk: Any, path: Path) -> Any:

@@ -19,6 +19,7 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from medtl.errors import BadFileError
+from medtl.limits import FREE_VOLUME, MOST_BEYOND, check_growth
 from medtl.readers.volume import Volume
 
 gzip_reader: ModuleType = gzip
@@ -75,12 +76,13 @@ def read_header(path: Path) -> NiftiHeader:
     """Return the shape and affine without decompressing the voxels.
 
     Raises:
-        BadFileError: the file is missing, empty, cut or no NIfTI.
+        BadFileError: the file is missing, empty, cut, no NIfTI, or a few bytes that claim gigabytes.
     """
     with _reasons():
         with gzip_reader.open(path) if _is_packed(path) else path.open("rb") as file:
             head = file.read(HEADER_BYTES)
         header = _parsed(head)
+        check_growth(path.stat().st_size, _end(header), FREE_VOLUME)
         return NiftiHeader(tuple(int(n) for n in header.get_data_shape()), _affine(header), header)
 
 
@@ -114,6 +116,7 @@ def _read(path: Path, channel: int | None) -> Volume:
         is_packed = _is_packed(path)
         with gzip_reader.open(path) if is_packed else path.open("rb", buffering=0) as file:
             header = _parsed(file.read(HEADER_BYTES))
+            check_growth(size, _end(header), FREE_VOLUME)
             file.seek(header.get_data_offset())
             array = _stored(file, header, channel, size * MOST_PACKED if is_packed else size)
             slope, intercept = header.get_slope_inter()
@@ -198,6 +201,8 @@ def _parsed(head: bytes) -> nib.Nifti1Header:
     offset = float(header["vox_offset"])
     if not offset >= SINGLE[mark] + 4:  # four bytes tell of extensions
         raise BadFileError(f"says that its voxels start at byte {offset:g}, within its own header")
+    if offset > MOST_BEYOND:
+        raise BadFileError(f"says that its voxels start at byte {offset:g}, far behind its header")
     header.check_fix(logger=silent)
     return header
 
@@ -214,7 +219,7 @@ def _stored(file: BinaryIO, header: nib.Nifti1Header, channel: int | None, most:
     shape, dtype = tuple(int(n) for n in header.get_data_shape()), header.get_data_dtype()
     if len(shape) not in (3, 4):
         raise BadFileError(f"is not a volume: its shape is {shape}")
-    end = int(header.get_data_offset()) + math.prod(shape) * dtype.itemsize
+    end = _end(header)
     kept, skipped = shape, 0
     if channel is not None and len(shape) == 4:
         if channel >= shape[3]:
@@ -226,18 +231,25 @@ def _stored(file: BinaryIO, header: nib.Nifti1Header, channel: int | None, most:
     filled = 0
     while filled < len(voxels) and (count := file.readinto(voxels[filled : filled + CHUNK])):  # type: ignore[attr-defined]
         filled += count
-    _pass_over(file)
+    _pass_over(file, max(0, end - file.tell()) + MOST_BEYOND)
     if file.tell() < end:
         raise BadFileError(f"is cut short: {file.tell():,} of {end:,} bytes")
+    if file.read(1):
+        raise BadFileError(f"goes on for more than {MOST_BEYOND:,} bytes behind its voxels")
     return np.ndarray(kept, dtype, buffer=voxels, order="F")
 
 
-def _pass_over(file: BinaryIO, count: int | None = None) -> None:
-    """Read bytes and forget them: so many, or all that are left."""
+def _end(header: nib.Nifti1Header) -> int:
+    """The byte at which the voxels end, by the header."""
+    shape = (int(n) for n in header.get_data_shape())
+    return int(header.get_data_offset()) + math.prod(shape) * int(header.get_data_dtype().itemsize)
+
+
+def _pass_over(file: BinaryIO, count: int) -> None:
+    """Read so many bytes, or all that are left, and forget them."""
     scratch = memoryview(bytearray(CHUNK))
-    left = math.inf if count is None else count
-    while left and (passed := file.readinto(scratch[: int(min(left, CHUNK))])):  # type: ignore[attr-defined]
-        left -= passed
+    while count and (passed := file.readinto(scratch[: min(count, CHUNK)])):  # type: ignore[attr-defined]
+        count -= passed
 
 
 def _affine(header: nib.Nifti1Header) -> NDArray[np.float64]:

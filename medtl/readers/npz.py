@@ -1,5 +1,6 @@
 """numpy's .npz archives of unknown origin: headers without data, arrays without unpickling, faults in one line."""
 
+import io
 import math
 import zipfile
 import zlib
@@ -10,7 +11,9 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from medtl.errors import BadFileError
+from medtl.limits import check_growth
 
+MOST_HEADER = 65536  # bytes
 DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError)
 
 
@@ -33,16 +36,18 @@ def read_array_header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, .
         BadFileError: the archive has no such array, or not in whole.
     """
     try:
-        size = archive.getinfo(f"{name}.npy").file_size
-        with archive.open(f"{name}.npy") as member:
+        info = archive.getinfo(f"{name}.npy")
+        with archive.open(info) as packed:
+            member = io.BytesIO(packed.read(MOST_HEADER))  # NumPy reads a header however long it says it is
             read = npy.read_array_header_1_0 if npy.read_magic(member) == (1, 0) else npy.read_array_header_2_0
             shape, _, dtype = read(member)
     except KeyError:
         raise BadFileError(f"has no array {name}") from None
     except DAMAGED:
         raise BadFileError(f"{name} cannot be read: the file is damaged") from None
-    if dtype.hasobject or math.prod(shape) * dtype.itemsize > size:
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize > info.file_size:
         raise BadFileError(f"{name} cannot be read: it is no plain array of {dtype}, shape {shape}")
+    check_growth(info.compress_size, info.file_size)
     return shape, dtype
 
 

@@ -20,7 +20,7 @@ from medtl.readers.find import IMAGELESS, File, Passed, Refused, images
 from medtl.readers.itk_volume import read_itk, read_itk_header
 from medtl.readers.kinds import kind
 from medtl.readers.nifti import read_header, read_nifti
-from medtl.readers.raster import frames, read_raster
+from medtl.readers.raster import is_animated, read_raster
 from medtl.readers.volume import Volume, display
 
 HU_OF_AIR = -500  # a NIfTI file does not name its modality; only CT has voxels below this
@@ -93,8 +93,8 @@ def find_pictures(source: Path) -> Pictures:
 def _parts(file: File) -> tuple[Sequence[int | None], str]:
     """Return the slices of a volume, or None for a picture; and a note where not all of the file is taken."""
     if file.kind == "raster":
-        count = frames(file.path)
-        return [None], f"holds {count} pictures that follow on one another: the first is taken" if count > 1 else ""
+        several = "holds several pictures that follow on one another: the first is taken"
+        return [None], several if is_animated(file.path) else ""
     if file.kind == "dicom":
         return [None], ""
     if file.kind == "itk":

@@ -1,16 +1,22 @@
 """PNG, JPEG, TIFF, BMP, WebP and GIF as 8-bit grey or RGB: as deep as the file is, upright, and without what is
 transparent."""
 
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from medtl.errors import BadFileError
+from medtl.limits import check_pixels
 from medtl.readers import intensity
 
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # our own limit is lower
 UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError)
 PHOTOMETRIC_INTERPRETATION, WHITE_IS_ZERO = 262, 0  # TIFF 6.0, page 37
 BITS_PER_SAMPLE, ORIENTATION = 258, 274
@@ -29,6 +35,28 @@ DEEPEST = 2**16 - 1
 TOO_DEEP = "has colours of more than 8 bits that cannot be read: save it with 8"
 
 
+@contextmanager
+def opened_picture(source: Path | IO[bytes]) -> Iterator[Image.Image]:
+    """Yield a picture whose size is known and no pixel of which is decoded.
+
+    Args:
+        source: the file, or its bytes.
+
+    Raises:
+        BadFileError: it has more pixels than ``limits.MOST_PIXELS``. One of UNREADABLE: it is no picture.
+    """
+    stored = source.stat().st_size if isinstance(source, Path) else source.seek(0, os.SEEK_END)
+    if not isinstance(source, Path):
+        source.seek(0)
+    try:
+        image = Image.open(source)
+    except Image.DecompressionBombError:
+        raise BadFileError("absurd picture size: more pixels than are ever read") from None
+    with image:
+        check_pixels(stored, image.height, image.width, len(image.getbands()))
+        yield image
+
+
 def read_raster(path: Path, channels: int = 1) -> NDArray[np.uint8]:
     """Return one picture as 8-bit grey (rows, columns), or RGB (rows, columns, 3) for ``channels`` 3.
 
@@ -43,8 +71,8 @@ def read_raster(path: Path, channels: int = 1) -> NDArray[np.uint8]:
     try:
         if path.is_file() and not path.stat().st_size:
             raise BadFileError("is empty (0 bytes)")
-        with Image.open(path) as image:
-            if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
+        with opened_picture(path) as image:
+            if image.format == "TIFF" and getattr(image, "is_animated", False):
                 raise BadFileError("holds several pictures where one is expected")
             turn = _turn(image)
             if turn in SIDEWAYS and image.format == "TIFF" and image.info.get("compression") == "raw":
@@ -68,13 +96,14 @@ def read_raster(path: Path, channels: int = 1) -> NDArray[np.uint8]:
         raise BadFileError("is not a readable image, or is cut short") from None
 
 
-def frames(path: Path) -> int:
-    """Return how many pictures follow on one another in a file (GIF, WebP, PNG); 1 for what cannot be read."""
+def is_animated(path: Path) -> bool:
+    """Return whether several pictures follow on one another in a file (GIF, WebP, PNG); False for what cannot be read.
+    They are not counted: there may be a million."""
     try:
-        with Image.open(path) as image:
-            return 1 if image.format == "TIFF" else int(getattr(image, "n_frames", 1))
-    except UNREADABLE:
-        return 1
+        with opened_picture(path) as image:
+            return image.format != "TIFF" and bool(getattr(image, "is_animated", False))
+    except (BadFileError, *UNREADABLE):
+        return False
 
 
 def deep_grey(image: Image.Image) -> NDArray[np.uint8]:

@@ -6,9 +6,10 @@ import io
 from collections import defaultdict
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from medtl.errors import MedtlError
+from medtl.errors import BadFileError, MedtlError
+from medtl.readers.raster import UNREADABLE, opened_picture
 from medtl.report.arms import Study
 from medtl.report.collect import Run
 from medtl.report.layout import Figure
@@ -56,9 +57,9 @@ def _figure(run: Run, path: Path, what: str, side: int) -> Figure:
 def data_uri(path: Path, side: int) -> str:
     """A picture whose longer side is scaled down to so many pixels, as a data URI without its metadata."""
     try:
-        with Image.open(path) as image:
+        with opened_picture(path) as image:
             small = image.convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+    except (BadFileError, *UNREADABLE):
         raise MedtlError(f"{path} is no picture that can be read") from None
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     written = io.BytesIO()

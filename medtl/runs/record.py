@@ -143,6 +143,7 @@ class RunRecord:
         resumed: when the run went on, and from which checkpoint.
         duration_s: seconds of all attempts together.
         epochs, best_epoch: trained, and kept.
+        stopped: why training ended before its last epoch; empty where it did not.
         metrics: what was measured in the end.
         threshold: the operating point: positive, positive_class, rule, value.
         test: how the test split was used, in words.
@@ -172,6 +173,7 @@ class RunRecord:
     duration_s: float | None = None
     epochs: int | None = None
     best_epoch: int | None = None
+    stopped: str = ""
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     threshold: Mapping[str, Any] | None = None
     test: str = ""

@@ -16,8 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from medtl.errors import MedtlError, UsageError
+from medtl.errors import BadFileError, MedtlError, UsageError
 from medtl.files import file_hash, read_text, replacing_folder
+from medtl.limits import check_growth
 from medtl.weights.card import WeightsCard
 
 MAX_BYTES = 4 * 2**30
@@ -95,10 +96,10 @@ def opened(path: Path, max_bytes: int = MAX_BYTES, option: str = "") -> Iterator
     except DAMAGE as error:
         raise MedtlError(f"{name} is not a readable zip: {error}") from None
     with archive:
-        yield Archive(archive, _checked(archive.infolist(), name, max_bytes), name, max_bytes)
+        yield Archive(archive, _checked(archive.infolist(), name, path.stat().st_size, max_bytes), name, max_bytes)
 
 
-def _checked(members: list[zipfile.ZipInfo], name: str, max_bytes: int) -> dict[str, zipfile.ZipInfo]:
+def _checked(members: list[zipfile.ZipInfo], name: str, size: int, max_bytes: int) -> dict[str, zipfile.ZipInfo]:
     """Path within the bundle to member, of files alone.
 
     Raises:
@@ -108,6 +109,10 @@ def _checked(members: list[zipfile.ZipInfo], name: str, max_bytes: int) -> dict[
         raise MedtlError(f"{name} has {len(members):,} entries; a bundle has at most {MAX_ENTRIES:,}")
     if (total := sum(info.file_size for info in members)) > max_bytes:
         raise MedtlError(f"{name} would unpack to {total:,} bytes; at most {max_bytes:,} are allowed")
+    try:
+        check_growth(size, total)
+    except BadFileError as error:
+        raise MedtlError(f"{name} {error}") from None
     seen: dict[str, bool] = {}
     for info in members:
         if fault := _fault(info):

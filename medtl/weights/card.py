@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from medtl.errors import MedtlError
+from medtl.files import parse_json
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ class WeightsCard:
             MedtlError: it is not JSON, or something is missing or unknown; says what.
         """
         try:
-            content = json.loads(text)
+            content = parse_json(text)
         except ValueError as error:
             raise MedtlError(f"a weights card is not valid JSON: {error}") from None
         _check_keys(content, cls, "")

@@ -1,6 +1,5 @@
 """How the images were normalised that weights were trained on, and their licence: what the files beside them say."""
 
-import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from medtl.cards import IMAGENET_MEAN, IMAGENET_STD
 from medtl.errors import MedtlError
+from medtl.files import parse_json
 from medtl.networks.registry import backbone_of
 from medtl.weights.archive import CARD, opened
 from medtl.weights.read import read_state_dict
@@ -140,7 +140,7 @@ def _read(paths: list[Path]) -> Neighbours:
 
 def _parsed(content: bytes, name: str) -> dict[str, Any]:
     try:
-        parsed = json.loads(content)
+        parsed = parse_json(content)
     except ValueError as error:
         raise MedtlError(f"{name} is not readable JSON: {error}") from None
     if not isinstance(parsed, dict):

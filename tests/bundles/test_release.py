@@ -1,5 +1,6 @@
 """A released bundle opens where medtl is unknown and computes what was trained; its card and hashes tell the truth."""
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -30,7 +31,7 @@ from typer.testing import CliRunner
 
 from medtl.bundles import release as release_module
 from medtl.bundles.inspect import problems_of_bundle
-from medtl.bundles.release import release
+from medtl.bundles.release import release, warnings_of
 from medtl.catalogue import catalogue
 from medtl.cli import app
 from medtl.data.pictures import PictureDataset
@@ -401,6 +402,27 @@ def test_numbers_beyond_half_precision_are_refused(made: Made, tmp_path: Path) -
     with pytest.raises(UsageError, match=r"--half: bn1.running_var holds numbers beyond float16"):
         release(tmp_path / "run", tmp_path / "half", half=True)
     release(tmp_path / "run", tmp_path / "full")
+
+
+@pytest.mark.parametrize(
+    ("name", "sources", "licence", "sample", "words"),
+    [
+        ("tb", ["tb"], "images: CC BY 4.0", False, []),
+        ("cpmid", ["chexpert", "msd", "lidc"], "images: CC BY 4.0", False, []),
+        ("tb", ["tb"], "images: not stated", False, ["--licence"]),
+        ("folder", ["mine"], "images: that of the images", False, ["--licence", "mine is no public data set"]),
+        ("medtl-mini", ["tb", "mine"], "images: CC BY 4.0", False, ["mine is no public data set"]),
+        ("folder", ["folder"], "images: phantoms", True, []),
+    ],
+)
+def test_what_to_think_of_before_sharing(
+    made: Made, name: str, sources: list[str], licence: str, sample: bool, words: list[str]
+) -> None:
+    card = WeightsCard.from_json((made[0] / "card.json").read_text())
+    data = card.data | {"name": name, "sources": sources, "sample": sample}
+    warned = warnings_of(dataclasses.replace(card, data=data, licence=licence))
+    assert len(warned) == len(words)
+    assert all(word in line for word, line in zip(words, warned, strict=True))
 
 
 def test_phantoms_are_called_phantoms(tmp_path: Path) -> None:

@@ -133,6 +133,19 @@ def test_what_a_target_holds_is_left_out(prep: Callable[..., Any], tmp_path: Pat
     assert "--exclude target" in ended.listed["created_by"]
 
 
+def test_a_damaged_picture_is_named_and_the_rest_goes_on(prep: Callable[..., Any], tmp_path: Path) -> None:
+    one, target = prepared(tmp_path / "one"), prepared(tmp_path / "target", patients=3, images=1)
+    (one / "images/one/2_0.png").write_bytes(b"no picture")
+    (target / "images/target/1_0.png").write_bytes(b"no picture")
+    ended = prep("mix", "--lists", f"one={one}", "--exclude", target)
+    assert ended.status == 3
+    assert {(file, reason.split(":")[0]) for file, reason in ended.rejected} == {
+        ("excluded target: images/target/1_0.png", "is not a readable image, or is cut short"),
+        ("images/one/2_0.png", "is not a readable image, or is cut short"),
+    }
+    assert len(ended.entries) == 13
+
+
 def test_segmentation_enters_by_sequence(prep: Callable[..., Any], tmp_path: Path) -> None:
     ended = prep("mix", "--lists", "chaos=sample", "--per-class-limit", "12")
     assert ended.status == 0

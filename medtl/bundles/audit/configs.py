@@ -12,8 +12,8 @@ import yaml
 from medtl.bundles.audit.references import split
 
 SUFFIXES = (".json", ".yaml", ".yml")
-MOST_BYTES = {".json": 32 * 2**20, ".yaml": 2 * 2**20, ".yml": 2 * 2**20}  # PyYAML reads slowly
-MOST_VALUES = 1_000_000  # a YAML file of a few lines can stand for more than any memory holds,
+MOST_BYTES = {".json": 4 * 2**20, ".yaml": 2**18, ".yml": 2**18}  # PyYAML reads slowly
+MOST_VALUES = 100_000  # a YAML file of a few lines can stand for more than any memory holds,
 DEEPEST = 200  # and for itself within itself
 FILE_OF_MACRO = re.compile(r"\.(?:json|yaml|yml)(?=::|$)", re.IGNORECASE)
 Id = tuple[str, ...]

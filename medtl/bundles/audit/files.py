@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from medtl.bundles.audit.finding import Finding
 from medtl.bundles.audit.reviewed import reviewed
+from medtl.limits import check_growth
 
 MOST_FILES = 20_000
 # texts and pictures: nothing that is called by a config on the list runs anything in them
@@ -153,6 +154,7 @@ def _checkpoint(path: Path, listed: bool) -> tuple[str, str]:
     from torch.serialization import get_unsafe_globals_in_checkpoint
 
     try:
+        _check_members(path)
         foreign = get_unsafe_globals_in_checkpoint(path)
     except Exception as error:  # torch raises many kinds for what it did not write
         return "", f"is a pickle that torch does not read as weights: {' '.join(str(error).split())}"
@@ -166,6 +168,7 @@ def _torchscript(path: Path, listed: bool) -> tuple[str, str]:
     if not listed:
         return "", "is code of TorchScript, and neither SHA256SUMS nor card.json states its hash"
     try:
+        _check_members(path)
         with zipfile.ZipFile(path) as archive:
             members = [info for info in archive.infolist() if info.filename.endswith(".py")]
             if not members:
@@ -178,6 +181,14 @@ def _torchscript(path: Path, listed: bool) -> tuple[str, str]:
     if foreign := sorted(calls - reviewed().operators):
         return "", f"calls operators that are not on the list ({', '.join(foreign)})"
     return "TorchScript: code that runs when the network is used", ""
+
+
+def _check_members(path: Path) -> None:
+    """Raise BadFileError where a packed member of a zip grows beyond all reason; other files have no members."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                check_growth(info.compress_size, info.file_size)
 
 
 def _calls(source: str) -> set[str]:
