@@ -10,6 +10,7 @@ from medtl import datalist
 from medtl.datalist import Entry
 from medtl.errors import UsageError, tell
 from medtl.integrity import contradictions
+from medtl.splits import assign_patients, same_people
 
 # where a patient stands in several given splits, the last of these keeps the images
 HELD_BACK = ("training", "validation", "test")
@@ -104,7 +105,7 @@ def _without_contradictions(
 def _one_split_each(entries: Sequence[Entry], file_of: Callable[[Entry], str]) -> tuple[list[Entry], list[Rejected]]:
     """Entries whose patient (or identical image) has its own in one given split alone; the others are left out, so
     that nobody trained on is tested on."""
-    group = datalist.same_people(entries)
+    group = same_people(entries)
     given: dict[str, set[str]] = defaultdict(set)
     for entry in entries:
         if "split" in entry:
@@ -140,7 +141,7 @@ def _dealt(entries: Sequence[Entry], shares: Shares) -> dict[str, list[Entry]]:
             "all images have the same patient, so they cannot be dealt into splits: give --patient-pattern, a table's"
             " column patient, or --test-fraction 0 --validation-fraction 0"
         )
-    part = datalist.assign_patients(_labels(free, names), tuple(fractions.values()), shares.seed)
+    part = assign_patients(_labels(free, names), tuple(fractions.values()), shares.seed)
     splits: dict[str, list[Entry]] = {name: [] for name in datalist.SPLITS}
     for entry in fixed:
         splits[entry["split"]].append(entry)
@@ -148,7 +149,7 @@ def _dealt(entries: Sequence[Entry], shares: Shares) -> dict[str, list[Entry]]:
         splits[tuple(fractions)[part[names[entry["patient"]]]]].append(entry)
     if shares.folds:
         training = splits["training"]
-        fold = datalist.assign_patients(_labels(training, names), [1 / shares.folds] * shares.folds, shares.seed)
+        fold = assign_patients(_labels(training, names), [1 / shares.folds] * shares.folds, shares.seed)
         for entry in training:
             entry["fold"] = fold[names[entry["patient"]]]
     for entry in entries:
@@ -158,7 +159,7 @@ def _dealt(entries: Sequence[Entry], shares: Shares) -> dict[str, list[Entry]]:
 
 def _places(entries: Sequence[Entry]) -> dict[str, str]:
     """Patient to a name for the group of people who share an image: where its first image stands."""
-    group = datalist.same_people(entries)
+    group = same_people(entries)
     first: dict[str, str] = {}
     for number, entry in enumerate(entries):
         first.setdefault(group[entry["patient"]], f"{number:09d}")

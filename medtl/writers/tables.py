@@ -12,6 +12,9 @@ from medtl.datalist import Entry
 from medtl.files import write_csv, write_json
 
 
+PREDICTED = "pred"  # column of the predicted numbers of a regression
+
+
 @dataclass(frozen=True, eq=False)
 class Table:
     """Predictions of one split.
@@ -19,7 +22,7 @@ class Table:
     Attributes:
         split: short name.
         entries: of the split, in the order of the rows; without ``label`` the table has no such column.
-        probabilities: (n_entries, n_classes).
+        probabilities: (n_entries, n_classes); of a regression (n_entries, 1), the predicted numbers.
     """
 
     split: str
@@ -27,17 +30,20 @@ class Table:
     probabilities: NDArray[np.floating]
 
 
-def write_predictions(path: Path, tables: Sequence[Table], classes: Sequence[str]) -> None:
+def write_predictions(
+    path: Path, tables: Sequence[Table], classes: Sequence[str], task: str = "classification"
+) -> None:
     """One row a data-list entry: ``image,patient,split,label,prob_<class>…``; a multi-hot label as class indices
-    joined by ``;``.
+    joined by ``;``. Of a regression ``image,patient,split,label,pred``.
 
     Args:
         path: the CSV.
         tables: the splits, one below the other.
         classes: class names, used as they are.
+        task: "classification", "multilabel" or "regression".
     """
     labelled = all("label" in entry for table in tables for entry in table.entries)
-    names = [f"prob_{name}" for name in classes]
+    names = [PREDICTED] if task == "regression" else [f"prob_{name}" for name in classes]
     rows: list[list[str]] = [["image", "patient", "split", *(["label"] if labelled else []), *names]]
     for table in tables:
         for entry, row in zip(table.entries, table.probabilities, strict=True):
@@ -47,7 +53,7 @@ def write_predictions(path: Path, tables: Sequence[Table], classes: Sequence[str
     write_csv(path, rows)
 
 
-def _label(label: int | list[int]) -> str:
+def _label(label: int | float | list[int]) -> str:
     return ";".join(str(c) for c, positive in enumerate(label) if positive) if isinstance(label, list) else str(label)
 
 
