@@ -38,28 +38,33 @@ class Shares:
             raise UsageError("--folds 1: expected at least 2, or 0 for none")
 
 
-def dealer(shares: Shares, multilabel: bool, file_of: Callable[[Entry], str]) -> Deal:
+def dealer(shares: Shares, task: str, file_of: Callable[[Entry], str]) -> Deal:
     """The function that gives entries their splits and label indices.
 
     Args:
         shares: of the splits.
-        multilabel: labels become multi-hot.
+        task: "classification" (labels become class indices), "multilabel" (multi-hot lists) or "regression" (numbers).
         file_of: what rejected.csv calls an entry.
     """
 
     def deal(entries: list[Entry], classes: Sequence[str]) -> tuple[dict[str, list[Entry]], list[Rejected]]:
-        index = {name: number for number, name in enumerate(classes)}
         _warn_of_unknown_patients(entries)
         for entry in entries:
-            names = entry["label"]
-            entry["label"] = [int(name in names) for name in classes] if multilabel else index[names[0]]
+            entry["label"] = _label(entry["label"], classes, task)
         agreeing, contradicting = _without_contradictions(entries, classes, file_of)
         kept, rejected = _one_split_each(agreeing, file_of)
         splits = _dealt(kept, shares)
-        _warn_of_rare_classes(kept, classes, shares.folds or 2)
+        if task != datalist.REGRESSION:
+            _warn_of_rare_classes(kept, classes, shares.folds or 2)
         return splits, [*contradicting, *rejected]
 
     return deal
+
+
+def _label(names: Sequence[str], classes: Sequence[str], task: str) -> int | float | list[int]:
+    if task == datalist.REGRESSION:
+        return float(names[0])
+    return [int(name in names) for name in classes] if task == "multilabel" else list(classes).index(names[0])
 
 
 def _warn_of_unknown_patients(entries: Sequence[Entry]) -> None:
@@ -97,9 +102,18 @@ def _without_contradictions(
             kept.append(entry)
         else:
             other = next(each for each in others if each["label"] != entry["label"])
-            named = ", ".join(classes[number] for number in datalist.label_classes(other["label"])) or "no class"
-            rejected.append(Rejected(file_of(entry), f"the same picture is {file_of(other)}, labelled {named}"))
+            rejected.append(
+                Rejected(
+                    file_of(entry), f"the same picture is {file_of(other)}, labelled {_shown(other['label'], classes)}"
+                )
+            )
     return kept, rejected
+
+
+def _shown(label: int | float | list[int], classes: Sequence[str]) -> str:
+    if isinstance(label, float):
+        return f"{label:g}"
+    return ", ".join(classes[number] for number in datalist.label_classes(label)) or "no finding"
 
 
 def _one_split_each(entries: Sequence[Entry], file_of: Callable[[Entry], str]) -> tuple[list[Entry], list[Rejected]]:
@@ -168,6 +182,6 @@ def _places(entries: Sequence[Entry]) -> dict[str, str]:
 
 def _labels(entries: Sequence[Entry], names: dict[str, str]) -> dict[str, list[int]]:
     labels: dict[str, list[int]] = defaultdict(list)
-    for entry in entries:
-        labels[names[entry["patient"]]] += datalist.label_classes(entry["label"])
+    for entry, classes in zip(entries, datalist.strata(entries), strict=True):
+        labels[names[entry["patient"]]] += classes
     return labels

@@ -23,7 +23,7 @@ SHORT_NAMES = {"training": "train", "validation": "val", "test": "test"}
 REQUIRED = ("image", "label", "patient", "source", "sha256")
 REGRESSION = "regression"
 TASKS = ("classification", "multilabel", REGRESSION, "segmentation")
-QUARTERS = 4  # of the labels of a regression, which are dealt alike
+QUARTERS, FEWEST = 4, 25  # parts of a regression's labels, by size, that are dealt alike; labels of such a part
 
 Entry = dict[str, Any]
 
@@ -79,8 +79,8 @@ class DataList:
 
     @property
     def task(self) -> str:
-        """ "segmentation" (labels are paths), "multilabel" (multi-hot lists), "regression" (numbers with a fraction, such
-        as 40.0) or "classification" (class indices)."""
+        """ "segmentation" (labels are paths), "multilabel" (multi-hot lists), "regression" (floating-point numbers) or
+        "classification" (class indices)."""
         return next((_task_of(entry["label"]) for _, entry in self), "classification")
 
     def __iter__(self) -> Iterator[tuple[str, Entry]]:
@@ -223,19 +223,23 @@ def class_counts(datalist: DataList, split: str | None = None) -> dict[str, int]
 
 
 def label_classes(label: int | float | list[int] | str) -> list[int]:
-    """Class indices that a label names: one for an index, the ones of a multi-hot list, none for a mask or a number."""
+    """Class indices that a label names: one for an index, the ones of a multi-hot list, 0 for a number, whose name is
+    the only one, none for a mask."""
     if isinstance(label, list):
         return [index for index, positive in enumerate(label) if positive]
-    return [label] if isinstance(label, int) else []
+    if isinstance(label, float):
+        return [0]
+    return [] if isinstance(label, str) else [label]
 
 
 def strata(entries: Sequence[Entry]) -> list[list[int]]:
     """What each entry is dealt by: the classes that its label names; of a regression the quarter of all labels, by
-    size, in which its own lies."""
+    size, in which its own lies (of few labels a half, or none: there must be some for each split)."""
     numbers = sorted(entry["label"] for entry in entries if isinstance(entry["label"], float))
     if not numbers:
         return [label_classes(entry["label"]) for entry in entries]
-    return [[QUARTERS * bisect.bisect_left(numbers, entry["label"]) // len(numbers)] for entry in entries]
+    parts = max(1, min(QUARTERS, len(numbers) // FEWEST))
+    return [[parts * bisect.bisect_left(numbers, entry["label"]) // len(numbers)] for entry in entries]
 
 
 def spread(listed: DataList) -> tuple[float, float]:

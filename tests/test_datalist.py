@@ -192,6 +192,6 @@ def test_missing_folder_and_missing_file_say_what_to_do(tmp_path: Path) -> None:
 def test_json_is_plain(tmp_path: Path) -> None:
     content = json.loads(datalist.write(make(tmp_path, [entry("1.png")]), tmp_path).read_text())
     assert list(content) == [
-        *("name", "classes", "channels", "licence", "created_by", "sample"),
+        *("name", "task", "classes", "channels", "licence", "created_by", "sample"),
         *("training", "validation", "test"),
     ]

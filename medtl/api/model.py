@@ -51,7 +51,9 @@ def build(
     if (data is None) == (num_classes is None):
         raise UsageError("medtl.build: expected a data list or num_classes=N, one of the two")
     if data is not None and data.task == "segmentation":
-        raise UsageError(f"medtl.build makes networks of whole pictures; the data list {data.name!r} is for segmentation")
+        raise UsageError(
+            f"medtl.build makes networks of whole pictures; the data list {data.name!r} is for segmentation"
+        )
     size = image_size or (SAMPLE_SIZE if data is not None and data.sample else USUAL_SIZE)
     start = starts.resolve(str(init), name, option="init")
     classes = data.classes if data is not None else ()

@@ -51,8 +51,8 @@ def parameters(network: nn.Module) -> list[dict[str, Any]]:
 
 
 def precision() -> str:
-    """Return the precision that ``--precision`` comes to mean; a regression's is fp32, because half of its digits are no
-    more than a few of a number such as 1,024.
+    """Return the precision that ``--precision`` comes to mean; a regression's is fp32, because bf16 keeps no more than
+    three digits of its numbers.
 
     Raises:
         UsageError: there is no such precision, or not on this device, or not of a regression.

@@ -57,8 +57,8 @@ def forget() -> None:
 
 
 def key_metric() -> str:
-    """Return the metric that chooses the epoch: ``--key_metric``, or of a recipe that says ``auto`` the usual one of the
-    data list's task."""
+    """Return the metric that chooses the epoch: ``--key_metric``, or of a recipe that says ``auto`` the usual one of
+    the data list's task."""
     named = value("key_metric")
     return USUAL_METRIC[value("data").task] if named == AUTO else str(named)
 

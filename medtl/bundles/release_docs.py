@@ -13,6 +13,7 @@ SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/downlo
 REQUIRED_PACKAGES = ("pytorch-ignite", "pillow")
 NEEDS = "monai torch pytorch-ignite pillow fire"
 LABELS = {"multilabel": "multi-hot", "regression": "a number"}
+CLASSES = {"regression": "what is predicted"}
 ANSWERS = {"multilabel": "each class by itself (sigmoid)", "regression": "the number itself, in the unit of its labels"}
 
 
@@ -103,7 +104,7 @@ def readme(card: WeightsCard) -> str:
         *warning(card),
         "| | |",
         "|---|---|",
-        f"| {'what is predicted' if card.task == 'regression' else 'classes, in index order'} | {', '.join(cell(name) for name in card.classes)} |",
+        f"| {CLASSES.get(card.task, 'classes, in index order')} | {', '.join(map(cell, card.classes))} |",
         f"| answers | {ANSWERS.get(card.task, 'one class (softmax)')} |",
         f"| input | PNG or JPEG read {grey}; resized to {what.image_size} × {what.image_size} ({pixels.resize}, aspect"
         f" ratio not kept){rounded}; divided by {pixels.scale:g}; mean {numbers(pixels.mean)} and standard deviation"

@@ -39,7 +39,7 @@ class BestEpoch(ABC, Generic[S]):
     Args:
         network: whose state is saved; not wrapped by DDP.
         output_dir: the run's folder.
-        key_metric: name in ``engine.state.metrics``; whether larger or smaller is better, the registry of metrics knows.
+        key_metric: name in ``engine.state.metrics``; the registry of metrics knows whether larger or smaller is better.
         listed: the data list that is validated on.
         split: short name of the validated split.
         last: keep the last epoch, whatever its metric: for training without labels, of which the metric says nothing.

@@ -25,9 +25,7 @@ class SavePredictions:
         task: "classification", "multilabel" or "regression".
     """
 
-    def __init__(
-        self, output_dir: str, data: Sequence[Mapping[str, Any]], classes: Sequence[str], task: str
-    ) -> None:
+    def __init__(self, output_dir: str, data: Sequence[Mapping[str, Any]], classes: Sequence[str], task: str) -> None:
         self.folder = Path(output_dir)
         self.data = data
         self.classes = classes

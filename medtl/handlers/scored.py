@@ -109,8 +109,8 @@ def write_scored(
 
 
 def with_intervals(each: Scored, classes: Sequence[str], threshold: Threshold | None = None) -> dict[str, float]:
-    """A split's metrics with those by which no epoch is chosen, those at the operating point, of several labels those of
-    each finding (``auc_<finding>``), and ``_lo`` and ``_hi`` (95 %, by patient) beside every one that has an
+    """A split's metrics with those by which no epoch is chosen, those at the operating point, of several labels those
+    of each finding (``auc_<finding>``), and ``_lo`` and ``_hi`` (95 %, by patient) beside every one that has an
     interval."""
     predictions = each.predictions
     patients = np.array([entry["patient"] for entry in each.entries])

@@ -58,8 +58,9 @@ def one_side(
 
 def of_guessing(labels: NDArray, n_classes: int) -> dict[str, float]:
     """Return the scores of giving every image the same probabilities, the shares of the classes, or of a regression the
-    mean of all numbers: what can be had without looking at one. ``auc`` is 0.5, ``class_weighted_accuracy`` 1 / k, ``accuracy`` the share of the commonest
-    class, ``average_precision`` the mean share.
+    mean of all numbers: what can be had without looking at an image. ``auc`` is 0.5,
+    ``class_weighted_accuracy`` 1 / k, ``accuracy`` the share of the commonest class, ``average_precision`` the mean
+    share.
 
     Args:
         labels: (n,) class indices, or (n, n_classes) of 0 and 1; floating-point numbers (n,) of a regression.

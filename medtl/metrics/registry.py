@@ -34,9 +34,9 @@ class Split:
     """What a network said about one split.
 
     Attributes:
-        labels: (n,) class indices, or (n, n_classes) of 0 and 1 where an image has any number of classes; of a regression
-            (n,) floating-point numbers.
-        probabilities: (n, n_classes), 0..1; with class indices rows add up to 1. Of a regression (n, 1): the predictions.
+        labels: (n,) class indices, or (n, n_classes) of 0 and 1 where an image has any number of classes; of a
+            regression (n,) floating-point numbers.
+        probabilities: (n, n_classes), 0..1; with class indices rows add up to 1. Of a regression (n, 1) predictions.
         patient: (n,) index 0..count-1 of each image's patient.
         count: number of patients.
         network: (n,) index of the network that predicted each image, of folds put together; None for one. Rankings
@@ -191,7 +191,9 @@ def of_kind(kind: Kind) -> list[Metric]:
 
 def names(kind: Kind) -> tuple[str, ...]:
     """Return the names of the metrics by which an epoch of this kind may be chosen."""
-    return tuple(each.name for each in of_kind(kind) if each.chooses or (each.chooses is None and each.higher_is_better))
+    return tuple(
+        each.name for each in of_kind(kind) if each.chooses or (each.chooses is None and each.higher_is_better)
+    )
 
 
 def lower_is_better(name: str) -> bool:

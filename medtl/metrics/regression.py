@@ -8,19 +8,20 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from medtl.metrics.registry import Metric, Split
+from medtl.metrics.registry import Kind, Metric, Split
 from medtl.metrics.weighted import Scorer, divide, total
 
 LIMIT = 1.96  # standard deviations of the differences, between which 95 % of them lie if they are normal
-KIND = ("regression",)
+KIND: tuple[Kind, ...] = ("regression",)
 
 
 def measured(split: Split) -> Scorer:
     """Return the scorer of all metrics of this file; the predictions are the only column of ``split.probabilities``.
 
     ``mae`` is the mean absolute error, ``rmse`` the root of the mean squared one, ``r2`` the share of the labels'
-    variance that the predictions explain (below 0 where the labels' mean is nearer), ``bias`` the mean of predicted less
-    true, ``loa_lower`` and ``loa_upper`` the limits of agreement: bias -/+ 1.96 standard deviations of the differences.
+    variance that the predictions explain (below 0 where the labels' mean is nearer), ``bias`` the mean of predicted
+    less true, ``loa_lower`` and ``loa_upper`` the limits of agreement: bias -/+ 1.96 standard deviations of the
+    differences.
     """
     truth = split.labels.astype(np.float64)
     off = split.probabilities[:, 0].astype(np.float64) - truth

@@ -31,7 +31,9 @@ def centre(network: nn.Module, backbone: str, mean: float, scale: float) -> None
     head = dict(network.named_modules()).get(name)
     weight, bias = getattr(head, "weight", None), getattr(head, "bias", None)
     if not isinstance(weight, Tensor) or not isinstance(bias, Tensor):
-        raise UsageError(f"--backbone {backbone}: its last layer {name!r} has no weight and bias to predict a number with")
+        raise UsageError(
+            f"--backbone {backbone}: its last layer {name!r} has no weight and bias to predict a number with"
+        )
     with torch.no_grad():
         weight.mul_(scale)
         bias.fill_(mean)
@@ -39,16 +41,16 @@ def centre(network: nn.Module, backbone: str, mean: float, scale: float) -> None
 
 def scaled(groups: Sequence[Mapping[str, Any]], scale: float, weight_decay: float) -> list[dict[str, Any]]:
     """Return an optimiser's groups (``medtl.networks.freezing.parameter_groups``) with the head's rate and decay in the
-    unit of the labels.
+    unit of the labels; the trunk comes first, whose rate is the one that a user knows.
 
     Args:
         groups: ``{name, params, lr}``.
         scale: standard deviation of the training labels.
         weight_decay: of all other parameters.
     """
-    return [
+    own = [
         {**group, "lr": group["lr"] * scale, "weight_decay": weight_decay / scale}
-        if group["name"] == "head"
-        else dict(group)
         for group in groups
+        if group["name"] == "head"
     ]
+    return [*(dict(group) for group in groups if group["name"] != "head"), *own]

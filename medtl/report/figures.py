@@ -226,4 +226,5 @@ def _limits(study: Study, scored: Scores, metric: str) -> tuple[float, float]:
         ends += [found.value, found.low, found.high, *(m.values[metric] for m in arm.members)]
     ends = [end for end in ends if math.isfinite(end)] or [0.0, 1.0]
     margin = max(0.02, 0.08 * (max(ends) - min(ends)))
-    return min(ends) - margin, min(max(ends) + margin, 1.02)
+    most = 1.02 if study.kind != "regression" else math.inf
+    return min(ends) - margin, min(max(ends) + margin, most)

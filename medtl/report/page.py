@@ -10,11 +10,13 @@ from medtl.report import figures, main_table, tables
 from medtl.report.arms import Study
 from medtl.report.collect import describe_data
 from medtl.report.compare import Comparison, compare
+from medtl.report.findings import findings
 from medtl.report.layout import Field, Group, Page, Section, Table
 from medtl.report.leaks import found_leaks, leaks
 from medtl.report.panels import MOST, heat_maps, segmented_slices
 from medtl.report.provenance import provenance, reproduction
 from medtl.report.reference import class_counts
+from medtl.report.regression import regression
 from medtl.report.scores import ScoredArm, score
 from medtl.report.summary import summary
 from medtl.report.words import listed, metric_name, number, span
@@ -82,6 +84,8 @@ def page(results: Results, title: str | None) -> Page:
         _main(results),
         _paired(results),
         Section("absent", "Runs that are not counted", tables=[tables.absent(study)] if study.found.absent else []),
+        regression(study, results.scored),
+        findings(study, results.scored),
         _roc(results),
         _learning(results),
         _confusion(results),
@@ -147,14 +151,15 @@ def _legend(study: Study) -> Sequence[str]:
 
 def _roc(results: Results) -> Section:
     study = results.study
-    if study.kind == "segmentation":
+    if study.kind in ("segmentation", "regression"):
         return Section("roc", "ROC curves")
     drawn = figures.roc(study, results.scored)
     several = any(len(arm.arm.runs) > 1 for arm in results.scored.values())
     text = "Thin lines are single trainings, the thick one their mean at equal specificity." if several else ""
     if len(study.classes) > figures.CLASS_PANELS:
         text += f" With {len(study.classes)} classes only their mean is drawn."
-    shown = [tables.per_class(study, results.scored)] if len(study.classes) > 2 and drawn else []
+    each = len(study.classes) > 2 and study.kind == "classification" and drawn
+    shown = [tables.per_class(study, results.scored)] if each else []
     paragraphs = [text.strip()] if text and drawn else []
     legend = _legend(study) if drawn else ()
     columns = max(1, len(drawn) // len(study.rows))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from medtl.metrics import registry
 from medtl.report.arms import Study
 from medtl.report.compare import Comparison
 from medtl.report.layout import Section
@@ -47,7 +48,7 @@ def _row(study: Study, scored: Scores, found: Sequence[Comparison], row: str, me
     defined = {init: value for init, value in values.items() if math.isfinite(value)}
     if not defined:
         return f"{row}: {name} is not defined on this split."
-    first = max(defined, key=lambda init: defined[init])
+    first = (min if registry.lower_is_better(metric) else max)(defined, key=lambda init: defined[init])
     estimate = scored[row, first].estimate(metric)
     ends = interval(estimate.low, estimate.high)
     reached = f"{name} {number(estimate.value)}" + (f" (95 % interval {ends})" if ends else "")

@@ -32,6 +32,8 @@ def shown_metrics(study: Study) -> tuple[str, ...]:
         return tuple(name for p in prefixes for name in [*(o for o in organs if o.startswith(p)), f"{p}_mean"])
     if study.kind == "multilabel":
         return _in_table("multi_label", ("multi_label",))
+    if study.kind == "regression":
+        return _in_table("regression", ("regression",))
     if study.positive is None:
         return _in_table("single_label", ("single_label",))
     names = _in_table("positive", ("single_label", "positive"))
@@ -63,7 +65,7 @@ def sizes(study: Study) -> str:
 def comparisons(study: Study, found: Sequence[Comparison], baseline: str) -> Table:
     """The paired comparison with the baseline."""
     segmentation = study.kind == "segmentation"
-    tests = ["p", "p adjusted"] if segmentation or study.kind == "multilabel" else ["p", "p adjusted", "McNemar p"]
+    tests = ["p", "p adjusted"] if study.kind != "classification" else ["p", "p adjusted", "McNemar p"]
     header = [Field("start", left=True), *(Field(t) for t in ("difference", "95 % interval", *tests, f"{study.unit}s"))]
     rows: list[Sequence[Field] | Group] = []
     for row in study.rows:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from medtl.datalist import Entry
 from medtl.files import write_csv, write_json
 
-
 PREDICTED = "pred"  # column of the predicted numbers of a regression
 
 
