@@ -27,8 +27,8 @@ NOTES = (
     "Means over trainings; beneath each its 95 % interval, resampled by patient.",
 )
 TEXT = (
-    "Left predicted against true, on the grey line where they agree; right their difference by their mean, with the bias"
-    " (solid) and the limits of agreement (dashed). Several trainings are averaged, image by image."
+    "Left predicted against true, on the grey line where they agree; right their difference by their mean, with the"
+    " bias (solid) and the limits of agreement (dashed). Several trainings are averaged, image by image."
 )
 
 
