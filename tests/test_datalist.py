@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -195,3 +196,59 @@ def test_json_is_plain(tmp_path: Path) -> None:
         *("name", "task", "classes", "channels", "licence", "created_by", "sample"),
         *("training", "validation", "test"),
     ]
+
+
+def numbers(folder: Path, count: int = 80) -> DataList:
+    entries = [{**entry(f"{n}.png", patient=f"set/{n}"), "label": float(n * n)} for n in range(count)]
+    return make(folder, entries, classes=("age",))
+
+
+def test_numbers_are_a_regression_and_read_back_equal(tmp_path: Path) -> None:
+    made = numbers(tmp_path)
+    assert made.task == "regression"
+    content = json.loads(datalist.write(made, tmp_path).read_text())
+    assert content["task"] == "regression"
+    assert datalist.read(tmp_path) == made
+    for each in content["training"]:
+        each["label"] = int(each["label"])  # as another program writes them
+    (tmp_path / "datalist.json").write_text(json.dumps(content))
+    assert datalist.read(tmp_path) == made
+    assert datalist.class_counts(made) == {"age": 80}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"classes": ["a", "b"]}, "one name in 'classes'"),
+        ({"task": "classification"}, "'task' is classification, but its labels are of a regression"),
+        ({"task": "multilabel"}, "'task' is multilabel"),
+    ],
+)
+def test_a_task_that_contradicts_its_labels_is_refused(tmp_path: Path, change: dict, words: str) -> None:
+    content = json.loads(datalist.write(numbers(tmp_path), tmp_path).read_text())
+    (tmp_path / "datalist.json").write_text(json.dumps({**content, **change}))
+    with pytest.raises(MedtlError, match=words):
+        datalist.read(tmp_path)
+
+
+def test_no_number_is_infinite(tmp_path: Path) -> None:
+    made = numbers(tmp_path)
+    made.training[3]["label"] = float("inf")
+    datalist.write(made, tmp_path)
+    with pytest.raises(MedtlError, match=r"training\[3\] has label inf"):
+        datalist.read(tmp_path)
+
+
+def test_a_share_of_a_regression_has_all_sizes(tmp_path: Path) -> None:
+    made = numbers(tmp_path, 200)
+    half = datalist.with_fraction(made, 0.5, 1)
+    quarters = [
+        sum(lower <= n < lower + 50 for n in (e["label"] ** 0.5 for e in half.training)) for lower in (0, 50, 100, 150)
+    ]
+    assert quarters == [25] * 4
+    mean, deviation = datalist.spread(made)
+    assert mean == pytest.approx(sum(n * n for n in range(200)) / 200)
+    assert deviation == pytest.approx(np.std(np.arange(200.0) ** 2))
+    alike = make(tmp_path, [{**entry("1.png"), "label": 3.0}, {**entry("2.png"), "label": 3.0}], classes=("age",))
+    with pytest.raises(MedtlError, match="do not differ"):
+        datalist.spread(alike)
