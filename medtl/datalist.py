@@ -119,6 +119,9 @@ def read(path: Path) -> DataList:
     for key in ("name", "classes", *SPLITS):
         if key not in content:
             raise MedtlError(f"{file} has no {key!r}; expected a data list that data_prep wrote")
+    task = content.get("task")
+    if task == REGRESSION and content["classes"] == []:
+        content["classes"] = ["value"]  # what is measured need not have a name
     names = content["classes"]
     of_names = isinstance(names, list) and names and all(isinstance(c, str) for c in names)
     if not of_names or len(set(names)) < len(names):
@@ -128,7 +131,6 @@ def read(path: Path) -> DataList:
     channels = content.get("channels", 1)
     if isinstance(channels, bool) or channels not in (1, 3):
         raise MedtlError(f"{file}: 'channels' is {channels!r}; expected 1 or 3")
-    task = content.get("task")
     for split in SPLITS:
         if not isinstance(content[split], list):
             raise MedtlError(f"{file}: {split!r} is not a list")

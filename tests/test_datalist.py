@@ -214,6 +214,8 @@ def test_numbers_are_a_regression_and_read_back_equal(tmp_path: Path) -> None:
     (tmp_path / "datalist.json").write_text(json.dumps(content))
     assert datalist.read(tmp_path) == made
     assert datalist.class_counts(made) == {"age": 80}
+    (tmp_path / "datalist.json").write_text(json.dumps({**content, "classes": []}))
+    assert datalist.read(tmp_path).classes == ("value",)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from bundle_runs import CPU, bundle_here, config, last_line, rows
 from fine_tune_lists import some_list
 from oracle_scores import multi_label, regression
 from PIL import Image
 
+import medtl
 from data_prep.folder import find as find_pictures
 from data_prep.folder import look, own_card
 from data_prep.folder_deal import Shares, dealer
@@ -124,6 +126,14 @@ def test_a_task_from_its_table_to_its_report(task: str, tmp_path: Path) -> None:
     assert list(next(iter(table.values()))) == ["image", "patient", "split", *columns]
     for row in predicted:
         assert float(table[row["image"]][columns[0]]) == pytest.approx(float(row[columns[0]]), rel=1e-3, abs=1e-3)
+
+    if task == "regression":
+        network = medtl.build("resnet18", medtl.load_data(made.folder), image_size=32)
+        with torch.no_grad():
+            first = network.eval()(torch.rand(4, 3, 32, 32))
+        assert first.shape == (4, 1)
+        assert float(first.mean()) == pytest.approx(1160, abs=150)  # around the labels, before any training
+        assert medtl.Run(run).predictions("test")["pred"].dtype.kind == "f"
 
     _, text, _ = (path.read_text(encoding="utf-8") for path in write_report(run))
     wanted = ("Agreement", "lower limit", "R²") if task == "regression" else ("## Findings", "macro", "micro")
