@@ -47,14 +47,13 @@ def regression(study: Study, scored: Scores) -> Section:
         return Section("agreement", title)
     rows: list[Sequence[Field] | Group] = []
     figures = []
-    for place, (key, arm) in enumerate(scored.items()):
-        row, init = key
-        if place == 0 or list(scored)[place - 1][0] != row:
-            rows.append(Group(row))
-        found = [arm.estimate(name) for name in COLUMNS]
-        fields = [Field(number(each.value), interval(each.low, each.high)) for each in found]
-        rows.append([Field(init, init=init, left=True), *fields])
-        figures += _drawn(study, arm, f"{row} from {init}", place)
+    for row in study.rows:
+        rows.append(Group(row))
+        for init in (init for init in study.inits if (row, init) in scored):
+            found = [scored[row, init].estimate(name) for name in COLUMNS]
+            fields = [Field(number(each.value), interval(each.low, each.high)) for each in found]
+            rows.append([Field(init, init=init, left=True), *fields])
+            figures += _drawn(study, scored[row, init], f"{row} from {init}", len(figures))
     header = [Field("start", left=True), *(Field(name) for name in COLUMNS.values())]
     table = Table(f"Errors of the predicted {study.classes[0]}, in its unit.", header, rows, NOTES)
     return Section("agreement", title, [TEXT], tables=[table], figures=figures, figures_first=True, columns=2)
