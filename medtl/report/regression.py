@@ -46,7 +46,7 @@ def regression(study: Study, scored: Scores) -> Section:
     if study.kind != "regression":
         return Section("agreement", title)
     rows: list[Sequence[Field] | Group] = []
-    figures = []
+    figures: list[Figure] = []
     for row in study.rows:
         rows.append(Group(row))
         for init in (init for init in study.inits if (row, init) in scored):
