@@ -222,8 +222,8 @@ def _of_columns(table: Path, columns: Mapping[str, str], records: Sequence[Recor
     there = [name for name in found if any(record[name].lower() in ONE for record in records)]
     if not there:
         raise UsageError(
-            f"--table {table} has no column {LABEL!r}, nor one of 0 and 1 a finding; there are {_named(columns)}"
-            f" (expected path and label, where known patient and split)"
+            f"--table {table} has no column {LABEL!r}; there are {_named(columns)} (expected path and label, or a"
+            " column of 0 and 1 for each finding; where known patient and split)"
         )
     names = {name: nfc(given.get(name, columns[name])) for name in there}
 

@@ -198,9 +198,10 @@ def _records(table: Path) -> tuple[dict[str, str], list[tuple[int, dict[str, str
     heads = [cell.strip() for cell in lines[0][1]] if lines else []
     places = {name.lower(): place for place, name in reversed(list(enumerate(heads)))}  # of two alike the first counts
     if "path" not in places:
+        missing = " and ".join(repr(name) for name in ("path", "label") if name not in places)
         there = ", ".join(repr(name.lower()) for name in heads) or "none"
         raise UsageError(
-            f"--table {table} has no column 'path'; there are {there}"
+            f"--table {table} has no column {missing}; there are {there}"
             f" (expected path and label, where known patient and split)"
         )
     places = dict(sorted(places.items(), key=lambda item: item[1]))

@@ -153,7 +153,7 @@ def read(path: Path) -> DataList:
         test=content["test"],
         folder=file.parent.resolve(),
     )
-    if task in TASKS and any(content[split] for split in SPLITS) and made.task != task:
+    if task in TASKS and any(content[split] for split in SPLITS) and (task == REGRESSION) != (made.task == REGRESSION):
         raise MedtlError(f"{file}: 'task' is {task}, but its labels are of a {made.task}")
     return made
 

@@ -223,7 +223,7 @@ def test_numbers_are_a_regression_and_read_back_equal(tmp_path: Path) -> None:
     [
         ({"classes": ["a", "b"]}, "one name in 'classes'"),
         ({"task": "classification"}, "'task' is classification, but its labels are of a regression"),
-        ({"task": "multilabel"}, "'task' is multilabel"),
+        ({"task": "segmentation"}, "'task' is segmentation"),
     ],
 )
 def test_a_task_that_contradicts_its_labels_is_refused(tmp_path: Path, change: dict, words: str) -> None:
