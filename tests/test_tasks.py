@@ -19,6 +19,7 @@ from data_prep.folder import look, own_card
 from data_prep.folder_deal import Shares, dealer
 from data_prep.folder_labels import Wanted
 from data_prep.run import prepare
+from medtl.bundles.check import problems_of_bundle
 from medtl.bundles.release import release
 from medtl.datalist import DataList
 from medtl.report.build import write_report
@@ -142,6 +143,7 @@ def test_a_task_from_its_table_to_its_report(task: str, tmp_path: Path) -> None:
 
     done = release(run, tmp_path / "released")
     assert done.card.task == task
+    assert problems_of_bundle(done.folder)[1] == []
     released = json.loads((tmp_path / "released" / "configs" / "inference.json").read_text())
     assert released["header"].split(",")[3:] == columns
 

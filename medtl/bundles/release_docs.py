@@ -71,7 +71,7 @@ def metadata(card: WeightsCard, recipe: Mapping[str, Any]) -> Config:
             },
             "outputs": {
                 "pred": {
-                    "type": "number" if card.task == "regression" else "logits",
+                    "type": "raw" if card.task == "regression" else "logits",
                     "format": "regression" if card.task == "regression" else "classification",
                     "num_channels": what.num_classes,
                     "spatial_shape": [],
