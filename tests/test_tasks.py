@@ -19,7 +19,7 @@ from data_prep.folder import look, own_card
 from data_prep.folder_deal import Shares, dealer
 from data_prep.folder_labels import Wanted
 from data_prep.run import prepare
-from medtl.bundles.check import problems_of_bundle
+from medtl.bundles.inspect import problems_of_bundle
 from medtl.bundles.release import release
 from medtl.datalist import DataList
 from medtl.report.build import write_report
