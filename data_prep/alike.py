@@ -14,6 +14,7 @@ from medtl.errors import tell
 from medtl.integrity import contradictions
 from medtl.leaks import near_pairs
 from medtl.signatures import Listed, sign_list
+from medtl.splits import assign_patients, same_people
 
 
 def dealer(out: Path, name: str, shares: tuple[float, float], seed: int, workers: int, known: Path | None) -> Deal:
@@ -49,7 +50,7 @@ def dealer(out: Path, name: str, shares: tuple[float, float], seed: int, workers
         labels: dict[str, list[int]] = {}
         for entry, leader in zip(kept, group, strict=True):
             labels.setdefault(leader, []).append(entry["label"])
-        part = datalist.assign_patients(labels, (1 - sum(shares), *shares), seed)
+        part = assign_patients(labels, (1 - sum(shares), *shares), seed)
         splits: dict[str, list[Entry]] = {split: [] for split in datalist.SPLITS}
         for entry, leader in zip(kept, group, strict=True):
             splits[datalist.SPLITS[part[leader]]].append({**entry, "patient": leader})
@@ -98,7 +99,7 @@ def _groups(entries: Sequence[Entry], own: Listed) -> list[str]:
     for first, second, _, _ in near_pairs(own, own):
         a, b = find(of[first]), find(of[second])
         leader[max(a, b)] = min(a, b)
-    same = datalist.same_people(entries)
+    same = same_people(entries)
     for one, other in same.items():
         a, b = find(one), find(other)
         leader[max(a, b)] = min(a, b)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from data_prep import options, private, run, sample
 from data_prep.folder_deal import Shares, dealer
+from data_prep.folder_labels import CLASSIFICATION, REGRESSION, Wanted, in_order
 from data_prep.folder_rows import LOST, Found, Row, from_folders, from_table, with_classes, with_patients
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import DatasetCard
@@ -34,7 +35,8 @@ CARD = DatasetCard(
     licence="that of the images",
     citation="that of the images",
     url="",
-    how_to_get="Put them into one folder a class, or list them in a CSV with columns path, label, patient and split.",
+    how_to_get="Put them into one folder a class, or list them in a CSV with columns path, label, patient and split; a"
+    " label is a class, several findings, or a number.",
     disk_gb=None,
     layout="DIR/<class>/… or DIR/{train,val,test}/<class>/… of PNG, JPEG, TIFF, DICOM; or --table FILE.csv",
 )
@@ -56,7 +58,18 @@ def command(
     table: Annotated[
         Path | None, typer.Option(help="CSV with columns path, label and where known patient, split.")
     ] = None,
-    classes: Annotated[str, typer.Option(help="Class names in index order, comma-separated; default: all.")] = "",
+    classes: Annotated[
+        str,
+        typer.Option(
+            help="Class names in index order, comma-separated; of a table without a column label those of 0 and 1,"
+            " with --task regression the column of the number. Default: all, or label."
+        ),
+    ] = "",
+    task: Annotated[
+        str | None,
+        typer.Option(help="classification, multilabel or regression (a number); by default what the labels are."),
+    ] = None,
+    separator: Annotated[str, typer.Option(help="Between the findings in a cell of a table; default: | or ;.")] = "",
     name: Name = CARD.name,
     positive: Annotated[
         str, typer.Option(help="The class of two whose share of found images is the sensitivity; default: the second.")
@@ -86,11 +99,13 @@ def command(
     folder = options.raw_folder(raw, "--raw", CARD.name)
     if out.resolve().is_relative_to(folder.resolve()):
         raise UsageError(f"--out {out} lies in the raw folder; choose another folder")
-    wanted = [word.strip() for word in classes.split(",") if word.strip()]
+    wanted = Wanted(task, tuple(word.strip() for word in classes.split(",") if word.strip()), separator)
     if raw == sample.WORD and not patient_pattern and table is None:
         patient_pattern = SAMPLE_PATTERN
     found = look(folder, table, wanted, patient_pattern)
-    card = with_positive(own_card(found, wanted, name, licence), positive, found.multilabel)
+    card = with_positive(own_card(found, wanted.classes, name, licence), positive, found.task)
+    for note in found.notes:
+        tell(f"data_prep: {note}")
     if found.passed:
         tell(f"data_prep: passed over: {counted(found.passed)}")
     for row, reason in found.rejected:
@@ -110,6 +125,8 @@ def command(
             "name": name,
             "classes": classes or None,
             "positive": positive or None,
+            "task": task,
+            "separator": separator or None,
             "test-fraction": test_fraction,
             "folds": folds or None,
             "patient-pattern": patient_pattern or None,
@@ -123,7 +140,7 @@ def command(
         validation_fraction=validation_fraction,
         dry_run=dry_run,
         command=CARD.name,
-        deal=dealer(shares, found.multilabel, partial(_shown, found.rows, secret)),
+        deal=dealer(shares, found.task, partial(_shown, found.rows, secret)),
         after=partial(_write_mapping, found.rows),
     )
 
@@ -134,19 +151,26 @@ def check_name(name: str) -> None:
         raise UsageError(f"--name {name!r}: expected letters, digits, '.', '_' and '-' only")
 
 
-def look(raw: Path, table: Path | None, classes: Sequence[str], patient_pattern: str) -> Found:
+def look(raw: Path, table: Path | None, wanted: Wanted, patient_pattern: str) -> Found:
     """Return the pictures to be prepared, with labels and what is known of patients and splits.
 
     Raises:
-        UsageError: there are none, or fewer than two classes.
+        UsageError: there are none, or fewer than two classes or numbers.
     """
-    found = from_folders(raw) if table is None else from_table(table if table.is_file() else raw / table, raw)
-    if found.rows and classes:
-        found = with_classes(found, classes)
+    if table is None and wanted.task not in (None, CLASSIFICATION):
+        raise UsageError(f"--task {wanted.task} needs a --table: a picture in a class folder has one class")
+    found = from_folders(raw) if table is None else from_table(table if table.is_file() else raw / table, raw, wanted)
+    if found.rows and wanted.classes and found.task != REGRESSION:
+        found = with_classes(found, wanted.classes)
     if found.rows and patient_pattern:
         found = with_patients(found, patient_pattern)
+    labels = {row.labels for row in found.rows}
+    if found.task != CLASSIFICATION and len(labels) == 1:
+        raise UsageError(f"all pictures have the same label, {', '.join(labels.pop()) or 'no finding'}")
     names = sorted({name for row in found.rows for name in row.labels})
-    if len(names) == 1 and len(classes) < 2:
+    if found.task == REGRESSION:
+        return found
+    if found.task == CLASSIFICATION and len(names) == 1 and len(wanted.classes) < 2:
         deeper = table is None and any(len(Path(row.file).parts) > 2 for row in found.rows)
         hint = f"; if its folders are the classes, say --raw {raw / names[0]}" if deeper else ""
         raise UsageError(f"only one class, {names[0]!r}: expected at least two{hint}")
@@ -157,20 +181,24 @@ def look(raw: Path, table: Path | None, classes: Sequence[str], patient_pattern:
 
 
 def own_card(found: Found, classes: Sequence[str], name: str, licence: str) -> DatasetCard:
-    """Return the card of what was found; class names in index order are the wanted ones, or all sorted."""
-    names = classes or sorted({label for row in found.rows for label in row.labels})
-    return replace(CARD, name=name, title=f"{CARD.title}: {name}", classes=tuple(names), licence=licence)
+    """Return the card of what was found.
+
+    Class names in index order are the wanted ones, those of the table's columns, or all in order.
+    """
+    names = classes or found.names or in_order({label for row in found.rows for label in row.labels})
+    title = f"{CARD.title}: {name}"
+    return replace(CARD, name=name, title=title, task=found.task, classes=tuple(names), licence=licence)
 
 
-def with_positive(card: DatasetCard, positive: str, multilabel: bool) -> DatasetCard:
-    """The card with the class from whose side two classes are told: the one that is asked for, or the second, which is
-    said then.
+def with_positive(card: DatasetCard, positive: str, task: str) -> DatasetCard:
+    """Return the card with the class from whose side two classes are told: the one that is asked for, or the second,
+    which is said then.
 
     Raises:
         UsageError: no such class, or not two of them.
     """
     there = ", ".join(card.classes)
-    if len(card.classes) != 2 or multilabel:
+    if len(card.classes) != 2 or task != CLASSIFICATION:
         if positive:
             raise UsageError(
                 f"--positive {positive}: expected two classes with one of them an image; there are {there}"
@@ -197,6 +225,7 @@ def find(raw: Path, found: Found, name: str, size: int, secret: bytes) -> Source
         secret: key of the patients' hashes.
     """
     works = []
+    number = found.task == REGRESSION
     for first in range(0, len(found.rows), ROWS_A_PIECE):
         rows = found.rows[first : first + ROWS_A_PIECE]
         payload = [(first + k, row.file, row.labels, row.patient, row.split, row.group) for k, row in enumerate(rows)]
@@ -207,7 +236,7 @@ def find(raw: Path, found: Found, name: str, size: int, secret: bytes) -> Source
         works=tuple(works),
         process=partial(process, name=name, size=size, secret=secret),
         options={"size": size, "key": private.keyed_hash(secret, "which key")},
-        found=Counter(label for row in found.rows for label in row.labels),
+        found=Counter(label for row in found.rows for label in (found.names if number else row.labels)),
         unit="images",
         rejected=tuple(Rejected(_masked(row, secret), reason) for row, reason in found.rejected),
     )
@@ -296,7 +325,7 @@ def _write_mapping(rows: Sequence[Row], made: DataList) -> None:
 
 def prepare_sample(raw: Path, out: Path) -> None:
     """Prepare what ``--raw sample`` gives, without the files that lead back."""
-    found = look(raw, None, (), SAMPLE_PATTERN)
+    found = look(raw, None, Wanted(), SAMPLE_PATTERN)
     run.prepare(
         own_card(found, (), CARD.name, CARD.licence),
         [find(raw, found, CARD.name, 0, SAMPLE_KEY)],
@@ -306,5 +335,5 @@ def prepare_sample(raw: Path, out: Path) -> None:
         workers=1,  # worker processes would import the caller's script, which may have no __main__ guard
         seed=SAMPLE_SHARES.seed,
         validation_fraction=SAMPLE_SHARES.validation,
-        deal=dealer(SAMPLE_SHARES, found.multilabel, partial(_shown, found.rows, SAMPLE_KEY)),
+        deal=dealer(SAMPLE_SHARES, found.task, partial(_shown, found.rows, SAMPLE_KEY)),
     )

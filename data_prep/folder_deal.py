@@ -10,6 +10,7 @@ from medtl import datalist
 from medtl.datalist import Entry
 from medtl.errors import UsageError, tell
 from medtl.integrity import contradictions
+from medtl.splits import assign_patients, same_people
 
 # where a patient stands in several given splits, the last of these keeps the images
 HELD_BACK = ("training", "validation", "test")
@@ -37,28 +38,33 @@ class Shares:
             raise UsageError("--folds 1: expected at least 2, or 0 for none")
 
 
-def dealer(shares: Shares, multilabel: bool, file_of: Callable[[Entry], str]) -> Deal:
+def dealer(shares: Shares, task: str, file_of: Callable[[Entry], str]) -> Deal:
     """Return the function that gives entries their splits and label indices.
 
     Args:
         shares: of the splits.
-        multilabel: labels become multi-hot.
+        task: "classification" (labels become class indices), "multilabel" (multi-hot lists) or "regression" (numbers).
         file_of: what rejected.csv calls an entry.
     """
 
     def deal(entries: list[Entry], classes: Sequence[str]) -> tuple[dict[str, list[Entry]], list[Rejected]]:
-        index = {name: number for number, name in enumerate(classes)}
         _warn_of_unknown_patients(entries)
         for entry in entries:
-            names = entry["label"]
-            entry["label"] = [int(name in names) for name in classes] if multilabel else index[names[0]]
+            entry["label"] = _label(entry["label"], classes, task)
         agreeing, contradicting = _without_contradictions(entries, classes, file_of)
         kept, rejected = _one_split_each(agreeing, file_of)
         splits = _dealt(kept, shares)
-        _warn_of_rare_classes(kept, classes, shares.folds or 2)
+        if task != datalist.REGRESSION:
+            _warn_of_rare_classes(kept, classes, shares.folds or 2)
         return splits, [*contradicting, *rejected]
 
     return deal
+
+
+def _label(names: Sequence[str], classes: Sequence[str], task: str) -> int | float | list[int]:
+    if task == datalist.REGRESSION:
+        return float(names[0])
+    return [int(name in names) for name in classes] if task == "multilabel" else list(classes).index(names[0])
 
 
 def _warn_of_unknown_patients(entries: Sequence[Entry]) -> None:
@@ -96,15 +102,24 @@ def _without_contradictions(
             kept.append(entry)
         else:
             other = next(each for each in others if each["label"] != entry["label"])
-            named = ", ".join(classes[number] for number in datalist.label_classes(other["label"])) or "no class"
-            rejected.append(Rejected(file_of(entry), f"the same picture is {file_of(other)}, labelled {named}"))
+            rejected.append(
+                Rejected(
+                    file_of(entry), f"the same picture is {file_of(other)}, labelled {_shown(other['label'], classes)}"
+                )
+            )
     return kept, rejected
+
+
+def _shown(label: int | float | list[int], classes: Sequence[str]) -> str:
+    if isinstance(label, float):
+        return f"{label:g}"
+    return ", ".join(classes[number] for number in datalist.label_classes(label)) or "no finding"
 
 
 def _one_split_each(entries: Sequence[Entry], file_of: Callable[[Entry], str]) -> tuple[list[Entry], list[Rejected]]:
     """Return entries whose patient (or identical image) has its own in one given split alone; the others are left out,
     so that nobody trained on is tested on."""
-    group = datalist.same_people(entries)
+    group = same_people(entries)
     given: dict[str, set[str]] = defaultdict(set)
     for entry in entries:
         if "split" in entry:
@@ -140,7 +155,7 @@ def _dealt(entries: Sequence[Entry], shares: Shares) -> dict[str, list[Entry]]:
             "all images have the same patient, so they cannot be dealt into splits: give --patient-pattern, a table's"
             " column patient, or --test-fraction 0 --validation-fraction 0"
         )
-    part = datalist.assign_patients(_labels(free, names), tuple(fractions.values()), shares.seed)
+    part = assign_patients(_labels(free, names), tuple(fractions.values()), shares.seed)
     splits: dict[str, list[Entry]] = {name: [] for name in datalist.SPLITS}
     for entry in fixed:
         splits[entry["split"]].append(entry)
@@ -148,7 +163,7 @@ def _dealt(entries: Sequence[Entry], shares: Shares) -> dict[str, list[Entry]]:
         splits[tuple(fractions)[part[names[entry["patient"]]]]].append(entry)
     if shares.folds:
         training = splits["training"]
-        fold = datalist.assign_patients(_labels(training, names), [1 / shares.folds] * shares.folds, shares.seed)
+        fold = assign_patients(_labels(training, names), [1 / shares.folds] * shares.folds, shares.seed)
         for entry in training:
             entry["fold"] = fold[names[entry["patient"]]]
     for entry in entries:
@@ -158,7 +173,7 @@ def _dealt(entries: Sequence[Entry], shares: Shares) -> dict[str, list[Entry]]:
 
 def _places(entries: Sequence[Entry]) -> dict[str, str]:
     """Return a patient's group of people who share an image, named by where its first image stands."""
-    group = datalist.same_people(entries)
+    group = same_people(entries)
     first: dict[str, str] = {}
     for number, entry in enumerate(entries):
         first.setdefault(group[entry["patient"]], f"{number:09d}")
@@ -167,6 +182,6 @@ def _places(entries: Sequence[Entry]) -> dict[str, str]:
 
 def _labels(entries: Sequence[Entry], names: dict[str, str]) -> dict[str, list[int]]:
     labels: dict[str, list[int]] = defaultdict(list)
-    for entry in entries:
-        labels[names[entry["patient"]]] += datalist.label_classes(entry["label"])
+    for entry, classes in zip(entries, datalist.strata(entries), strict=True):
+        labels[names[entry["patient"]]] += classes
     return labels

@@ -1,6 +1,5 @@
 """Which pictures somebody's own folder holds, and what is known of each: from class folders, or from a table."""
 
-import ast
 import csv
 import os
 import re
@@ -10,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from data_prep.folder_labels import CLASSIFICATION, Wanted, nfc, scheme
 from medtl.errors import BadFileError, UsageError, tell
 from medtl.readers.dicom import may_hold_image
 from medtl.readers.find import HIDDEN, Passed, Tree, images, is_hidden
@@ -22,9 +22,7 @@ SPLIT_NAMES = {
 }
 DELIMITERS = (",", ";", "\t")
 LOST = "is lost: "  # in the reason of a class that would be missing without a word
-NEEDED = ("path", "label")
 GROUPS = ("sex", "age", "site")  # columns by which reports tell patients apart
-KNOWN = (*NEEDED, "patient", "split", *GROUPS)
 OLDEST = 90  # years that are told; older people are rare enough to be recognised
 EXPECTED = "DIR/<class>/… or DIR/{train,val,test}/<class>/… with PNG, JPEG, TIFF, BMP, WebP, GIF or DICOM pictures"
 
@@ -36,7 +34,7 @@ class Row:
     Attributes:
         file: relative to the folder, or to the table's.
         path: where it lies.
-        labels: class names.
+        labels: class names; the text of the number of a regression.
         patient: as the table or the path names the patient; empty where neither does.
         split: training, validation or test where it is given.
         group: sex, age and site, as far as a table tells them.
@@ -57,14 +55,18 @@ class Found:
     Attributes:
         rows: by file.
         rejected: (row, reason); its file alone may be known.
-        multilabel: labels are lists.
+        task: "classification", "multilabel" or "regression".
         passed: files that are passed over.
+        names: of the classes in index order, or of the number; empty where the rows name them.
+        notes: what was understood of the labels, to be told.
     """
 
     rows: tuple[Row, ...]
     rejected: tuple[tuple[Row, str], ...]
-    multilabel: bool
+    task: str = CLASSIFICATION
     passed: tuple[Passed, ...] = ()
+    names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def from_folders(raw: Path) -> Found:
@@ -102,7 +104,7 @@ def from_folders(raw: Path) -> Found:
         raise UsageError(f"{raw} holds no picture to use: expected {EXPECTED}, or a --table{flat}")
     lost = _lost(raw, tree, list(splits), {row.labels[0] for row in rows})
     rejected += [(Row(folder, raw / folder, ()), reason) for folder, reason in lost]
-    return Found(tuple(sorted(rows, key=lambda row: row.file)), tuple(rejected), False, tree.passed)
+    return Found(tuple(sorted(rows, key=lambda row: row.file)), tuple(rejected), passed=tree.passed)
 
 
 def _parts(name: str) -> tuple[str, ...]:
@@ -119,7 +121,7 @@ def _lost(raw: Path, tree: Tree, splits: Sequence[str], there: set[str]) -> list
     lost = []
     for top in [raw / name for name in splits] or [raw]:
         for folder in sorted(path for path in top.iterdir() if path.is_dir() and not is_hidden(path.name)):
-            name, inside = _nfc(folder.name), _nfc(folder.relative_to(raw).as_posix())
+            name, inside = nfc(folder.name), nfc(folder.relative_to(raw).as_posix())
             if name not in there and files[inside]:
                 lost.append((inside, f"class {name!r} {LOST}none of its {files[inside]:,} file(s) is a picture"))
             elif not files[inside] and not any(folder.iterdir()):
@@ -127,29 +129,29 @@ def _lost(raw: Path, tree: Tree, splits: Sequence[str], there: set[str]) -> list
     return lost
 
 
-def from_table(table: Path, raw: Path) -> Found:
-    """Return the pictures that a CSV lists in columns path and label, and where they are known patient, split, sex,
-    age and site, in any order; other columns are passed over.
+def from_table(table: Path, raw: Path, wanted: Wanted = Wanted()) -> Found:
+    """Return the pictures that a CSV lists in columns path, label (or one a finding) and where they are known patient,
+    split, sex, age and site, in any order; other columns are passed over.
 
     Args:
         table: separated by comma, semicolon or tab. Paths are relative to ``raw`` or to the table's own folder.
         raw: the folder.
+        wanted: what the options say of the labels.
 
     Raises:
         UsageError: there is no such file, or it is no such table; says which columns there are.
     """
-    records = _records(table)
+    columns, records = _records(table)
+    how = scheme(table, columns, [record for _, record in records], wanted)
     rows: dict[str, Row] = {}
     rejected: list[tuple[Row, str]] = []
-    multilabel = False
     for number, record in records:
         where = f"line {number} of the table"
         row = Row(where, raw, ())
         try:
             file, path = _locate(record["path"], raw, table.parent)
             row = Row(file, path, (), record.get("patient", ""))
-            labels, several = _labels(record["label"])
-            row = replace(row, labels=labels, split=_split(record.get("split", "")), group=_group(record))
+            row = replace(row, labels=how.read(record), split=_split(record.get("split", "")), group=_group(record))
             if file in rows:
                 raise BadFileError(f"stands twice in the table, again in line {number}")
             if not path.is_file():
@@ -160,11 +162,11 @@ def from_table(table: Path, raw: Path) -> Found:
             reason = str(error)
             rejected.append((row, reason if row.file == where or where in reason else f"{reason} ({where})"))
             continue
-        multilabel |= several
         rows[file] = row
     if not rows and not rejected:
         raise UsageError(f"--table {table} lists no picture")
-    return Found(tuple(rows[file] for file in sorted(rows)), tuple(rejected), multilabel)
+    found = tuple(rows[file] for file in sorted(rows))
+    return Found(found, tuple(rejected), how.task, names=how.names, notes=how.notes)
 
 
 def _group(record: Mapping[str, str]) -> tuple[tuple[str, str | int], ...]:
@@ -185,8 +187,9 @@ def _kind(path: Path) -> str | None:
         return "raster"  # reading it tells what is wrong
 
 
-def _records(table: Path) -> list[tuple[int, dict[str, str]]]:
-    """Return (line, known column → cell without blanks around it) of each line of a table that is not empty."""
+def _records(table: Path) -> tuple[dict[str, str], list[tuple[int, dict[str, str]]]]:
+    """Return the columns, in small letters, to what the table calls them; and (line, column → cell without blanks
+    around it) of each line that is not empty."""
     if not table.is_file():
         raise UsageError(f"--table {table}: no such file")
     try:
@@ -199,16 +202,17 @@ def _records(table: Path) -> list[tuple[int, dict[str, str]]]:
         raise UsageError(f"--table {table} is not UTF-8 text; save it as CSV (UTF-8)") from None
     except csv.Error as error:
         raise UsageError(f"--table {table} is no CSV: {error}") from None
-    columns = [cell.strip().lower() for cell in lines[0][1]] if lines else []
-    missing = [name for name in NEEDED if name not in columns]
-    if missing:
-        there = ", ".join(repr(name) for name in columns) or "none"
+    heads = [cell.strip() for cell in lines[0][1]] if lines else []
+    places = {name.lower(): place for place, name in reversed(list(enumerate(heads)))}  # of two alike the first counts
+    if "path" not in places:
+        missing = " and ".join(repr(name) for name in ("path", "label") if name not in places)
+        there = ", ".join(repr(name.lower()) for name in heads) or "none"
         raise UsageError(
-            f"--table {table} has no column {' and '.join(map(repr, missing))}; there are {there}"
+            f"--table {table} has no column {missing}; there are {there}"
             f" (expected path and label, where known patient and split)"
         )
-    places = {name: columns.index(name) for name in KNOWN if name in columns}
-    return [
+    places = dict(sorted(places.items(), key=lambda item: item[1]))
+    return {name: heads[place] for name, place in places.items()}, [
         (number, {name: cells[place].strip() if place < len(cells) else "" for name, place in places.items()})
         for number, cells in lines[1:]
     ]
@@ -232,25 +236,6 @@ def _locate(text: str, raw: Path, beside: Path) -> tuple[str, Path]:
         return next((found for found in inside if found[1].is_file()), inside[0])
     except OSError:
         raise BadFileError("is no possible file name") from None
-
-
-def _labels(text: str) -> tuple[tuple[str, ...], bool]:
-    """Return the class names of a cell, and whether it is a list: ``a``, ``a|b`` or ``["a", "b"]``."""
-    names: Sequence[object] = text.split("|")
-    is_list = len(names) > 1
-    if text.startswith("[") and text.endswith("]"):
-        try:
-            names, is_list = ast.literal_eval(text), True
-        except (ValueError, SyntaxError):
-            raise BadFileError("its label is no list of names") from None
-    found = tuple(dict.fromkeys(_nfc(str(name).strip()) for name in names if str(name).strip()))
-    if not found:
-        raise BadFileError("has no label")
-    return found, is_list
-
-
-def _nfc(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
 
 
 def _split(text: str) -> str | None:

@@ -17,7 +17,7 @@ from data_prep.run import VALIDATION_FRACTION
 from data_prep.work import Done, Rejected, Source, Work
 from medtl import datalist, leaks
 from medtl.cards import DatasetCard
-from medtl.datalist import DataList, Entry
+from medtl.datalist import REGRESSION, DataList, Entry
 from medtl.errors import UsageError, tell
 from medtl.files import file_hash
 from medtl.places import paths_of
@@ -234,6 +234,8 @@ def _part(name: str, listed: DataList, take: Sequence[str]) -> Part:
             f"--lists {name}: its labels are lists (multi-label); a class is needed for each image: prepare it again,"
             " chexpert with --rule exactly-one"
         )
+    if listed.task == REGRESSION:
+        raise UsageError(f"--lists {name}: its labels are numbers (regression); a class is needed for each image")
     entries = [
         {**entry, "label": f"{name}/{_class_name(entry, listed)}"}
         for split in take

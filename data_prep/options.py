@@ -1,6 +1,7 @@
 """The options that every data set's command shares, and the two ways in which a command ends."""
 
 import os
+import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -122,8 +123,8 @@ def finish(
     if after:
         after(made)
     console = Console()
-    table = _classes if card.task != "segmentation" else _sequences if card.published else _pictures
-    console.print(table(card, made))
+    shown = {"segmentation": _sequences if card.published else _pictures, "regression": _numbers}
+    console.print(shown.get(card.task, _classes)(card, made))
     sizes = ", ".join(f"{len(made.split(split)):,} {split}" for split in datalist.SPLITS)
     console.print(f"{card.name}: {sizes} entries in {datalist.FILE_NAME}{incomplete}", soft_wrap=True, highlight=False)
     for line in datalist.overlaps(made):
@@ -145,6 +146,19 @@ def _classes(card: DatasetCard, made: datalist.DataList) -> Table:
     table = _table(card, "class", "training", "validation", "test")
     for name in made.classes:
         table.add_row(name, *(f"{counts[split][name]:,}" for split in datalist.SPLITS), _paper(card, name))
+    return table
+
+
+def _numbers(card: DatasetCard, made: datalist.DataList) -> Table:
+    """Entries of each split, and how its numbers are spread."""
+    table = Table(title=f"{card.title}, {made.classes[0]}", title_justify="left")
+    table.add_column("split")
+    for column in ("entries", "smallest", "median", "largest"):
+        table.add_column(column, justify="right")
+    for split in datalist.SPLITS:
+        labels = [entry["label"] for entry in made.split(split)]
+        ends = [f"{f(labels):g}" for f in (min, statistics.median, max)] if labels else ["–"] * 3
+        table.add_row(split, f"{len(labels):,}", *ends)
     return table
 
 

@@ -24,6 +24,7 @@ from medtl.cards import DatasetCard
 from medtl.datalist import DataList, Entry
 from medtl.errors import UsageError, tell
 from medtl.files import OWNERS_FILE, parse_json, private_folder, remove_leftovers, write_text
+from medtl.splits import assign_folds, assign_patients, same_people
 from medtl.writers.tables import write_rejected
 
 VALIDATION_FRACTION = 0.1
@@ -200,7 +201,7 @@ def _split(
     splits: dict[str, list[Entry]] = {name: [] for name in datalist.SPLITS}
     if folds:
         labelled = [{"label" if key == "mask" else key: entry[key] for key in entry} for entry in entries]
-        return {**splits, "training": datalist.assign_folds(labelled, folds, seed)}
+        return {**splits, "training": assign_folds(labelled, folds, seed)}
     open_entries: list[Entry] = []
     people: dict[str, list[int]] = {}
     multi_hot = any(isinstance(entry.get("label"), list) for entry in entries)
@@ -216,10 +217,10 @@ def _split(
             splits[fixed].append(entry)
         else:
             open_entries.append(entry)
-    group = datalist.same_people(open_entries)
+    group = same_people(open_entries)
     for entry in open_entries:
         people.setdefault(group[entry["patient"]], []).extend(datalist.label_classes(entry["label"]))
-    part = datalist.assign_patients(people, fractions, seed)
+    part = assign_patients(people, fractions, seed)
     for entry in open_entries:
         splits[datalist.SPLITS[part[group[entry["patient"]]]]].append(entry)
     return splits

@@ -3,22 +3,27 @@
 Reading is strict (a data list that cannot be what it says is refused), writing is atomic and byte-for-byte repeatable.
 """
 
+import bisect
 import json
 import math
-import random
+import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from medtl.errors import MedtlError, UsageError
 from medtl.files import read_json, write_text
+from medtl.splits import assign_patients
 
 FILE_NAME = "datalist.json"
 SPLITS = ("training", "validation", "test")
 SHORT_NAMES = {"training": "train", "validation": "val", "test": "test"}
 REQUIRED = ("image", "label", "patient", "source", "sha256")
+REGRESSION = "regression"
+TASKS = ("classification", "multilabel", REGRESSION, "segmentation")
+QUARTERS, FEWEST = 4, 25  # parts of a regression's labels, by size, that are dealt alike; labels of such a part
 
 Entry = dict[str, Any]
 
@@ -29,7 +34,8 @@ class DataList:
 
     Attributes:
         name: the data set's name.
-        classes: class names in index order; for segmentation, organ names from index 1 of the masks.
+        classes: class names in index order; for segmentation, organ names from index 1 of the masks; of a regression
+            the name of what is measured.
         channels: image channels, 1 (grey) or 3 (RGB).
         licence: of the images.
         created_by: the command, without paths.
@@ -75,12 +81,9 @@ class DataList:
 
     @property
     def task(self) -> str:
-        """ "segmentation" (labels are paths), "multilabel" (multi-hot lists) or "classification" (class indices)."""
-        for _, entry in self:
-            if isinstance(entry["label"], str):
-                return "segmentation"
-            return "multilabel" if isinstance(entry["label"], list) else "classification"
-        return "classification"
+        """ "segmentation" (labels are paths), "multilabel" (multi-hot lists), "regression" (floating-point numbers) or
+        "classification" (class indices)."""
+        return next((_task_of(entry["label"]) for _, entry in self), "classification")
 
     def __iter__(self) -> Iterator[tuple[str, Entry]]:
         """Every (split, entry)."""
@@ -118,6 +121,9 @@ def read(path: Path) -> DataList:
     for key in ("name", "classes", *SPLITS):
         if key not in content:
             raise MedtlError(f"{file} has no {key!r}; expected a data list that data_prep wrote")
+    task = content.get("task")
+    if task == REGRESSION and content["classes"] == []:
+        content["classes"] = ["value"]  # what is measured need not have a name
     names = content["classes"]
     of_names = isinstance(names, list) and names and all(isinstance(c, str) for c in names)
     if not of_names or len(set(names)) < len(names):
@@ -134,11 +140,13 @@ def read(path: Path) -> DataList:
         if not isinstance(content[split], list):
             raise MedtlError(f"{file}: {split!r} is not a list")
         for number, entry in enumerate(content[split]):
+            if task == REGRESSION:
+                _as_number(entry)
             _check_entry(entry, f"{file}: {split}[{number}]", content["classes"])
     kinds = {type(entry["label"]) for split in SPLITS for entry in content[split]}
     if len(kinds) > 1:
         raise MedtlError(f"{file} mixes labels of several kinds: {', '.join(sorted(kind.__name__ for kind in kinds))}")
-    return DataList(
+    made = DataList(
         name=content["name"],
         classes=tuple(content["classes"]),
         channels=channels,
@@ -151,6 +159,23 @@ def read(path: Path) -> DataList:
         folder=file.parent.resolve(),
         positive=str(positive),
     )
+    if task in TASKS and any(content[split] for split in SPLITS) and (task == REGRESSION) != (made.task == REGRESSION):
+        raise MedtlError(f"{file}: 'task' is {task}, but its labels are of a {made.task}")
+    return made
+
+
+def _task_of(label: Any) -> str:
+    if isinstance(label, str):
+        return "segmentation"
+    if isinstance(label, list):
+        return "multilabel"
+    return REGRESSION if isinstance(label, float) else "classification"
+
+
+def _as_number(entry: Any) -> None:
+    """Make the whole number that another program wrote as the label of a regression what it is."""
+    if isinstance(entry, dict) and type(entry.get("label")) is int:
+        entry["label"] = float(entry["label"])
 
 
 def _check_entry(entry: Any, where: str, classes: Sequence[str]) -> None:
@@ -172,8 +197,14 @@ def _check_entry(entry: Any, where: str, classes: Sequence[str]) -> None:
     if not isinstance(group, dict) or not all(isinstance(value, str | int | float) for value in group.values()):
         raise MedtlError(f"{where} has group {str(group)[:40]!r}; expected an object of words and numbers")
     label = entry["label"]
-    if isinstance(label, bool) or not isinstance(label, int | list | str):
-        raise MedtlError(f"{where} has label {label!r}; expected a class index, a multi-hot list or a mask's path")
+    if isinstance(label, bool) or not isinstance(label, int | float | list | str):
+        raise MedtlError(
+            f"{where} has label {label!r}; expected a class index, a multi-hot list, a number or a mask's path"
+        )
+    if isinstance(label, float) and (len(classes) != 1 or not math.isfinite(label)):
+        raise MedtlError(
+            f"{where} has label {label}; the number of a regression is finite, and has one name in 'classes'"
+        )
     if isinstance(label, int) and not 0 <= label < len(classes):
         raise MedtlError(f"{where} has label {label}, outside the {len(classes)} classes 0..{len(classes) - 1}")
     if isinstance(label, list) and (len(label) != len(classes) or any(each not in (0, 1) for each in label)):
@@ -182,7 +213,8 @@ def _check_entry(entry: Any, where: str, classes: Sequence[str]) -> None:
 
 def write(datalist: DataList, folder: Path) -> Path:
     """Write ``folder/datalist.json`` atomically, one entry a line; the same data list gives the same bytes."""
-    head = {key: getattr(datalist, key) for key in ("name", "classes", "channels", "licence", "created_by", "sample")}
+    keys = ("name", "task", "classes", "channels", "licence", "created_by", "sample")
+    head = {key: getattr(datalist, key) for key in keys}
     if datalist.positive:
         head["positive"] = datalist.positive
     lines = [f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items()]
@@ -203,86 +235,36 @@ def class_counts(datalist: DataList, split: str | None = None) -> dict[str, int]
     return {name: counts[name] for name in datalist.classes}
 
 
-def label_classes(label: int | list[int] | str) -> list[int]:
-    """Class indices that a label names: one for an index, the ones of a multi-hot list, none for a mask."""
+def label_classes(label: int | float | list[int] | str) -> list[int]:
+    """Class indices that a label names: one for an index, the ones of a multi-hot list, 0 for a number, whose name is
+    the only one, none for a mask."""
     if isinstance(label, list):
         return [index for index, positive in enumerate(label) if positive]
+    if isinstance(label, float):
+        return [0]
     return [] if isinstance(label, str) else [label]
 
 
-def assign_patients(labels: Mapping[str, Sequence[int]], fractions: Sequence[float], seed: int) -> dict[str, int]:
-    """Deal patients into parts so that each class is spread by ``fractions``: iterative stratification (Sechidis,
-    Tsoumakas, Vlahavas 2011) with whole patients as the units.
+def strata(entries: Sequence[Entry]) -> list[list[int]]:
+    """What each entry is dealt by: the classes that its label names; of a regression the quarter of all labels, by
+    size, in which its own lies (of few labels a half, or none: there must be some for each split)."""
+    numbers = sorted(entry["label"] for entry in entries if isinstance(entry["label"], float))
+    if not numbers:
+        return [label_classes(entry["label"]) for entry in entries]
+    parts = max(1, min(QUARTERS, len(numbers) // FEWEST))
+    return [[parts * bisect.bisect_left(numbers, entry["label"]) // len(numbers)] for entry in entries]
 
-    The rarest class is dealt first. Every part gets at least one patient of a class as long as there are enough
-    patients for that; a class that only one patient has goes to the part with the largest share.
 
-    Args:
-        labels: patient to the class indices of all its entries, with repetition.
-        fractions: share of each part, adding up to 1.
-        seed: of the shuffle that breaks ties.
+def spread(listed: DataList) -> tuple[float, float]:
+    """Mean and standard deviation of the training labels of a regression.
 
-    Returns:
-        patient to the number of its part.
+    Raises:
+        MedtlError: they are all alike, so that there is nothing to learn.
     """
-    if not math.isclose(sum(fractions), 1) or min(fractions) < 0:
-        raise UsageError(f"split fractions {tuple(fractions)} must be shares that add up to 1")
-    patients = sorted(labels)
-    random.Random(seed).shuffle(patients)
-    parts = [p for p, share in enumerate(fractions) if share > 0]
-    unlabelled = Counter([-1])  # patients without a positive label are dealt like a class of their own
-    amounts = {patient: Counter(labels[patient]) or unlabelled for patient in patients}
-    members: dict[int, list[str]] = defaultdict(list)
-    totals: Counter[int] = Counter()
-    for patient in patients:
-        totals.update(amounts[patient])
-        for label in amounts[patient]:
-            members[label].append(patient)
-    wanted = {(part, label): fractions[part] * totals[label] for part in parts for label in totals}
-    present: set[tuple[int, int]] = set()
-    dealt: dict[str, int] = {}
-    for label in sorted(totals, key=lambda c: (len(members[c]), c)):
-        for patient in members[label]:
-            if patient in dealt:
-                continue
-            part = max(parts, key=lambda p: ((p, label) not in present, wanted[p, label], fractions[p], -p))
-            dealt[patient] = part
-            for other, amount in amounts[patient].items():
-                wanted[part, other] -= amount
-                present.add((part, other))
-    return dealt
-
-
-def same_people(entries: Sequence[Entry]) -> dict[str, str]:
-    """Each patient's group: patients who share an identical image, directly or through others, are taken for one, so
-    that no image lies on both sides of a split. The group is named by its first patient."""
-    leader: dict[str, str] = {}
-
-    def find(patient: str) -> str:
-        while leader[patient] != patient:
-            leader[patient] = patient = leader[leader[patient]]
-        return patient
-
-    owner: dict[str, str] = {}
-    for entry in entries:
-        patient = entry["patient"]
-        leader.setdefault(patient, patient)
-        first = find(owner.setdefault(entry["sha256"], patient))
-        other = find(patient)
-        leader[max(first, other)] = min(first, other)
-    return {patient: find(patient) for patient in leader}
-
-
-def assign_folds(entries: Sequence[Entry], folds: int, seed: int) -> list[Entry]:
-    """The same entries with ``fold`` 0 to ``folds`` - 1: whole patients, and of each sequence equally many patients a
-    fold."""
-    sequences = sorted({entry["sequence"] for entry in entries})
-    patients: dict[str, set[str]] = defaultdict(set)
-    for entry in entries:
-        patients[entry["patient"]].add(entry["sequence"])
-    labels = {patient: [sequences.index(name) for name in sorted(own)] for patient, own in patients.items()}
-    part = assign_patients(labels, [1 / folds] * folds, seed)
-    return [{**entry, "fold": part[entry["patient"]]} for entry in entries]
+    numbers = [entry["label"] for entry in listed.training]
+    if len(set(numbers)) < 2:
+        raise MedtlError(f"{listed.folder / FILE_NAME}: the {len(numbers)} training label(s) do not differ")
+    return statistics.fmean(numbers), statistics.pstdev(numbers)
 
 
 def with_fold(listed: DataList, fold: int | None) -> DataList:
@@ -303,10 +285,11 @@ def with_fold(listed: DataList, fold: int | None) -> DataList:
 
 
 def with_fraction(listed: DataList, fraction: float, seed: int) -> DataList:
-    """The data list with a share of its training patients, stratified by class; validation and test as they are.
+    """The data list with a share of its training patients, stratified by class (``strata``); validation and test as
+    they are.
 
     Args:
-        listed: with class labels.
+        listed: with labels of classes, or numbers.
         fraction: above 0, up to 1.
         seed: of the draw.
 
@@ -318,8 +301,8 @@ def with_fraction(listed: DataList, fraction: float, seed: int) -> DataList:
     if fraction == 1:
         return listed
     labels: dict[str, list[int]] = defaultdict(list)
-    for entry in listed.training:
-        labels[entry["patient"]] += label_classes(entry["label"])
+    for entry, classes in zip(listed.training, strata(listed.training), strict=True):
+        labels[entry["patient"]] += classes
     part = assign_patients(labels, [fraction, 1 - fraction], seed)
     training = [entry for entry in listed.training if part[entry["patient"]] == 0]
     kept = replace(listed, training=training, train_fraction=fraction, drawn_with=seed)

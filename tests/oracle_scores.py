@@ -11,8 +11,11 @@ from sklearn.metrics import (
     confusion_matrix,
     f1_score,
     log_loss,
+    mean_absolute_error,
+    r2_score,
     recall_score,
     roc_auc_score,
+    root_mean_squared_error,
 )
 
 
@@ -40,6 +43,24 @@ def multi_label(labels: NDArray[np.floating], probabilities: NDArray[np.floating
         "auc": _mean(roc_auc_score, positive, probabilities),
         "accuracy": float(np.mean((probabilities >= 0.5) == positive)),
         "average_precision": _mean(average_precision_score, positive, probabilities),
+        "auc_micro": _mean(roc_auc_score, positive.reshape(-1, 1), probabilities.reshape(-1, 1)),
+        "average_precision_micro": _mean(
+            average_precision_score, positive.reshape(-1, 1), probabilities.reshape(-1, 1)
+        ),
+    }
+
+
+def regression(labels: NDArray[np.floating], predicted: NDArray[np.floating]) -> dict[str, float]:
+    """Scores of predicted numbers (n,)."""
+    off = predicted - labels
+    limit = 1.96 * off.std(ddof=1) if len(off) > 1 else math.nan
+    return {
+        "mae": float(mean_absolute_error(labels, predicted)),
+        "rmse": float(root_mean_squared_error(labels, predicted)),
+        "r2": float(r2_score(labels, predicted)) if np.ptp(labels) > 0 else math.nan,
+        "bias": float(off.mean()),
+        "loa_lower": float(off.mean() - limit),
+        "loa_upper": float(off.mean() + limit),
     }
 
 

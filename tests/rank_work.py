@@ -12,7 +12,7 @@ from resume_runs import run_bundle
 
 from medtl.data.packed import Packed
 from medtl.data.packed_loader import PackedLoader
-from medtl.metrics.ignite import ClassificationScores
+from medtl.metrics.ignite import Scores
 from medtl.transforms.batch import normalisation
 
 SIZES = (4, 5, 7, 31)
@@ -46,7 +46,7 @@ def evaluate_sizes(folder: Path) -> None:
             device="cpu",
             val_data_loader=loader,
             network=network,
-            val_handlers=[ClassificationScores("val")],
+            val_handlers=[Scores("val")],
             decollate=False,
         )
         evaluator.run()

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from medtl.datalist import DataList
 from medtl.errors import MedtlError, UsageError
 from medtl.files import file_hash
 from medtl.integrity import problems_of_data
+from medtl.splits import assign_patients, same_people
 
 PATIENTS = st.dictionaries(
     st.text("abcdefgh0123456789", min_size=1, max_size=6), st.lists(st.integers(0, 5), max_size=6), max_size=60
@@ -117,16 +119,16 @@ def test_entry_without_patient_is_refused(tmp_path: Path) -> None:
 
 @given(PATIENTS, st.integers(0, 3))
 def test_every_patient_is_dealt_once_and_alike_for_a_seed(patients: dict, seed: int) -> None:
-    dealt = datalist.assign_patients(patients, (0.8, 0.2), seed)
+    dealt = assign_patients(patients, (0.8, 0.2), seed)
     assert set(dealt) == set(patients)
     assert set(dealt.values()) <= {0, 1}
     reordered = dict(reversed(patients.items()))
-    assert datalist.assign_patients(reordered, (0.8, 0.2), seed) == dealt
+    assert assign_patients(reordered, (0.8, 0.2), seed) == dealt
 
 
 @given(PATIENTS, st.integers(0, 3))
 def test_a_class_of_two_patients_or_more_is_in_both_parts_unless_shared(patients: dict, seed: int) -> None:
-    dealt = datalist.assign_patients(patients, (0.8, 0.2), seed)
+    dealt = assign_patients(patients, (0.8, 0.2), seed)
     for label in range(6):
         only = [p for p, labels in patients.items() if set(labels) == {label}]
         if len(only) >= 2 and not any(label in labels and set(labels) != {label} for labels in patients.values()):
@@ -137,12 +139,12 @@ def test_patients_with_an_identical_image_are_taken_for_one() -> None:
     shared = {"a": "x", "b": "y", "c": "z", "d": "z"}
     entries = [entry(f"{p}.png", patient=p, sha256=sha) for p, sha in shared.items()]
     entries += [entry("b2.png", patient="b", sha256="x"), entry("e.png", patient="e", sha256="own")]
-    assert datalist.same_people(entries) == {"a": "a", "b": "a", "c": "c", "d": "c", "e": "e"}
+    assert same_people(entries) == {"a": "a", "b": "a", "c": "c", "d": "c", "e": "e"}
 
 
 def test_shares_are_met_by_class() -> None:
     patients = {f"p{n}": [n % 5] * (1 + n % 3) for n in range(3000)}
-    dealt = datalist.assign_patients(patients, (0.75, 0.25), seed=1)
+    dealt = assign_patients(patients, (0.75, 0.25), seed=1)
     totals = Counter(label for labels in patients.values() for label in labels)
     second = Counter(label for p, labels in patients.items() if dealt[p] == 1 for label in labels)
     for label, total in totals.items():
@@ -151,13 +153,13 @@ def test_shares_are_met_by_class() -> None:
 
 def test_seeds_deal_differently() -> None:
     patients = {f"p{n}": [n % 3] for n in range(100)}
-    deals = [datalist.assign_patients(patients, (0.5, 0.5), seed) for seed in (0, 1)]
+    deals = [assign_patients(patients, (0.5, 0.5), seed) for seed in (0, 1)]
     assert deals[0] != deals[1]
 
 
 def test_shares_must_add_up() -> None:
     with pytest.raises(UsageError, match="add up to 1"):
-        datalist.assign_patients({"p": [0]}, (0.8, 0.8), 0)
+        assign_patients({"p": [0]}, (0.8, 0.8), 0)
 
 
 def test_check_finds_leaks_absent_changed_and_escaping_files(tmp_path: Path) -> None:
@@ -205,6 +207,64 @@ def test_missing_folder_and_missing_file_say_what_to_do(tmp_path: Path) -> None:
 def test_json_is_plain(tmp_path: Path) -> None:
     content = json.loads(datalist.write(make(tmp_path, [entry("1.png")]), tmp_path).read_text())
     assert list(content) == [
-        *("name", "classes", "channels", "licence", "created_by", "sample"),
+        *("name", "task", "classes", "channels", "licence", "created_by", "sample"),
         *("training", "validation", "test"),
     ]
+
+
+def numbers(folder: Path, count: int = 80) -> DataList:
+    entries = [{**entry(f"{n}.png", patient=f"set/{n}"), "label": float(n * n)} for n in range(count)]
+    return make(folder, entries, classes=("age",))
+
+
+def test_numbers_are_a_regression_and_read_back_equal(tmp_path: Path) -> None:
+    made = numbers(tmp_path)
+    assert made.task == "regression"
+    content = json.loads(datalist.write(made, tmp_path).read_text())
+    assert content["task"] == "regression"
+    assert datalist.read(tmp_path) == made
+    for each in content["training"]:
+        each["label"] = int(each["label"])  # as another program writes them
+    (tmp_path / "datalist.json").write_text(json.dumps(content))
+    assert datalist.read(tmp_path) == made
+    assert datalist.class_counts(made) == {"age": 80}
+    (tmp_path / "datalist.json").write_text(json.dumps({**content, "classes": []}))
+    assert datalist.read(tmp_path).classes == ("value",)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"classes": ["a", "b"]}, "one name in 'classes'"),
+        ({"task": "classification"}, "'task' is classification, but its labels are of a regression"),
+        ({"task": "segmentation"}, "'task' is segmentation"),
+    ],
+)
+def test_a_task_that_contradicts_its_labels_is_refused(tmp_path: Path, change: dict, words: str) -> None:
+    content = json.loads(datalist.write(numbers(tmp_path), tmp_path).read_text())
+    (tmp_path / "datalist.json").write_text(json.dumps({**content, **change}))
+    with pytest.raises(MedtlError, match=words):
+        datalist.read(tmp_path)
+
+
+def test_no_number_is_infinite(tmp_path: Path) -> None:
+    made = numbers(tmp_path)
+    made.training[3]["label"] = float("inf")
+    datalist.write(made, tmp_path)
+    with pytest.raises(MedtlError, match=r"training\[3\] has label inf"):
+        datalist.read(tmp_path)
+
+
+def test_a_share_of_a_regression_has_all_sizes(tmp_path: Path) -> None:
+    made = numbers(tmp_path, 200)
+    half = datalist.with_fraction(made, 0.5, 1)
+    quarters = [
+        sum(lower <= n < lower + 50 for n in (e["label"] ** 0.5 for e in half.training)) for lower in (0, 50, 100, 150)
+    ]
+    assert quarters == [25] * 4
+    mean, deviation = datalist.spread(made)
+    assert mean == pytest.approx(sum(n * n for n in range(200)) / 200)
+    assert deviation == pytest.approx(np.std(np.arange(200.0) ** 2))
+    alike = make(tmp_path, [{**entry("1.png"), "label": 3.0}, {**entry("2.png"), "label": 3.0}], classes=("age",))
+    with pytest.raises(MedtlError, match="do not differ"):
+        datalist.spread(alike)

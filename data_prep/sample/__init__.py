@@ -76,7 +76,7 @@ def prepared(name: str) -> Path:
 def _prepare(name: str, out: Path) -> None:
     """Prepare what the command does with its defaults, without its table."""
     module = sets.module_of(name)
-    if name == "folder":
+    if hasattr(module, "prepare_sample"):
         module.prepare_sample(download(name), out)
         return
     folders = {part: download(part) for part in (CPMID_PARTS if name == "cpmid" else (name,))}

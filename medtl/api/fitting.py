@@ -17,7 +17,6 @@ from medtl.runs import folder as folders
 from medtl.weights import starts
 
 BUNDLE = "folder"
-GIVEN = "given"  # the init of a run that starts from a network as it was handed over
 INSTEAD = {  # ids that the arguments of ``fit`` set
     "dataset_dir": "the data list: medtl.load_data(DIR)",
     "fold": "the data list: medtl.load_data(DIR, fold=K)",
@@ -135,7 +134,7 @@ def _as_it_is(model: nn.Module, made: Origin, overrides: dict[str, Any]) -> dict
     if shapes(network) == shapes(made.empty()):
         vars(network)["literal"] = dict(made.literal)  # what run.json says of it
     as_given = starts.Start(
-        init=GIVEN,
+        init=starts.GIVEN,
         backbone=made.backbone,
         path=None,
         mean=start.mean,
@@ -144,4 +143,4 @@ def _as_it_is(model: nn.Module, made: Origin, overrides: dict[str, Any]) -> dict
         sha256=fingerprint(model),
         trained_on=start.trained_on,
     )
-    return {"network_def": network, "start": as_given, "init": GIVEN}
+    return {"network_def": network, "start": as_given, "init": starts.GIVEN}

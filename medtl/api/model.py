@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from medtl.api.origin import Origin, fingerprint, is_unchanged, origin_of, remember
-from medtl.datalist import DataList
+from medtl.datalist import REGRESSION, DataList, spread
 from medtl.errors import MedtlError, UsageError
 from medtl.networks.classifier import build_classifier
+from medtl.networks.regression_head import centre
 from medtl.weights import starts
 from medtl.weights.load import LoadReport, load_pretrained
 from medtl.weights.sources import SOURCES
@@ -27,7 +28,8 @@ def build(
     init: str | Path = "random",
     seed: int = 0,
 ) -> nn.Module:
-    """Return a classifier with its start: images (n, in_channels, image_size, image_size) to logits (n, num_classes).
+    """Return a network with its start: images (n, in_channels, image_size, image_size) to logits (n, num_classes), or
+    with the data list of a regression to numbers (n, 1).
 
     It remembers how it was made, so that ``medtl.fit`` can make it again. The weights that the start does not fill are
     those that a run with the same seed begins with; the random numbers of the caller are not touched.
@@ -48,8 +50,10 @@ def build(
     """
     if (data is None) == (num_classes is None):
         raise UsageError("medtl.build: expected a data list or num_classes=N, one of the two")
-    if data is not None and data.task not in ("classification", "multilabel"):
-        raise UsageError(f"medtl.build makes classifiers; the data list {data.name!r} is for {data.task}")
+    if data is not None and data.task == "segmentation":
+        raise UsageError(
+            f"medtl.build makes networks of whole pictures; the data list {data.name!r} is for segmentation"
+        )
     size = image_size or (SAMPLE_SIZE if data is not None and data.sample else USUAL_SIZE)
     start = starts.resolve(str(init), name, option="init")
     classes = data.classes if data is not None else ()
@@ -58,6 +62,8 @@ def build(
         torch.default_generator.manual_seed(seed)
         network = build_classifier(name, made.num_classes, in_channels, size)
     starts.apply(network, start, name)
+    if data is not None and data.task == REGRESSION:
+        centre(network, name, *spread(data))
     remember(network, replace(made, fingerprint=fingerprint(network)))
     return network
 

@@ -59,7 +59,7 @@ def data(
     Args:
         dataset_dir: a data_prep output.
         classes: the bundle's class names in index order; None takes any.
-        tasks: which of classification, multilabel and segmentation the bundle trains.
+        tasks: which of classification, multilabel, regression and segmentation the bundle trains.
         fold: of the training entries, taken as validation.
         train_fraction: share of the training patients that is kept.
         seed: of the draw of that share.
@@ -188,15 +188,15 @@ def short_name(split: str) -> str:
     raise UsageError(f"--split {split} is not one of {', '.join(datalist.SHORT_NAMES.values())}")
 
 
-def check_metric(key_metric: str, multilabel: bool, listed: DataList | None = None) -> None:
+def check_metric(key_metric: str, task: str, listed: DataList | None = None) -> None:
     """Refuse a key metric that will not be there when the first epoch is over.
 
     Args:
         key_metric: its name.
-        multilabel: whether images have several labels.
+        task: of the data list.
         listed: whose validation split must let the metric be computed, where epochs are chosen by it.
     """
-    known = registry.names("multi_label" if multilabel else "single_label")
+    known = registry.names(registry.KIND_OF_TASK[task])
     if key_metric not in known:
         raise UsageError(f"--key_metric {key_metric} is not one of {', '.join(known)}")
     if listed is not None and registry.metrics()[key_metric].ranks:
@@ -252,6 +252,25 @@ def check_balance(balance: str) -> None:
     """Refuse a way of balancing classes of an unknown name."""
     if balance not in BALANCES:
         raise UsageError(f"--balance {balance} is not one of {', '.join(BALANCES)}")
+
+
+def check_task(listed: DataList, recipe: Mapping[str, Any], explained: int = 0) -> None:
+    """Refuse options that have no meaning for the labels of a data list, and numbers that do not differ.
+
+    Args:
+        listed: the data list.
+        recipe: the hyperparameters by id.
+        explained: number of pictures whose Grad-CAM is asked for.
+    """
+    given = {name: recipe.get(name) for name in ("positive_class", "balance", "mixup")} | {"explain": explained}
+    senseless: dict[str, tuple[str, ...]] = {"classification": (), "multilabel": ("positive_class",)}
+    if given["balance"] == "sampling":
+        senseless["multilabel"] = ("positive_class", "balance")
+    for name in senseless.get(listed.task, tuple(given)):
+        if given[name] not in (None, 0, "none"):
+            raise UsageError(f"--{name} {given[name]}: is for one class an image; this data list is for {listed.task}")
+    if listed.task == datalist.REGRESSION:
+        datalist.spread(listed)
 
 
 def required(value: str, option: str, what: str) -> str:

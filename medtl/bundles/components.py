@@ -7,14 +7,15 @@ place of each.
 from typing import Any
 
 from monai.optimizers import WarmupCosineSchedule
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR
 
-from medtl import engines
+from medtl import engines, losses_tasks
 from medtl.bundles import ids
-from medtl.data import balance
-from medtl.networks import freezing
+from medtl.datalist import REGRESSION, spread
+from medtl.errors import UsageError
+from medtl.networks import freezing, regression_head
 
 
 def prepared(network: nn.Module) -> nn.Module:
@@ -30,15 +31,39 @@ def average(network: nn.Module) -> nn.Module | None:
     return engines.moving_average(network, decay) if decay else None
 
 
-def class_weights() -> Tensor | None:
-    """Return the loss's weights of the classes (n,) where ``--balance loss`` asks for them."""
-    return balance.loss_weights(ids.value("data"), ids.value("balance"), ids.value("device"))
+def loss(**changes: Any) -> nn.Module:
+    """Return the loss of the data list's task, with weights of the classes where ``--balance loss`` asks for them:
+    cross-entropy, binary cross-entropy of each finding, or Huber's loss of a number.
+
+    Args:
+        changes: arguments of that loss, such as ``label_smoothing``.
+    """
+    return losses_tasks.of_task(ids.value("data"), ids.value("balance"), ids.value("device"), **changes)
 
 
 def parameters(network: nn.Module) -> list[dict[str, Any]]:
-    """Return a classifier's parameters for an optimiser: the head at ``--learning_rate``, the trunk at its share."""
-    rate, multiplier = ids.value("learning_rate"), ids.value("trunk_multiplier")
-    return freezing.parameter_groups(network, ids.value("backbone"), rate, multiplier)
+    """Return a network's parameters for an optimiser: the head at ``--learning_rate`` (of a regression in the unit of
+    its labels), the trunk at its share."""
+    rate, multiplier, listed = ids.value("learning_rate"), ids.value("trunk_multiplier"), ids.value("data")
+    groups = freezing.parameter_groups(network, ids.value("backbone"), rate, multiplier)
+    if listed.task != REGRESSION:
+        return groups
+    return regression_head.scaled(groups, spread(listed)[1], ids.value("weight_decay"))
+
+
+def precision() -> str:
+    """Return the precision that ``--precision`` comes to mean; a regression's is fp32, because bf16 keeps no more than
+    three digits of its numbers.
+
+    Raises:
+        UsageError: there is no such precision, or not on this device, or not of a regression.
+    """
+    wanted = ids.value("precision")
+    if ids.value("data").task == REGRESSION:
+        if wanted not in ("auto", "fp32"):
+            raise UsageError(f"--precision {wanted}: a regression is trained in fp32, or its numbers lose their digits")
+        wanted = "fp32"
+    return engines.precision(ids.value("device"), wanted)
 
 
 def on_gpu() -> bool:
@@ -66,8 +91,7 @@ def step(average: Any = None) -> engines.TrainingStep:
     Args:
         average: a moving average of the weights that takes part.
     """
-    precision = engines.precision(ids.value("device"), ids.value("precision"))
     names = [each["image"] for each in ids.value("data").training]
     return engines.training_step(
-        precision, ids.value("channels_last"), ids.value("accumulate", 1), average, names=names
+        precision(), ids.value("channels_last"), ids.value("accumulate", 1), average, names=names
     )

@@ -34,8 +34,8 @@ from medtl.bundles.cases import (
 )
 from medtl.bundles.components import (
     average,
-    class_weights,
     constant,
+    loss,
     on_gpu,
     parameters,
     prepared,
@@ -98,9 +98,9 @@ __all__ = [
     "augmentation", "average", "begin", "begin_evaluation", "begin_inference", "begin_picture_inference",
     "begin_segmentation_evaluation", "begin_segmentation_inference", "begin_segmentation_training", "begin_training",
     "beside", "best", "best_cases", "board", "bundle_root", "cases", "cause_of", "check_auxiliary", "checkpoints",
-    "class_weights", "classes", "constant", "data", "end", "finish", "finish_cases", "first_fold", "fold_of", "found",
+    "classes", "constant", "data", "end", "finish", "finish_cases", "first_fold", "fold_of", "found",
     "freeze", "history", "joint_augmentation", "joint_normalisation", "listen", "literal", "load_start", "load_weights",
-    "loader", "lost", "method_batch", "method_pictures", "normalisation", "on_gpu", "open_run",
+    "loader", "loss", "lost", "method_batch", "method_pictures", "normalisation", "on_gpu", "open_run",
     "open_test", "open_test_cases", "open_volumes", "organ_scores", "output_stride", "pack", "parameters",
     "picture_loader", "picture_train_loader", "pictures", "prepared", "preset", "progress", "run", "run_folder",
     "save_cases", "save_scores", "saves", "schedule", "scores", "segmenter_parameters", "sequence", "shipped_weights",

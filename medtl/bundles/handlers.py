@@ -21,7 +21,7 @@ from medtl.handlers.history import KeepHistory
 from medtl.handlers.progress import TrainingProgress
 from medtl.handlers.results import FinishRun, KeepBest, OpenTest, SaveScores
 from medtl.handlers.schedule import StepSchedule
-from medtl.metrics.ignite import ClassificationScores
+from medtl.metrics.ignite import Scores
 
 EVALUATOR = "validate#evaluator"
 
@@ -83,14 +83,13 @@ def _loss(output: Any) -> float:
     return float(output["loss"].item())
 
 
-def scores(split: str) -> ClassificationScores:
+def scores(split: str) -> Scores:
     """Return the evaluator's handler that scores a split.
 
     Args:
         split: its short name, the prefix of its metrics.
     """
-    multilabel = ids.value("data").task == "multilabel"
-    return ClassificationScores(split, multilabel=multilabel, positive=positive())
+    return Scores(split, ids.value("data").task, positive())
 
 
 def positive() -> int | None:
@@ -128,7 +127,7 @@ def _no_best() -> Any:
 
 
 def _key_metric() -> str:
-    return f"val_{ids.value('key_metric')}"
+    return f"val_{ids.key_metric()}"
 
 
 def open_test() -> OpenTest[Any]:
@@ -192,7 +191,7 @@ def save_scores() -> SaveScores:
         ids.value("data"),
         ids.value("validate#split"),
         start.record(),
-        ids.value("key_metric"),
+        ids.key_metric(),
         ids.value("threshold", None),
     )
 

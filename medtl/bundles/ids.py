@@ -12,6 +12,9 @@ from medtl.runs import workflow
 
 T = TypeVar("T")
 
+AUTO = "auto"
+USUAL_METRIC = {"classification": "auc", "multilabel": "auc", "regression": "mae"}
+
 _kept: "weakref.WeakKeyDictionary[ConfigParser, dict[str, Any]]" = weakref.WeakKeyDictionary()
 
 
@@ -53,13 +56,21 @@ def forget() -> None:
     _kept.pop(_parser(), None)
 
 
+def key_metric() -> str:
+    """Return the metric that chooses the epoch: ``--key_metric``, or of a recipe that says ``auto`` the usual one of
+    the data list's task."""
+    named = value("key_metric")
+    return USUAL_METRIC[value("data").task] if named == AUTO else str(named)
+
+
 def recipe() -> dict[str, Any]:
     """Return the hyperparameters of the running config by id, evaluated: what run.json records and a resumed run must
     have again."""
     config: Mapping[str, Any] = _parser().config
     names = [name for name, given in config.items() if _is_plain(given) or name in COMPUTED]
     hyperparameters = [name for name in names if name not in PLACES and not name.startswith("_")]
-    return {name: value(MEANT[name] if MEANT.get(name) in config else name) for name in hyperparameters}
+    found = {name: value(MEANT[name] if MEANT.get(name) in config else name) for name in hyperparameters}
+    return found | ({"key_metric": key_metric()} if found.get("key_metric") == AUTO else {})
 
 
 def _is_plain(given: Any) -> bool:

@@ -24,6 +24,6 @@ READ = frozenset(
         "lr_scheduler", "methods", "mixup", "network", "num_workers", "optimizer", "output_dir", "patience",
         "positive_class", "postprocess", "precision", "resume", "save_interval", "seed", "sequence", "split",
         "start", "sync_batchnorm", "test", "threshold", "threshold_rule", "train", "train_fraction",
-        "trained_on", "trunk_multiplier", "validate", "warmup", "weights",
+        "trained_on", "trunk_multiplier", "validate", "warmup", "weight_decay", "weights",
     }
 )  # fmt: skip

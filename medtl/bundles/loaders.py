@@ -28,8 +28,7 @@ def augmentation(**changes: Any) -> batch.BatchTransform:
     Args:
         changes: parameters of ``medtl.transforms.batch.BatchTransform``.
     """
-    precision = engines.precision(ids.value("device"), ids.value("precision"))
-    usual = {"dtype": engines.image_dtype(precision), "channels_last": ids.value("channels_last")}
+    usual = {"dtype": engines.image_dtype(components.precision()), "channels_last": ids.value("channels_last")}
     return batch.BatchTransform(**{**usual, **of_start(), "seed": ids.value("seed"), **changes})
 
 

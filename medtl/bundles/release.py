@@ -143,7 +143,7 @@ def card_of(run: FinishedRun, name: str, licence: str = "") -> WeightsCard:
         version=str(metadata.get("version", record.bundle.version)),
         architecture=what,
         classes=classes,
-        multilabel=record.task == "multilabel",
+        task=str(record.task),
         input=input_contract(run, what.in_channels),
         dtype="float32",
         data=data | {"sample": bool(data["sample"])},

@@ -7,15 +7,16 @@ from medtl.bundles.stock_parts import (
     MEASURED,
     SPLITS,
     Config,
+    answers,
     augmentation,
     common,
     dataloader,
     evaluator,
     loading,
+    loss,
     metrics,
     networks,
     normalising,
-    probabilities,
     stats,
     weights_loader,
 )
@@ -48,7 +49,8 @@ format=%(asctime)s %(name)s %(levelname)s: %(message)s
 
 def inference_config(card: WeightsCard) -> Config:
     """Return inference.json: a folder (or file) of PNG and JPEG to predictions.csv."""
-    header = ",".join(["image", "patient", "split", *(_quoted(f"prob_{name}") for name in card.classes)])
+    columns = ["pred"] if card.task == "regression" else [_quoted(f"prob_{name}") for name in card.classes]
+    header = ",".join(["image", "patient", "split", *columns])
     # stock CSVSaver writes "<name>,<number>,…" lines: the name carries the header before the first of them
     quoted = "'\"%s\"' % item['name'].replace('\"', '\"\"')"
     row = f"({quoted} if set(item['name']) & set(',\"') else item['name']) + ',,inference'"
@@ -75,7 +77,7 @@ def inference_config(card: WeightsCard) -> Config:
                 "_target_": "ClassificationSaver",
                 "output_dir": "@output_dir",
                 "batch_transform": "$lambda batch: [{'filename_or_obj': row} for row in batch['row']]",
-                "output_transform": f"$lambda output: {probabilities(card)}",
+                "output_transform": f"$lambda output: {answers(card)}",
             },
         ],
         "evaluator": evaluator(),
@@ -130,7 +132,7 @@ def train_config(card: WeightsCard) -> Config:
         "initialize": ["$monai.utils.set_determinism(seed=@seed)", "$@network"],
         **networks(card),
         "started": f"$@network.load_state_dict({kept}, strict=@head != 'new')",
-        "loss": {"_target_": f"torch.nn.{'BCEWithLogitsLoss' if card.multilabel else 'CrossEntropyLoss'}"},
+        "loss": loss(card),
         "optimizer": {
             "_target_": "torch.optim.AdamW",
             # the optimiser is made after the weights are in place
@@ -195,6 +197,7 @@ def train_config(card: WeightsCard) -> Config:
                     "save_dir": "@output_dir",
                     "save_dict": {"model": "@network"},
                     "save_key_metric": True,
+                    **({"key_metric_negative_sign": True} if card.task == "regression" else {}),
                     "key_metric_filename": "model.pt",
                 },
             ],

@@ -12,6 +12,9 @@ from medtl.weights.card import WeightsCard
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 REQUIRED_PACKAGES = ("pytorch-ignite", "pillow")
 NEEDS = "monai torch pytorch-ignite pillow fire"
+LABELS = {"multilabel": "multi-hot", "regression": "a number"}
+CLASSES = {"regression": "what is predicted"}
+ANSWERS = {"multilabel": "each class by itself (sigmoid)", "regression": "the number itself, in the unit of its labels"}
 
 
 def metadata(card: WeightsCard, recipe: Mapping[str, Any]) -> Config:
@@ -37,8 +40,8 @@ def metadata(card: WeightsCard, recipe: Mapping[str, Any]) -> Config:
         "required_packages_version": {name: card.versions[name] for name in REQUIRED_PACKAGES},
         "supported_apps": {},
         "name": card.name,
-        "task": recipe.get("task", "classification"),
-        "description": f"{what.backbone} for {what.num_classes} classes, {what.in_channels} x {size[0]} x {size[1]},"
+        "task": "regression" if card.task == "regression" else recipe.get("task", "classification"),
+        "description": f"{what.backbone} for {_subject(card)}, {what.in_channels} x {size[0]} x {size[1]},"
         f" trained on {phantoms}{card.data['name']}",
         "authors": recipe.get("authors", ""),
         "copyright": recipe.get("copyright", ""),
@@ -47,8 +50,8 @@ def metadata(card: WeightsCard, recipe: Mapping[str, Any]) -> Config:
         "image_classes": f"{'RGB' if pixels.file_channels == 3 else '8-bit grey'}, resized to a square"
         f" ({pixels.resize}{', rounded' if pixels.rounded else ''}), divided by {pixels.scale:g}, normalised by mean"
         " and standard deviation",
-        "label_classes": "multi-hot" if card.multilabel else "class index, in the order of channel_def",
-        "pred_classes": "logits, in the order of channel_def",
+        "label_classes": LABELS.get(card.task, "class index, in the order of channel_def"),
+        "pred_classes": "the number itself" if card.task == "regression" else "logits, in the order of channel_def",
         "eval_metrics": dict(card.metrics),
         "intended_use": card.intended_use,
         "references": list(recipe.get("references", [])),
@@ -68,8 +71,8 @@ def metadata(card: WeightsCard, recipe: Mapping[str, Any]) -> Config:
             },
             "outputs": {
                 "pred": {
-                    "type": "logits",
-                    "format": "classification",
+                    "type": "raw" if card.task == "regression" else "logits",
+                    "format": "regression" if card.task == "regression" else "classification",
                     "num_channels": what.num_classes,
                     "spatial_shape": [],
                     "dtype": "float32",
@@ -95,14 +98,14 @@ def readme(card: WeightsCard) -> str:
     lines = [
         f"# {card.name}",
         "",
-        f"{what.backbone}, {what.num_classes} classes, input {what.in_channels} × {what.image_size} ×"
+        f"{what.backbone}, {_subject(card)}, input {what.in_channels} × {what.image_size} ×"
         f" {what.image_size}. **Not for clinical use.**",
         "",
         *warning(card),
         "| | |",
         "|---|---|",
-        f"| classes, in index order | {', '.join(cell(name) for name in card.classes)} |",
-        f"| answers | {'each class by itself (sigmoid)' if card.multilabel else 'one class (softmax)'} |",
+        f"| {CLASSES.get(card.task, 'classes, in index order')} | {', '.join(map(cell, card.classes))} |",
+        f"| answers | {ANSWERS.get(card.task, 'one class (softmax)')} |",
         f"| input | PNG or JPEG read {grey}; resized to {what.image_size} × {what.image_size} ({pixels.resize}, aspect"
         f" ratio not kept){rounded}; divided by {pixels.scale:g}; mean {numbers(pixels.mean)} and standard deviation"
         f" {numbers(pixels.std)} a channel |",
@@ -144,6 +147,11 @@ def readme(card: WeightsCard) -> str:
         " you trust.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _subject(card: WeightsCard) -> str:
+    """What the network is for, in words."""
+    return f"one number, {card.classes[0]}" if card.task == "regression" else f"{len(card.classes)} classes"
 
 
 def warning(card: WeightsCard) -> list[str]:

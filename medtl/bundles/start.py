@@ -12,9 +12,10 @@ from torch.utils.tensorboard import SummaryWriter
 from medtl import engines, threads
 from medtl.bundles import begin as checks
 from medtl.bundles import ids, mistakes, overrides, preflight, ranges
-from medtl.datalist import DataList
+from medtl.datalist import REGRESSION, DataList, spread
 from medtl.errors import tell
 from medtl.networks import freezing
+from medtl.networks.regression_head import centre
 from medtl.pretraining import method
 from medtl.runs import folder, resume
 from medtl.runs.recorder import Recorder
@@ -46,13 +47,14 @@ def begin_training(splits: Sequence[str] = ("train", "val")) -> None:
         UsageError: an override, a number, the data or the device cannot be used.
     """
     recipe = checked(splits)
-    checks.check_metric(recipe["key_metric"], ids.value("data").task == "multilabel", ids.value("data"))
+    checks.check_metric(recipe["key_metric"], ids.value("data").task, ids.value("data"))
     if ids.has("threshold_rule"):
         checks.check_threshold_rule(recipe["threshold_rule"])
     if ids.has("explain"):
         checks.check_explain(ids.value("explain"))
     if ids.has("balance"):
         checks.check_balance(recipe["balance"])
+    checks.check_task(ids.value("data"), recipe, ids.value("explain", 0))
     if recipe.get("mixup"):
         ids.value("train#dataloader")  # which may refuse it
     checks.announce_data(ids.value("data"))
@@ -72,7 +74,7 @@ def begin_evaluation() -> None:
     """
     checks.required(ids.value("weights"), "--weights", "the model.pt of a run")
     recipe = checked([ids.value("split")])
-    checks.check_metric(recipe["key_metric"], ids.value("data").task == "multilabel")
+    checks.check_metric(recipe["key_metric"], ids.value("data").task)
     checks.announce_data(ids.value("data"))
 
 
@@ -195,6 +197,8 @@ def open_run(network: nn.Module | None = None) -> None:
     checkpoint()
     if network is not None:
         load_start(network)
+        if ids.value("data").task == REGRESSION and ids.value("start").init != starts.GIVEN:
+            centre(network, ids.value("backbone"), *spread(ids.value("data")))
     checks.warn_of_blank(ids.value("train#dataset"), ids.value("data"))
     _describe()
 

@@ -69,8 +69,13 @@ def loading(card: WeightsCard) -> list[Config]:
 
 
 def normalising(card: WeightsCard, *, labelled: bool = False) -> list[Config]:
-    """Return transforms from 0..1 to what the network wants; multi-hot labels become tensors where there are labels."""
-    label = [{"_target_": "ToTensord", "keys": "label", "dtype": "$torch.float32", "track_meta": False}]
+    """Return transforms from 0..1 to what the network wants; multi-hot labels, and numbers, become tensors where there
+    are labels."""
+    label: dict[str, Config] = {
+        "multilabel": {"_target_": "ToTensord", "keys": "label", "dtype": "$torch.float32", "track_meta": False},
+        # as the network says it: (n, 1) in a batch
+        "regression": {"_target_": "Lambdad", "keys": "label", "func": "$lambda label: torch.tensor([float(label)])"},
+    }
     return [
         {
             "_target_": "RepeatChanneld",
@@ -85,7 +90,7 @@ def normalising(card: WeightsCard, *, labelled: bool = False) -> list[Config]:
             "channel_wise": True,
         },
         {"_target_": "EnsureTyped", "keys": "image", "track_meta": False},
-        *(label if labelled and card.multilabel else []),
+        *([label[card.task]] if labelled and card.task in label else []),
     ]
 
 
@@ -121,9 +126,17 @@ def common(card: WeightsCard, output: str) -> Config:
     }
 
 
-def probabilities(card: WeightsCard) -> str:
-    """Return the expression from logits to probabilities, of a handler's ``output``."""
-    return "torch.sigmoid(output['pred'])" if card.multilabel else "torch.softmax(output['pred'], dim=1)"
+def answers(card: WeightsCard) -> str:
+    """Return the expression from outputs to probabilities, or numbers, of a handler's ``output``."""
+    if card.task == "regression":
+        return "output['pred']"
+    return "torch.sigmoid(output['pred'])" if card.task == "multilabel" else "torch.softmax(output['pred'], dim=1)"
+
+
+def loss(card: WeightsCard) -> Config:
+    """Return the loss that fine-tuning goes on with."""
+    losses = {"regression": "SmoothL1Loss", "multilabel": "BCEWithLogitsLoss"}
+    return {"_target_": f"torch.nn.{losses.get(card.task, 'CrossEntropyLoss')}"}
 
 
 def dataloader(dataset: str, *, shuffle: bool = False) -> Config:
@@ -168,9 +181,16 @@ def evaluator(room: str = "", **metrics: str) -> Config:
 
 
 def metrics(card: WeightsCard, prefix: str) -> Config:
-    """Return ``key_metric`` (accuracy; of several labels the share of right yes-or-no answers) and the AUC
-    beside it."""
-    if card.multilabel:
+    """Return ``key_metric`` and what stands beside it: accuracy (of several labels the share of right yes-or-no answers)
+    and AUC; of a regression the mean absolute error and the mean squared one."""
+    if card.task == "regression":
+        both = "$lambda output: (output['pred'], output['label'])"
+        mae, mse = (
+            {"_target_": f"ignite.metrics.{name}", "output_transform": both}
+            for name in ("MeanAbsoluteError", "MeanSquaredError")
+        )
+        return {"key_metric": {f"{prefix}_mae": mae}, "additional_metrics": {f"{prefix}_mse": mse}}
+    if card.task == "multilabel":
         accuracy = "((torch.sigmoid(output['pred']) > 0.5).flatten().long(), output['label'].flatten().long())"
         truth = "output['label']"
     else:
@@ -186,7 +206,7 @@ def metrics(card: WeightsCard, prefix: str) -> Config:
         "additional_metrics": {
             f"{prefix}_auc": {
                 "_target_": "ROCAUC",
-                "output_transform": f"$lambda output: ({probabilities(card)}, {truth})",
+                "output_transform": f"$lambda output: ({answers(card)}, {truth})",
             }
         },
     }

@@ -20,7 +20,7 @@ class DatasetCard:
     Attributes:
         name: the word used in commands; that of the file, too.
         title: the name people know it by.
-        task: "classification" or "segmentation".
+        task: "classification", "multilabel", "regression" or "segmentation".
         classes: class names in index order.
         published: images a class in the publication, for segmentation cases a sequence; empty where there are none.
         licence: as its distributor states it.

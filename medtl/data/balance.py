@@ -8,10 +8,13 @@ from medtl.datalist import DataList, class_counts
 
 def loss_weights(listed: DataList, balance: str, device: str) -> Tensor | None:
     """Weights of the loss (n_classes,), inversely to each class's share of the training images and 1 on average over
-    these images; None unless ``balance`` is "loss"."""
+    these images; None unless ``balance`` is "loss". Of several labels an image, of each finding's positive images:
+    negative ones a positive one, so that both sides weigh the same."""
     if balance != "loss":
         return None
     counts = _counts(listed)
+    if listed.task == "multilabel":
+        return ((len(listed.training) - counts).clamp(min=1) / counts.clamp(min=1)).float().to(device)
     return (counts.sum() / (counts.count_nonzero() * counts.clamp(min=1))).float().to(device)
 
 

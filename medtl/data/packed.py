@@ -46,7 +46,7 @@ class Packed:
 
     Attributes:
         images: (n, channels, size, size), uint8.
-        labels: class indices (n,), int64, or multi-hot vectors (n, n_classes), float32.
+        labels: class indices (n,), int64, multi-hot vectors (n, n_classes), float32, or numbers (n,), float32.
         path: the file; None for an array that was never written.
     """
 
@@ -72,7 +72,7 @@ def pack(
     rounded to whole grey values.
 
     Args:
-        listed: a data list for classification, with one or several labels an image.
+        listed: a data list with class labels, one or several an image, or with numbers.
         split: train, val or test.
         image_size: rows and columns.
         cache_dir: where packed files lie; by default ``packed_folder()``.
@@ -86,13 +86,12 @@ def pack(
     """
     channels = listed.channels if channels is None else channels
     if listed.task == "segmentation":
-        raise UsageError(f"{listed.folder}: masks cannot be packed, only images with class labels")
+        raise UsageError(f"{listed.folder}: masks cannot be packed, only images with class labels or numbers")
     if image_size < 1 or channels not in (1, 3):
         raise UsageError(f"image_size {image_size} must be at least 1, channels {channels} must be 1 or 3")
     entries = listed.absolute(split)
-    labels = torch.as_tensor(
-        [entry["label"] for entry in entries], dtype=torch.float32 if listed.task == "multilabel" else torch.int64
-    )
+    kind = torch.int64 if listed.task == "classification" else torch.float32
+    labels = torch.as_tensor([entry["label"] for entry in entries], dtype=kind)
     shape = (len(entries), channels, image_size, image_size)
     if not entries:
         return Packed(np.zeros(shape, np.uint8), labels)

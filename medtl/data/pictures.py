@@ -22,13 +22,13 @@ REFUSED = "refused"  # why a file is known to be of no use
 def items(listed: DataList, split: str) -> list[dict[str, Any]]:
     """``{image, label, index}`` for each entry of a split: all that a trainer sees.
 
-    ``image`` is an absolute path, ``label`` a class index, a float32 multi-hot vector (n_classes,) or a mask's path,
-    ``index`` the entry's place in the split.
+    ``image`` is an absolute path, ``label`` a class index, a float32 multi-hot vector (n_classes,) or number, or a
+    mask's path, ``index`` the entry's place in the split.
     """
     entries = []
     for entry in listed.absolute(split):
         label = entry["label"]
-        if isinstance(label, list):
+        if isinstance(label, list | float):
             label = np.asarray(label, dtype=np.float32)
         entries.append({"image": entry["image"], "label": label, "index": entry["index"]})
     return entries

@@ -73,7 +73,7 @@ def evaluate_run(
     leaks = check_unseen(record, asked, trained_on, max(1, count))
     settled = fixed_by(run, record)
     found = _scored(classifier, asked, short, count, settled)
-    metrics = write_scored(place, classifier.classes, [found], settled.threshold, intervals=True)
+    metrics = write_scored(place, asked, [found], settled.threshold, intervals=True)
     about = {
         "trained_on": {"name": record.data.name, "sha256": record.data.sha256} if record.data else {},
         "run_predictions_sha256": file_hash(run / "predictions.csv") if (run / "predictions.csv").is_file() else "",

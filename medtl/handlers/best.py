@@ -11,6 +11,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from medtl.datalist import DataList
+from medtl.metrics import registry
 from medtl.writers.checkpoint import write_tensors
 
 
@@ -38,7 +39,7 @@ class BestEpoch(ABC, Generic[S]):
     Args:
         network: whose state is saved; not wrapped by DDP.
         output_dir: the run's folder.
-        key_metric: name in ``engine.state.metrics``; larger is better.
+        key_metric: name in ``engine.state.metrics``; the registry of metrics knows whether larger or smaller is better.
         listed: the data list that is validated on.
         split: short name of the validated split.
         last: keep the last epoch, whatever its metric: for training without labels, of which the metric says nothing.
@@ -56,6 +57,7 @@ class BestEpoch(ABC, Generic[S]):
         self.network = network
         self.folder = Path(output_dir)
         self.key_metric = key_metric
+        self.sign = -1 if registry.lower_is_better(key_metric.removeprefix(f"{split}_")) else 1
         self.listed = listed
         self.split = split
         self.last = last
@@ -85,7 +87,7 @@ class BestEpoch(ABC, Generic[S]):
         return self.scored.metrics if self.scored else {}
 
     def _compare(self, engine: Engine) -> None:
-        value = engine.state.metrics[self.key_metric]
+        value = self.sign * engine.state.metrics[self.key_metric]
         if self.best_epoch and not self.last and not value > self.best:
             return
         self.best = value if math.isfinite(value) else -math.inf

@@ -8,7 +8,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from medtl.errors import PartlyRejected, tell
-from medtl.metrics.ignite import class_probabilities
+from medtl.metrics.ignite import answers
 from medtl.writers.tables import Table, write_predictions, write_rejected
 
 
@@ -22,16 +22,14 @@ class SavePredictions:
         output_dir: where to write.
         data: what ``medtl.data.pictures.found`` gave.
         classes: class names in index order.
-        multilabel: sigmoid instead of softmax.
+        task: "classification", "multilabel" or "regression".
     """
 
-    def __init__(
-        self, output_dir: str, data: Sequence[Mapping[str, Any]], classes: Sequence[str], multilabel: bool
-    ) -> None:
+    def __init__(self, output_dir: str, data: Sequence[Mapping[str, Any]], classes: Sequence[str], task: str) -> None:
         self.folder = Path(output_dir)
         self.data = data
         self.classes = classes
-        self.multilabel = multilabel
+        self.task = task
         self._logits: list[torch.Tensor] = []
         self._reasons: list[str] = []
 
@@ -46,12 +44,12 @@ class SavePredictions:
 
     def _save(self, engine: Engine) -> None:
         read = [not reason for reason in self._reasons]
-        probabilities = class_probabilities(torch.cat(self._logits), self.multilabel)[torch.tensor(read)].numpy()
+        said = answers(torch.cat(self._logits), self.task)[torch.tensor(read)].numpy()
         names = [item["name"] for item in self.data]
         entries = [{"image": name, "patient": ""} for name, fine in zip(names, read, strict=True) if fine]
         path = self.folder / "predictions.csv"
         if entries:
-            write_predictions(path, [Table("inference", entries, probabilities)], self.classes)
+            write_predictions(path, [Table("inference", entries, said)], self.classes, self.task)
             tell(f"{len(entries):,} predictions in {path} (not for clinical use)")
         if len(entries) < len(names):
             self._reject(names)

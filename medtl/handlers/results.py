@@ -10,7 +10,7 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
-from medtl.datalist import DataList
+from medtl.datalist import REGRESSION, DataList
 from medtl.errors import tell
 from medtl.handlers.best import BestEpoch, S
 from medtl.handlers.scored import Scored, choose, from_state, scored, write_scored
@@ -29,7 +29,7 @@ class KeepBest(BestEpoch[Scored]):
         return scored(engine, self.listed, split)
 
     def _write_tables(self, scored: Scored) -> None:
-        write_scored(self.folder, self.listed.classes, [scored])
+        write_scored(self.folder, self.listed, [scored])
 
     def _restored(self, state: Mapping[str, Any]) -> Scored:
         return from_state(state, self.listed)
@@ -106,10 +106,12 @@ class FinishRun:
         threshold = choose(self.threshold, self.best.scored)
         if threshold is not None:
             outcome["threshold"] = threshold.as_record()
-        metrics = write_scored(self.folder, self.best.listed.classes, splits, threshold, intervals=True)
+        metrics = write_scored(self.folder, self.best.listed, splits, threshold, intervals=True)
         self.record.close(self.folder, **outcome, metrics=finite(metrics))
         guessed = classification.of_guessing(self.best.scored.predictions.labels, len(self.best.listed.classes))
-        what = sentence(engine, self.best, metrics, guessed[self.best.key_metric.removeprefix("val_")])
+        blind = guessed[self.best.key_metric.removeprefix("val_")]
+        word = "the mean alone" if self.best.listed.task == REGRESSION else "chance"
+        what = sentence(engine, self.best, metrics, blind, word)
         tell(f"{what}; weights, predictions and metrics in {self.folder}")
 
 
@@ -125,15 +127,17 @@ def measured(engine: Engine, best: BestEpoch[S], test: OpenTest[S] | None) -> tu
     return splits, outcome
 
 
-def sentence(engine: Engine, best: BestEpoch[S], metrics: Mapping[str, float], chance: float) -> str:
+def sentence(
+    engine: Engine, best: BestEpoch[S], metrics: Mapping[str, float], blind: float, word: str = "chance"
+) -> str:
     """What came out, such as ``best epoch 7 of 8: val_auc 0.912 (chance 0.500), test_auc 0.897``; ``last epoch 8 of 8``
-    where no metric chose it."""
+    where no metric chose it. ``blind`` is what can be had without looking at an image, and ``word`` says how."""
     name = best.key_metric
     on_test = name.replace("val_", "test_", 1)
     tested = f", {on_test} {metrics[on_test]:.3f}" if on_test in metrics else ""
     kept = "last" if best.last else "best"
     what = f"{kept} epoch {best.best_epoch} of {engine.state.epoch}: {name} {best.metrics[name]:.3f}"
-    return f"{what} (chance {chance:.3f}){tested}"
+    return f"{what} ({word} {blind:.3f}){tested}"
 
 
 class SaveScores:
@@ -172,7 +176,7 @@ class SaveScores:
         if idist.get_rank():
             return
         what = scored(engine, self.listed, self.split)
-        metrics = write_scored(self.folder, self.listed.classes, [what], self.threshold, intervals=True)
+        metrics = write_scored(self.folder, self.listed, [what], self.threshold, intervals=True)
         self.record.close(self.folder, evaluated_split=self.split, metrics=finite(metrics))
         name = f"{self.split}_{self.key_metric}"
         count = len(self.listed.split(self.split))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,10 @@ from medtl.metrics.ignite import Predictions
 from medtl.metrics.operating_point import Threshold, choose_threshold
 from medtl.metrics.registry import split_of
 from medtl.writers.tables import Table, write_metrics, write_predictions
+
+OF_EACH = ("auc", "average_precision")  # metrics of each finding by itself
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +80,7 @@ def choose(wanted: Threshold | None, validated: Scored) -> Threshold | None:
 
 def write_scored(
     folder: Path,
-    classes: Sequence[str],
+    listed: DataList,
     splits: Sequence[Scored],
     threshold: Threshold | None = None,
     intervals: bool = False,
@@ -85,7 +89,7 @@ def write_scored(
 
     Args:
         folder: the run's.
-        classes: names in index order.
+        listed: the data list, which names task and classes.
         splits: in the order of their rows.
         threshold: adds the scores at this operating point, ``<split>_<metric>_at_threshold``.
         intervals: adds ``_lo`` and ``_hi`` (95 %, by patient); left out while training goes on, for they take time.
@@ -94,25 +98,30 @@ def write_scored(
         What metrics.json holds.
     """
     tables = [Table(each.split, each.entries, each.predictions.probabilities) for each in splits]
-    write_predictions(folder / "predictions.csv", tables, classes)
+    write_predictions(folder / "predictions.csv", tables, listed.classes, listed.task)
     metrics: dict[str, float] = {}
     for each in splits:
-        metrics |= with_intervals(each, threshold) if intervals else each.metrics
+        metrics |= with_intervals(each, listed.classes, threshold) if intervals else each.metrics
     if threshold is not None and threshold.value is not None:
         metrics["val_threshold"] = threshold.value
     write_metrics(folder / "metrics.json", metrics)
     return metrics
 
 
-def with_intervals(each: Scored, threshold: Threshold | None = None) -> dict[str, float]:
-    """A split's metrics with those by which no epoch is chosen, those at the operating point, and ``_lo`` and ``_hi``
-    (95 %, by patient) beside every one that has an interval."""
+def with_intervals(each: Scored, classes: Sequence[str], threshold: Threshold | None = None) -> dict[str, float]:
+    """A split's metrics with those by which no epoch is chosen, those at the operating point, of several labels those
+    of each finding (``auc_<finding>``), and ``_lo`` and ``_hi`` (95 %, by patient) beside every one that has an
+    interval."""
     predictions = each.predictions
     patients = np.array([entry["patient"] for entry in each.entries])
     whole = split_of(predictions.labels, predictions.probabilities, patients)
     values = {name.removeprefix(f"{each.split}_"): value for name, value in each.metrics.items()}
     values |= {name: value for name, value in registry.values(whole).items() if name not in values}
     found = intervals_of(whole)
+    if whole.kind == "multi_label":
+        alone = of_findings(registry.scorer(whole)(np.ones((1, whole.count))), classes)
+        values |= {name: float(value[0]) for name, value in alone.items()}
+        found |= of_findings(found, classes)
     if threshold is not None:
         told = replace(whole, positive=threshold.positive)
         found |= intervals_of(told)
@@ -125,6 +134,12 @@ def with_intervals(each: Scored, threshold: Threshold | None = None) -> dict[str
                     if metric.name in around:
                         found[f"{metric.name}_at_threshold"] = around[metric.name]
     return _named(each.split, values, found)
+
+
+def of_findings(found: Mapping[str, T], classes: Sequence[str]) -> dict[str, T]:
+    """Of metrics by name those of single findings, such as ``auc_3``, under the finding's name."""
+    names = {f"{metric}_{place}": f"{metric}_{name}" for metric in OF_EACH for place, name in enumerate(classes)}
+    return {names[name]: value for name, value in found.items() if name in names}
 
 
 def _named(split: str, values: Mapping[str, float], found: Mapping[str, tuple[float, float]]) -> dict[str, float]:

@@ -16,7 +16,7 @@ def single_label(labels: NDArray[np.int64], probabilities: NDArray[np.floating])
         labels: (n,) class indices.
         probabilities: (n, n_classes), rows adding up to 1.
     """
-    return _of_epoch(split_of(labels, probabilities))
+    return registry.of_epoch(split_of(labels, probabilities))
 
 
 def multi_label(labels: NDArray[np.floating], probabilities: NDArray[np.floating]) -> dict[str, float]:
@@ -26,7 +26,7 @@ def multi_label(labels: NDArray[np.floating], probabilities: NDArray[np.floating
         labels: (n, n_classes) of 0 and 1.
         probabilities: (n, n_classes), each 0..1.
     """
-    return _of_epoch(split_of(labels, probabilities))
+    return registry.of_epoch(split_of(labels, probabilities))
 
 
 def binary(
@@ -57,18 +57,16 @@ def one_side(
 
 
 def of_guessing(labels: NDArray, n_classes: int) -> dict[str, float]:
-    """Return the scores of giving every image the same probabilities, the shares of the classes: what can be had
-    without looking at one. ``auc`` is 0.5, ``class_weighted_accuracy`` 1 / k, ``accuracy`` the share of the commonest
-    class, ``average_precision`` the mean share.
+    """Return the scores of giving every image the same probabilities, the shares of the classes, or of a regression the
+    mean of all numbers: what can be had without looking at an image. ``auc`` is 0.5,
+    ``class_weighted_accuracy`` 1 / k, ``accuracy`` the share of the commonest class, ``average_precision`` the mean
+    share.
 
     Args:
-        labels: (n,) class indices, or (n, n_classes) of 0 and 1.
+        labels: (n,) class indices, or (n, n_classes) of 0 and 1; floating-point numbers (n,) of a regression.
         n_classes: number of classes.
     """
+    if labels.ndim == 1 and labels.dtype.kind == "f":
+        return registry.of_epoch(split_of(labels, np.full((len(labels), 1), labels.mean())))
     positive = labels > 0.5 if labels.ndim == 2 else labels[:, np.newaxis] == np.arange(n_classes)
-    return _of_epoch(split_of(labels, np.tile(positive.mean(axis=0), (len(labels), 1))))
-
-
-def _of_epoch(split: registry.Split) -> dict[str, float]:
-    known = registry.metrics()
-    return registry.values(split, [known[name] for name in registry.names(split.kind)])
+    return registry.of_epoch(split_of(labels, np.tile(positive.mean(axis=0), (len(labels), 1))))

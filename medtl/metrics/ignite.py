@@ -16,7 +16,7 @@ from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 
 from medtl.errors import MedtlError
-from medtl.metrics import classification
+from medtl.metrics import classification, registry
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +25,8 @@ class Predictions:
 
     Attributes:
         index: (n,) place of each image in its split.
-        labels: (n,) class indices or (n, n_classes) multi-hot.
-        probabilities: (n, n_classes) float32.
+        labels: (n,) class indices or (n, n_classes) multi-hot; of a regression (n,) float32.
+        probabilities: (n, n_classes) float32; of a regression (n, 1), the predicted numbers.
     """
 
     index: NDArray[np.int64]
@@ -34,24 +34,27 @@ class Predictions:
     probabilities: NDArray[np.float32]
 
 
-def class_probabilities(logits: torch.Tensor, multilabel: bool) -> torch.Tensor:
-    """Logits (n, n_classes) to probabilities: softmax, or sigmoid where the classes are independent."""
-    return torch.sigmoid(logits) if multilabel else torch.softmax(logits, dim=1)
+def answers(outputs: torch.Tensor, task: str) -> torch.Tensor:
+    """What a network's outputs (n, n_outputs) say: softmax of a classification, sigmoid of several labels, which are
+    independent; the outputs of a regression are the numbers already."""
+    if task == "regression":
+        return outputs
+    return torch.sigmoid(outputs) if task == "multilabel" else torch.softmax(outputs, dim=1)
 
 
-class ClassificationScores:
+class Scores:
     """Evaluator handler: ``engine.state.predictions`` and, as ``<prefix>_<metric>``, ``engine.state.metrics`` after
     each epoch.
 
     Args:
         prefix: short name of the split, such as "val".
-        multilabel: logits are independent yes-or-no answers (sigmoid) instead of one choice (softmax).
+        task: "classification", "multilabel" or "regression".
         positive: index of the class whose sensitivity and the like are added, where there are two classes.
     """
 
-    def __init__(self, prefix: str, multilabel: bool = False, positive: int | None = None) -> None:
+    def __init__(self, prefix: str, task: str = "classification", positive: int | None = None) -> None:
         self.prefix = prefix
-        self.multilabel = multilabel
+        self.task = task
         self.positive = positive
         self._batches: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
@@ -73,7 +76,7 @@ class ClassificationScores:
         own: tuple[NDArray, ...] = ()  # a process may have no image, where there are more processes than images
         if self._batches:
             index, labels, logits = (torch.cat(parts).cpu() for parts in zip(*self._batches, strict=True))
-            own = index.numpy(), labels.numpy(), class_probabilities(logits, self.multilabel).numpy()
+            own = index.numpy(), labels.numpy(), answers(logits, self.task).numpy()
         predictions = gather(own)
         broken = int((~np.isfinite(predictions.probabilities).all(axis=1)).sum())
         if broken:
@@ -81,8 +84,7 @@ class ClassificationScores:
                 f"the network gives no numbers (NaN) for {broken:,} of {len(predictions.index):,} images: "
                 "training has diverged, try a lower --learning_rate"
             )
-        score = classification.multi_label if self.multilabel else classification.single_label
-        scores = score(predictions.labels, predictions.probabilities)
+        scores = registry.of_epoch(registry.split_of(predictions.labels, predictions.probabilities))
         if self.positive is not None:
             of_positive = predictions.probabilities[:, self.positive]
             scores |= classification.binary(predictions.labels, of_positive, self.positive, 0.5)

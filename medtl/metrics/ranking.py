@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,36 @@ def ranked(split: Split) -> Scorer:
         return found
 
     return score
+
+
+def pooled(split: Split) -> Scorer:
+    """Return the scorer of ``auc_micro`` and ``average_precision_micro``: every answer of every image is ranked in one
+    list, so that common findings weigh more, and a finding whose probabilities lie higher as a whole does harm."""
+    ladder = _ladders(*_answers(split))
+
+    def score(times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        area, precision = ladder(np.ascontiguousarray(times.T))
+        return {"auc_micro": area, "average_precision_micro": precision}
+
+    return score
+
+
+def pooled_interval(split: Split, level: float) -> dict[str, tuple[float, float]]:
+    """Return the interval of ``auc_micro``: DeLong's on the logit scale, all answers about a patient together."""
+    if split.network is not None:
+        return {}
+    positive, scores, patient, _ = _answers(split)
+    return {"auc_micro": _ends(positive[:, np.newaxis], scores[:, np.newaxis], replace(split, patient=patient), level)}
+
+
+def _answers(
+    split: Split,
+) -> tuple[NDArray[np.bool_], NDArray[np.floating], NDArray[np.int64], NDArray[np.int64] | None]:
+    """(n * c,) truth and score of every image and finding, and whose it is and of which network."""
+    positive, scores = split.one_against_rest
+    each = scores.shape[1]
+    network = None if split.network is None else np.repeat(split.network, each)
+    return positive.ravel(), scores.ravel(), np.repeat(split.patient, each), network
 
 
 def area_intervals(split: Split, level: float) -> dict[str, tuple[float, float]]:
@@ -120,5 +151,22 @@ def _running(weights: NDArray[np.float64]) -> NDArray[np.float64]:
 
 METRICS = (
     Metric("auc", "AUC", ranked, ranks=True, order=0, interval=area_intervals),
-    Metric("average_precision", "average precision", ranked, ranks=True, tables=(), order=90),
+    Metric("average_precision", "average precision", ranked, ranks=True, tables=("multi_label",), order=90),
+    Metric(
+        "auc_micro",
+        "AUC of all answers (micro)",
+        pooled,
+        kinds=("multi_label",),
+        ranks=True,
+        order=1,
+        interval=pooled_interval,
+    ),
+    Metric(
+        "average_precision_micro",
+        "average precision of all answers (micro)",
+        pooled,
+        kinds=("multi_label",),
+        ranks=True,
+        order=91,
+    ),
 )

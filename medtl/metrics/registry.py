@@ -17,8 +17,14 @@ from medtl import plugins
 from medtl.errors import UsageError
 from medtl.metrics.weighted import Scorer, by_patient, called_positive
 
-Kind = Literal["single_label", "multi_label", "positive"]
-KINDS: tuple[Kind, ...] = ("single_label", "multi_label", "positive")
+Kind = Literal["single_label", "multi_label", "positive", "regression"]
+CLASSES: tuple[Kind, ...] = ("single_label", "multi_label", "positive")  # labels of classes, not numbers
+KINDS: tuple[Kind, ...] = (*CLASSES, "regression")
+KIND_OF_TASK: dict[str, Kind] = {
+    "classification": "single_label",
+    "multilabel": "multi_label",
+    "regression": "regression",
+}
 DEFINES = re.compile(rb"^METRICS\b", re.MULTILINE)
 NAME = re.compile(r"[a-z][a-z0-9_]*(?<!_lo)(?<!_hi)")
 
@@ -28,8 +34,9 @@ class Split:
     """What a network said about one split.
 
     Attributes:
-        labels: (n,) class indices, or (n, n_classes) of 0 and 1 where an image has any number of classes.
-        probabilities: (n, n_classes), 0..1; with class indices rows add up to 1.
+        labels: (n,) class indices, or (n, n_classes) of 0 and 1 where an image has any number of classes; of a
+            regression (n,) floating-point numbers.
+        probabilities: (n, n_classes), 0..1; with class indices rows add up to 1. Of a regression (n, 1) predictions.
         patient: (n,) index 0..count-1 of each image's patient.
         count: number of patients.
         network: (n,) index of the network that predicted each image, of folds put together; None for one. Rankings
@@ -51,6 +58,8 @@ class Split:
         """What each image's label is."""
         if self.labels.ndim == 2:
             return "multi_label"
+        if self.labels.dtype.kind == "f":
+            return "regression"
         return "single_label" if self.positive is None else "positive"
 
     @property
@@ -102,10 +111,12 @@ class Metric:
             and may hold more. Metrics that share the work share the function. ``of_answers`` and
             ``of_probabilities`` make one of a plain function.
         kinds: of labels it is defined for. "single_label": one class an image, all classes alike; "positive": two
-            classes, told from one side; "multi_label": any number of classes an image.
+            classes, told from one side; "multi_label": any number of classes an image; "regression": a number an image.
         needs: "answers" changes with a threshold, "probabilities" does not.
         ranks: one class is ranked against the rest, so it is not defined where only one occurs.
-        higher_is_better: of others no epoch is chosen by it, and it is scored when a run ends.
+        higher_is_better: which end of it is good.
+        chooses: whether an epoch may be chosen by it, so that it is scored after each; the others are scored when a run
+            ends. None for those of which higher is better.
         tables: kinds of study in whose main table a report shows it; None for all.
         bounds: smallest and largest value that there can be.
         order: place in tables, small first.
@@ -118,10 +129,11 @@ class Metric:
     name: str
     title: str
     scorer: Callable[[Split], Scorer]
-    kinds: tuple[Kind, ...] = KINDS
+    kinds: tuple[Kind, ...] = CLASSES
     needs: Literal["answers", "probabilities"] = "probabilities"
     ranks: bool = False
     higher_is_better: bool = True
+    chooses: bool | None = None
     tables: tuple[Kind, ...] | None = None
     bounds: tuple[float, float] = (0.0, 1.0)
     order: int = 100
@@ -179,7 +191,15 @@ def of_kind(kind: Kind) -> list[Metric]:
 
 def names(kind: Kind) -> tuple[str, ...]:
     """Return the names of the metrics by which an epoch of this kind may be chosen."""
-    return tuple(metric.name for metric in of_kind(kind) if metric.higher_is_better)
+    return tuple(
+        each.name for each in of_kind(kind) if each.chooses or (each.chooses is None and each.higher_is_better)
+    )
+
+
+def lower_is_better(name: str) -> bool:
+    """Return whether the smaller of two values of a metric is the better one; of what is no metric here it is not."""
+    known = metrics().get(name)
+    return known is not None and not known.higher_is_better
 
 
 def scorer(split: Split, wanted: Iterable[Metric] | None = None) -> Scorer:
@@ -203,6 +223,12 @@ def values(split: Split, wanted: Iterable[Metric] | None = None) -> dict[str, fl
     asked = of_kind(split.kind) if wanted is None else list(wanted)
     found = scorer(split, asked)(np.ones((1, split.count)))
     return {metric.name: float(found[metric.name][0]) for metric in asked}
+
+
+def of_epoch(split: Split) -> dict[str, float]:
+    """Return the scores of a split by which an epoch may be chosen."""
+    known = metrics()
+    return values(split, [known[name] for name in names(split.kind)])
 
 
 @functools.cache

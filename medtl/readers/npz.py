@@ -4,6 +4,7 @@ import io
 import math
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +66,26 @@ def read_array(archive: zipfile.ZipFile, name: str) -> NDArray:
     except DAMAGED:
         raise BadFileError(f"{name} cannot be read: the file is damaged") from None
     return np.asarray(array)
+
+
+def rows_of(archive: zipfile.ZipFile, name: str) -> Iterator[NDArray]:
+    """Each row of one array in turn, read as it is asked for: the whole may be larger than the memory.
+
+    Raises:
+        BadFileError: as for ``read_array_header``; at the end, where the archive's checksum disagrees.
+    """
+    shape, dtype = read_array_header(archive, name)
+    size = math.prod(shape[1:]) * dtype.itemsize
+    try:
+        with archive.open(f"{name}.npy") as member:
+            read = npy.read_array_header_1_0 if npy.read_magic(member) == (1, 0) else npy.read_array_header_2_0
+            if read(member)[1]:
+                raise BadFileError(f"{name} cannot be read: its columns are stored one after the other")
+            for _ in range(shape[0]):
+                content = member.read(size)
+                if len(content) < size:
+                    raise EOFError
+                yield np.frombuffer(content, dtype).reshape(shape[1:])
+            member.read(1)
+    except DAMAGED:
+        raise BadFileError(f"{name} cannot be read: the file is damaged") from None

@@ -67,7 +67,7 @@ class Study:
         found: all runs.
         split: short name of the split that is scored.
         pooled: validation folds of a seed are scored together.
-        kind: "classification", "multilabel" or "segmentation".
+        kind: "classification", "multilabel", "regression" or "segmentation".
         classes: names in index order; for a segmentation the columns.
         positive: index of the positive class of two, else None.
         positive_named: whether the runs name it.

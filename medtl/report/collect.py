@@ -257,7 +257,7 @@ def _check_counts(run: Run) -> None:
             if abs(found - told) > 1.5 / len(sample.names):  # one tie may fall otherwise in rounded figures
                 raise MedtlError(f"{path} gives {split}_accuracy {found:.4f}; metrics.json says {told:.4f}")
     for split in SHORT_NAMES.values():
-        if f"{split}_accuracy" in run.metrics and split not in run.splits:
+        if (run.metrics.keys() & {f"{split}_accuracy", f"{split}_mae"}) and split not in run.splits:
             raise MedtlError(f"{path} has no rows of split {split}, which metrics.json scores")
 
 
@@ -281,5 +281,7 @@ def _check_same_data(runs: list[Run]) -> None:
 def describe_data(run: Run) -> str:
     """A data set by name and classes."""
     classes = run.data.classes
+    if run.record.task == "regression":
+        return f"{run.data.name} (a number: {classes[0]})"
     shown = ", ".join(classes) if len(classes) <= 4 else f"{', '.join(classes[:3])}, …"
     return f"{run.data.name} ({len(classes)} classes: {shown})"

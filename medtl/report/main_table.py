@@ -129,8 +129,11 @@ def _legend(found: Sequence[Comparison]) -> list[str]:
 def _about_guessing(study: Study, scored: Scores, guess: str) -> list[str]:
     notes = []
     if guess:
-        what = "every image is given" if study.kind == "multilabel" else "the commonest class of the split is named, by"
-        notes.append(f"{upper(guess)}: what is reached without a look at an image ({what} the shares of the classes).")
+        what = {
+            "multilabel": "every image is given the shares of the classes",
+            "regression": "every image is given their mean",
+        }.get(study.kind, "the commonest class of the split is named, by the shares of the classes")
+        notes.append(f"{upper(guess)}: what is reached without a look at an image ({what}).")
     if any(one_class_only(study, arm) for arm in scored.values()):
         notes.append(f"{upper(ONE_CLASS)}: the answer is the same for every image; such a start is never bold.")
     return notes
@@ -138,7 +141,11 @@ def _about_guessing(study: Study, scored: Scores, guess: str) -> list[str]:
 
 def _method(study: Study) -> str:
     resampled = "bootstrap of whole patients"
-    return resampled if study.kind == "segmentation" or study.pooled else f"AUC: DeLong's; others: {resampled}"
+    return (
+        resampled
+        if study.kind in ("segmentation", "regression") or study.pooled
+        else f"AUC: DeLong's; others: {resampled}"
+    )
 
 
 def _trainings(study: Study) -> str:

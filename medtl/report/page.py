@@ -14,6 +14,7 @@ from medtl.report.collect import describe_data
 from medtl.report.compare import Comparison, compare
 from medtl.report.external import external
 from medtl.report.facts import facts
+from medtl.report.findings import findings
 from medtl.report.forest import best_first, forests, less_is_better
 from medtl.report.groups import Groups, groups
 from medtl.report.layout import Page, Section
@@ -21,6 +22,7 @@ from medtl.report.leaks import found_leaks, leaks
 from medtl.report.panels import MOST, heat_maps, segmented_slices
 from medtl.report.provenance import provenance, reproduction
 from medtl.report.reference import class_counts
+from medtl.report.regression import regression
 from medtl.report.scores import Scores, score, threshold_of
 from medtl.report.summary import summary
 from medtl.report.tables import upper
@@ -106,6 +108,8 @@ def page(results: Results, title: str | None, wishes: Wishes | None = None) -> P
         _main(results),
         _paired(results),
         Section("absent", "Runs that are not counted", tables=[tables.absent(study)] if study.found.absent else []),
+        regression(study, scored),
+        findings(study, scored),
         external(study, scored),
         groups(study, scored, wishes.groupings, wishes.of_image, _told_apart(results)),
         _roc(study, scored, drawn),
@@ -195,7 +199,7 @@ def _told_apart(results: Results) -> list[str]:
 
 
 def _roc(study: Study, scored: Scores, drawn: Scores) -> Section:
-    made = figures.roc(study, drawn) if study.kind != "segmentation" else []
+    made = figures.roc(study, drawn) if study.kind not in ("segmentation", "regression") else []
     if not made:
         return Section("roc", "ROC curves")
     several = any(len(arm.arm.runs) > 1 for arm in scored.values())
@@ -208,7 +212,7 @@ def _roc(study: Study, scored: Scores, drawn: Scores) -> Section:
         "roc",
         "ROC curves",
         [text] if text else [],
-        tables=[tables.per_class(study, scored)] if len(study.classes) > 2 else [],
+        tables=[tables.per_class(study, scored)] if study.kind == "classification" and len(study.classes) > 2 else [],
         figures=made,
         legend=_legend(study, drawn),
         figures_first=True,

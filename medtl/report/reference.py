@@ -8,6 +8,7 @@ from medtl.metrics import registry
 from medtl.metrics.registry import Split
 from medtl.report.arms import Study
 from medtl.report.layout import Table
+from medtl.report.regression import of_mean
 from medtl.report.scores import ScoredArm
 from medtl.report.tables import of_words
 from medtl.runs.predictions import Sample
@@ -22,6 +23,8 @@ def of_majority(study: Study) -> tuple[str, dict[str, float]]:
     if study.kind == "segmentation":
         return "", {}
     sample = whole_split(study)
+    if study.kind == "regression":
+        return of_mean(sample)
     positive = _positives(sample.labels, len(study.classes))
     shares = np.tile(positive.mean(axis=0), (len(sample.labels), 1))
     images = np.arange(len(sample.labels))
@@ -42,7 +45,7 @@ def whole_split(study: Study) -> Sample:
 
 def class_counts(study: Study) -> Table | None:
     """Return the table of images a class and split; None for a segmentation."""
-    if study.kind == "segmentation":
+    if study.kind in ("segmentation", "regression"):
         return None
     counts: dict[str, list[int] | None] = {}
     run = study.found.runs[0]

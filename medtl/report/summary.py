@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from medtl.metrics import registry
 from medtl.report.arms import Study
 from medtl.report.compare import Comparison
 from medtl.report.layout import Section
@@ -48,7 +49,8 @@ def _row(study: Study, scored: Scores, found: Sequence[Comparison], row: str, me
     defined = {init: value for init, value in values.items() if math.isfinite(value)}
     if not defined:
         return f"{row}: {name} is not defined on this split."
-    first = max(defined, key=lambda init: defined[init])
+    lower = registry.lower_is_better(metric)
+    first, extreme = (min if lower else max)(defined, key=lambda init: defined[init]), "lowest" if lower else "highest"
     estimate = scored[row, first].estimate(metric)
     ends = interval(estimate.low, estimate.high)
     reached = f"{name} {number(estimate.value)}" + (f" (95 % interval {ends})" if ends else "")
@@ -58,11 +60,11 @@ def _row(study: Study, scored: Scores, found: Sequence[Comparison], row: str, me
     own = [each for each in found if each.row == row and each.metric == metric]
     if not own:
         return (
-            f"{row}: {first} has the highest {reached}{_alone(study, scored[row, first])}; nothing could be compared "
+            f"{row}: {first} has the {extreme} {reached}{_alone(study, scored[row, first])}; nothing could be compared "
             f"with {baseline or 'a baseline'}, so its lead may be chance."
         )
     verdict = _verdict(own, study, scored, baseline)
-    return f"{row}: {verdict} Highest: {first}, {reached}{_alone(study, scored[row, first])}."
+    return f"{row}: {verdict} {extreme.capitalize()}: {first}, {reached}{_alone(study, scored[row, first])}."
 
 
 def _verdict(own: Sequence[Comparison], study: Study, scored: Scores, baseline: str) -> str:

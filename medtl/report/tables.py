@@ -104,6 +104,8 @@ def shown_metrics(study: Study) -> tuple[str, ...]:
         return tuple(name for p in prefixes for name in [*(o for o in organs if o.startswith(p)), f"{p}_mean"])
     if study.kind == "multilabel":
         return _in_table("multi_label", ("multi_label",))
+    if study.kind == "regression":
+        return _in_table("regression", ("regression",))
     if study.positive is None:
         return _in_table("single_label", ("single_label",))
     names = _in_table("positive", ("single_label", "positive"))

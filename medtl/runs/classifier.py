@@ -130,8 +130,8 @@ def _refuse_others(record: RunRecord, folder: Path) -> None:
     if record.network is None or record.data is None or record.task is None:
         raise MedtlError(f"{folder / RECORD} does not describe a training run: it names no network, data or task")
     target = str(record.network.get("_target_")).rpartition(".")[2]
-    if target != BUILDER or record.task == "segmentation":
-        what = target if target != BUILDER else "a segmentation network"
+    if target != BUILDER or record.task in ("segmentation", "regression"):
+        what = target if target != BUILDER else f"a {record.task} network"
         raise MedtlError(
             f"{folder} is a run of {what}; expected one of a classifier, which names the class of a picture"
         )

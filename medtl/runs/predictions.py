@@ -24,25 +24,26 @@ class Sample:
     Attributes:
         names: (n,) images, or cases of a segmentation.
         patients: (n,) whose they are.
-        labels: (n,) class indices or (n, n_classes) multi-hot; (n, 0) for a segmentation.
-        values: (n, n_classes) probabilities; for a segmentation (n, n_columns) IoU and Dice, NaN where an organ is
-            neither there nor found.
+        labels: (n,) class indices or (n, n_classes) multi-hot; (n, 0) for a segmentation; (n,) floating-point numbers
+            of a regression.
+        values: (n, n_classes) probabilities; (n, 1) predicted numbers; for a segmentation (n, n_columns) IoU and Dice,
+            NaN where an organ is neither there nor found.
         columns: class names, or the columns' names such as ``iou_liver``.
         networks: (n,) index of the network whose values each row has; None for one.
     """
 
     names: tuple[str, ...]
     patients: NDArray[np.str_]
-    labels: NDArray[np.int64]
+    labels: NDArray
     values: NDArray[np.float64]
     columns: tuple[str, ...]
     networks: NDArray[np.int64] | None = None
 
     @property
     def kind(self) -> str:
-        """ "classification", "multilabel" or "segmentation"."""
+        """ "classification", "multilabel", "regression" or "segmentation"."""
         if self.labels.ndim == 1:
-            return "classification"
+            return "regression" if self.labels.dtype.kind == "f" else "classification"
         return "multilabel" if self.labels.shape[1] else "segmentation"
 
     def rows(self, chosen: Sequence[int] | NDArray[np.int64]) -> "Sample":
@@ -77,6 +78,8 @@ def read_predictions(path: Path, classes: Sequence[str], task: str | None) -> di
     table = {name: [line[place] for line in lines] for place, name in enumerate(header)}
     if not lines:
         raise MedtlError(f"{path} has no rows")
+    if task == "regression":
+        return _splits(path, table, "image", read_numbers(path, table, classes))
     segmentation = header[:1] == ["case"]
     wanted = _organ_columns(header) if segmentation else [PROBABILITY + name for name in classes]
     needed = ["case" if segmentation else "image", "patient", "split", *([] if segmentation else ["label"]), *wanted]
@@ -97,12 +100,16 @@ def read_predictions(path: Path, classes: Sequence[str], task: str | None) -> di
         labels = _labels(path, table["label"], len(classes), multilabel)
     columns = tuple(wanted) if segmentation else tuple(classes)
     whole = Sample(tuple(table[needed[0]]), np.array(table["patient"], dtype=np.str_), labels, values, columns)
+    return _splits(path, table, needed[0], whole)
+
+
+def _splits(path: Path, table: Mapping[str, Sequence[str]], name: str, whole: Sample) -> dict[str, Sample]:
     splits = {}
     for split in dict.fromkeys(table["split"]):
-        own = whole.rows([row for row, name in enumerate(table["split"]) if name == split])
-        twice = [name for name, times in Counter(own.names).items() if times > 1]
+        own = whole.rows([row for row, each in enumerate(table["split"]) if each == split])
+        twice = [each for each, times in Counter(own.names).items() if times > 1]
         if twice:
-            raise MedtlError(f"{path} has {needed[0]} {twice[0]} twice in split {split}")
+            raise MedtlError(f"{path} has {name} {twice[0]} twice in split {split}")
         splits[split] = own
     return splits
 
@@ -145,3 +152,31 @@ def _labels(path: Path, texts: Sequence[str], n_classes: int, multilabel: bool) 
                 raise MedtlError(f"{path} line {row + 2} has label {text!r}; expected a class index below {n_classes}")
             labels[row, int(part) if multilabel else 0] = 1 if multilabel else int(part)
     return labels if multilabel else labels[:, 0]
+
+
+def read_numbers(path: Path, table: Mapping[str, Sequence[str]], names: Sequence[str]) -> Sample:
+    """Labels and predictions of a regression, ``image,patient,split,label,pred``.
+
+    Args:
+        path: for messages.
+        table: column to texts.
+        names: of the number.
+
+    Raises:
+        MedtlError: a column is missing, or a cell is no number.
+    """
+    needed = ("image", "patient", "split", "label", "pred")
+    missing = [name for name in needed if name not in table]
+    if missing:
+        raise MedtlError(f"{path} has no column {missing[0]!r}; expected {','.join(needed)}")
+    numbers = np.empty((2, len(table["image"])))
+    for place, name in enumerate(("label", "pred")):
+        for row, text in enumerate(table[name]):
+            try:
+                numbers[place, row] = float(text)
+            except ValueError:
+                numbers[place, row] = math.nan
+            if not math.isfinite(numbers[place, row]):
+                raise MedtlError(f"{path} line {row + 2} has {name} {text!r}; expected a number")
+    patients = np.array(table["patient"], dtype=np.str_)
+    return Sample(tuple(table["image"]), patients, numbers[0], numbers[1][:, np.newaxis], tuple(names))

@@ -24,6 +24,7 @@ class Trained:
         channels: of the pictures, 1 (grey) or 3.
         mean, std: of the input's normalisation, for values 0..1.
         threshold: the operating point, where one was chosen.
+        task: "classification", "multilabel" or "regression".
     """
 
     backbone: str | None = None
@@ -33,6 +34,7 @@ class Trained:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     threshold: Threshold | None = None
+    task: str = "classification"
 
 
 def beside(weights: str) -> Trained:
@@ -61,6 +63,7 @@ def beside(weights: str) -> Trained:
         mean=mean or IMAGENET_MEAN,
         std=std or IMAGENET_STD,
         threshold=_threshold(run.threshold),
+        task=run.task or "classification",
     )
 
 
@@ -84,7 +87,9 @@ def card_of(weights: Path) -> WeightsCard | None:
 
 def _on_card(card: WeightsCard) -> Trained:
     what, pixels = card.architecture, card.input
-    return Trained(what.backbone, what.image_size, card.classes, pixels.file_channels, pixels.mean, pixels.std)
+    return Trained(
+        what.backbone, what.image_size, card.classes, pixels.file_channels, pixels.mean, pixels.std, task=card.task
+    )
 
 
 def _threshold(record: Mapping[str, Any] | None) -> Threshold | None:

@@ -90,7 +90,8 @@ class WeightsCard:
         name, version: of the bundle.
         architecture: the network.
         classes: class names in index order.
-        multilabel: each class is a yes-or-no answer by itself (sigmoid) instead of one choice among them (softmax).
+        task: "classification" (one choice among the classes: softmax), "multilabel" (each is a yes-or-no answer by
+            itself: sigmoid), "regression" (the output is the number that the only class names) or "segmentation".
         input: how a picture becomes the network's input.
         dtype: "float32" or "float16", as stored.
         data: what they were trained on: name, sample (phantoms, not patients), entries a split, licence, sha256.
@@ -110,7 +111,7 @@ class WeightsCard:
     version: str
     architecture: Architecture
     classes: tuple[str, ...]
-    multilabel: bool
+    task: str
     input: InputContract
     dtype: str
     data: Mapping[str, Any]
@@ -140,6 +141,8 @@ class WeightsCard:
             content = parse_json(text)
         except ValueError as error:
             raise MedtlError(f"a weights card is not valid JSON: {error}") from None
+        if isinstance(content, dict) and "multilabel" in content:  # of earlier versions
+            content["task"] = _task(content)
         _check_keys(content, cls, "")
         what, pixels = content["architecture"], content["input"]
         network = SegmentationArchitecture if isinstance(what, dict) and "decoder" in what else Architecture
@@ -153,6 +156,15 @@ class WeightsCard:
             return cls(**{**content, **parts, "classes": tuple(map(str, content["classes"]))})
         except (TypeError, ValueError) as error:
             raise MedtlError(f"a weights card has a value of the wrong kind: {error}") from None
+
+
+def _task(content: dict[str, Any]) -> str:
+    """The task of a card that says no more than whether the labels are several."""
+    several = bool(content.pop("multilabel"))
+    what = content.get("architecture")
+    if isinstance(what, dict) and "decoder" in what:
+        return "segmentation"
+    return "multilabel" if several else "classification"
 
 
 def _check_keys(content: Any, kind: type, where: str) -> None:

@@ -18,6 +18,7 @@ from medtl.weights.read import WEIGHTS_IN_BUNDLE
 from medtl.weights.sources import SOURCES, file_stem, how_to_get
 
 TOLERANCE = 1e-4  # cards round
+GIVEN = "given"  # the init of a run that starts from a network as it was handed over in Python
 
 
 @dataclass(frozen=True)

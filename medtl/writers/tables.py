@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from medtl.datalist import Entry
 from medtl.files import write_csv, write_json
 
+PREDICTED = "pred"  # column of the predicted numbers of a regression
+
 
 @dataclass(frozen=True, eq=False)
 class Table:
@@ -19,7 +21,7 @@ class Table:
     Attributes:
         split: short name.
         entries: of the split, in the order of the rows; without ``label`` the table has no such column.
-        probabilities: (n_entries, n_classes).
+        probabilities: (n_entries, n_classes); of a regression (n_entries, 1), the predicted numbers.
     """
 
     split: str
@@ -27,8 +29,11 @@ class Table:
     probabilities: NDArray[np.floating]
 
 
-def write_predictions(path: Path, tables: Sequence[Table], classes: Sequence[str]) -> None:
-    """Write one row a data-list entry: ``image,patient,split,label,prob_<class>…``.
+def write_predictions(
+    path: Path, tables: Sequence[Table], classes: Sequence[str], task: str = "classification"
+) -> None:
+    """Write one row a data-list entry: ``image,patient,split,label,prob_<class>…``; of a regression
+    ``image,patient,split,label,pred``.
 
     A multi-hot label is written as class indices joined by ``;``.
 
@@ -36,9 +41,10 @@ def write_predictions(path: Path, tables: Sequence[Table], classes: Sequence[str
         path: the CSV.
         tables: the splits, one below the other.
         classes: class names, used as they are.
+        task: "classification", "multilabel" or "regression".
     """
     labelled = all("label" in entry for table in tables for entry in table.entries)
-    names = [f"prob_{name}" for name in classes]
+    names = [PREDICTED] if task == "regression" else [f"prob_{name}" for name in classes]
     rows: list[list[str]] = [["image", "patient", "split", *(["label"] if labelled else []), *names]]
     for table in tables:
         for entry, row in zip(table.entries, table.probabilities, strict=True):
@@ -48,7 +54,7 @@ def write_predictions(path: Path, tables: Sequence[Table], classes: Sequence[str
     write_csv(path, rows)
 
 
-def _label(label: int | list[int]) -> str:
+def _label(label: int | float | list[int]) -> str:
     return ";".join(str(c) for c, positive in enumerate(label) if positive) if isinstance(label, list) else str(label)
 
 

@@ -178,7 +178,7 @@ def test_card_says_what_the_weights_are(made: Made) -> None:
     assert card.input.percentiles == (0.5, 99.5)
     assert (card.input.mean, card.input.std) == (tuple(START["mean"]), tuple(START["std"]))
     assert card.classes == ("background", *ORGANS)
-    assert card.multilabel is False
+    assert card.task == "segmentation"
     assert card.metrics == METRICS
     assert card.licence == f"images: {LICENCE}; start: BSD-3-Clause"
     assert "Training on needs medtl" in card.intended_use

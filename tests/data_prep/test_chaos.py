@@ -19,6 +19,7 @@ from medtl.datalist import DataList
 from medtl.errors import BadFileError
 from medtl.integrity import problems_of_data
 from medtl.readers.chaos import check_liver, natural, read_mask
+from medtl.splits import assign_folds
 
 pytestmark = pytest.mark.slow
 
@@ -221,7 +222,7 @@ def test_folds_of_a_set_of_the_published_size(seed: int) -> None:
         for sequence in sequences
         for _ in range(count)
     ]
-    dealt = datalist.assign_folds(entries, 3, seed)
+    dealt = assign_folds(entries, 3, seed)
     for modality in ("CT", "MR"):
         sizes = [len({e["patient"] for e in dealt if e["fold"] == k and modality in e["patient"]}) for k in range(3)]
         assert sorted(sizes) == [6, 7, 7]

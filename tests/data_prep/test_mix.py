@@ -212,6 +212,7 @@ def test_files_that_are_not_what_was_listed(prep: Callable[..., Any], tmp_path: 
         (("--lists", "one=/nowhere"), "/nowhere: no such folder"),
         (("--lists", "mine=sample"), "there is no data set 'mine'"),
         (("--lists", "one=MULTI"), "prepare it again, chexpert with --rule exactly-one"),
+        (("--lists", "one=NUMBERS"), "its labels are numbers"),
         (("--lists", "one=ONE", "--take", "validation"), "its validation split is empty"),
         (("--lists", "one=ONE", "--take", "later"), "--take names 'later': expected some of training"),
         (("--lists", "one=ONE", "--take", "training,train"), "--take names training twice"),
@@ -227,7 +228,16 @@ def test_mistakes_end_in_one_line(
     one = prepared(tmp_path / "one")
     entries = json.loads((one / "datalist.json").read_text())["training"]
     multi = prepared(tmp_path / "multi", test=[], training=[{**entry, "label": [0, 1]} for entry in entries])
-    ended = prep("mix", *(word.replace("ONE", str(one)).replace("MULTI", str(multi)) for word in words))
+    alone = {
+        "task": "regression",
+        "classes": ["size"],
+        "test": [],
+        "training": [{**entry, "label": 1.5} for entry in entries],
+    }
+    lists = {"ONE": one, "MULTI": multi, "NUMBERS": prepared(tmp_path / "numbers", **alone)}
+    for name, folder in lists.items():
+        words = tuple(word.replace(name, str(folder)) for word in words)
+    ended = prep("mix", *words)
     assert ended.status == 2
     (line,) = ended.err.splitlines()
     assert wanted in line

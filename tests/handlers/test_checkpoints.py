@@ -25,7 +25,7 @@ from medtl.handlers.history import KeepHistory
 from medtl.handlers.random_state import random_state, set_random_state
 from medtl.handlers.results import KeepBest
 from medtl.handlers.schedule import StepSchedule
-from medtl.metrics.ignite import ClassificationScores
+from medtl.metrics.ignite import Scores
 from medtl.transforms.batch import BatchTransform
 from medtl.writers import checkpoint
 
@@ -66,7 +66,7 @@ def training(
         device="cpu",
         val_data_loader=PackedLoader(packed(9, 1), 4, transform=BatchTransform(flip=0, rotate=0, scale=0, translate=0)),
         network=average.module,
-        val_handlers=[ClassificationScores("val"), best],
+        val_handlers=[Scores("val"), best],
         decollate=False,
     )
     history = KeepHistory(str(folder), optimizer, evaluator)
