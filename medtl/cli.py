@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from medtl import __version__
-from medtl.commands import check, compare, explain, list_, path, release, report, unpack, weights
+from medtl.commands import check, compare, explain, list_, path, probe, release, report, unpack, weights
 from medtl.commands.options import Debug
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ def options(
 app.command("list")(list_.list_)
 app.command()(check.check)
 app.command()(weights.weights)
+app.command(context_settings=OPEN)(probe.probe)
 app.command(context_settings=OPEN)(compare.compare)
 app.command()(release.release)
 app.command()(path.path)

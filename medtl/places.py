@@ -54,3 +54,10 @@ def bundle_folders() -> list[Path]:
 def cache_folder() -> Path:
     """$XDG_CACHE_HOME/medtl, by default ~/.cache/medtl."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medtl"
+
+
+def private_folder(path: Path) -> Path:
+    """Return a folder of a cache, made for its owner's eyes alone where it is not there: pictures of patients, and what
+    is computed from them, are patients' data."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path

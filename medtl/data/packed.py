@@ -19,21 +19,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from medtl.datalist import DataList, Entry
 from medtl.errors import BadFileError, MedtlError, UsageError
-from medtl.files import TEMPORARY_SUFFIX, file_hash, replacing
-from medtl.places import cache_folder
+from medtl.files import TEMPORARY_SUFFIX, file_hash, locked, replacing
+from medtl.places import cache_folder, private_folder
 
 FORMAT = 1
 MARK = b"medtl-u8"
 CHUNK_BYTES = 4 * 2**20
 FEW_CHUNKS = 4  # below this, starting processes takes longer than the work
-LOCK_POLL = 0.2
 
 
 @dataclass(frozen=True)
@@ -100,8 +98,8 @@ def pack(
     path = Path(cache_dir or packed_folder()) / f"{fingerprint(entries, channels, image_size)}.u8"
     with _one_line_for_the_disk(path.parent):
         if not _is_whole(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(path):
+            private_folder(path.parent)
+            with locked(path, "packs"):
                 if not _is_whole(path):  # another process may have made it meanwhile
                     _make(path, entries, shape, workers)
         return Packed(np.memmap(path, np.uint8, "c", shape=shape), labels, path)
@@ -159,22 +157,6 @@ def _is_whole(path: Path) -> bool:
     except (FileNotFoundError, MedtlError):
         return False
     return True
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the file's lock, which the system frees when its holder dies."""
-    lock = FileLock(path.with_suffix(".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"waiting for another process that packs {path}", file=sys.stderr, flush=True)
-        lock.acquire(poll_interval=LOCK_POLL)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from medtl.runs.earlier import brought_up
 
 FILE_NAME = "run.json"
 RUNNING, FINISHED, INTERRUPTED, FAILED = STATUSES = ("running", "finished", "interrupted", "failed")
+PROBE = "probe"  # named as the bundle of a run that put a head on frozen features
 NOTICE = "not for clinical use"
 ALWAYS = ("bundle", "command", "config", "overrides", "task", "network", "preprocessing", "start", "data", "versions")
 
@@ -140,6 +141,8 @@ class RunRecord:
         started: date and time of the first start, in UTC.
         resumed: when the run went on, and from which checkpoint.
         duration_s: seconds of all attempts together.
+        times: seconds of the parts of a run by name: ``embed_s`` and ``head_s`` of a probe.
+        head: what a probe put on the frozen features: ``name``, ``features`` (their number), and how it was fitted.
         epochs, best_epoch: trained, and kept.
         metrics: what was measured in the end.
         threshold: the operating point: positive, positive_class, rule, value.
@@ -166,6 +169,8 @@ class RunRecord:
     started: str = ""
     resumed: tuple[Mapping[str, str], ...] = ()
     duration_s: float | None = None
+    times: Mapping[str, float] = field(default_factory=dict)
+    head: Mapping[str, Any] = field(default_factory=dict)
     epochs: int | None = None
     best_epoch: int | None = None
     metrics: Mapping[str, float | None] = field(default_factory=dict)
@@ -227,7 +232,10 @@ def find(folder: Path) -> RunRecord | None:
 
 
 PARTS: Mapping[str, type] = {"bundle": Bundle, "data": Data, "preprocessing": Preprocessing, "start": Start}
-OBJECTS = ("overrides", "config", "network", "recipe", "versions", "metrics", "threshold", "entries", "training_images")
+OBJECTS = (
+    *("overrides", "config", "network", "recipe", "versions", "metrics", "threshold", "times", "head"),
+    *("entries", "training_images"),
+)
 LISTS = (
     *("command", "config_files", "resumed", "classes", "sources", "overlaps"),
     *("mean", "std", "trained_on", "percentiles"),
