@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from medtl import __version__
-from medtl.commands import check, compare, explain, list_, path, probe, release, report, unpack, weights
+from medtl.commands import check, compare, explain, list_, path, plan, probe, release, report, test, unpack, weights
 from medtl.commands.options import Debug
 
 app = typer.Typer(
@@ -48,3 +48,5 @@ app.command()(path.path)
 app.command()(unpack.unpack)
 app.command()(explain.explain)
 app.command()(report.report)
+app.command("test")(test.compare_tables)
+app.command()(plan.plan)

@@ -33,6 +33,8 @@ def judged(models: Sequence[Embedded], labels: NDArray, work: Sequence[Work]) ->
         if processes < 2 or len(work) < FEWEST or "fork" not in multiprocessing.get_all_start_methods():
             yield from _shown(map(_one, work), len(work))
             return
+        import sklearn.linear_model  # noqa: F401  once for all: it takes seconds
+
         with multiprocessing.get_context("fork").Pool(processes, _alone) as pool:
             yield from _shown(pool.imap(_one, work), len(work))
     finally:

@@ -10,6 +10,7 @@ from medtl.report import figures, main_table, tables
 from medtl.report.arms import Study
 from medtl.report.collect import describe_data
 from medtl.report.compare import Comparison, compare
+from medtl.report.frozen import frozen_and_tuned
 from medtl.report.layout import Field, Group, Page, Section, Table
 from medtl.report.leaks import found_leaks, leaks
 from medtl.report.panels import MOST, heat_maps, segmented_slices
@@ -81,6 +82,7 @@ def page(results: Results, title: str | None) -> Page:
         summary(study, results.scored, results.found, results.baseline, metric, found_leaks(checked)),
         _main(results),
         _paired(results),
+        frozen_and_tuned(study, results.scored, metric),
         Section("absent", "Runs that are not counted", tables=[tables.absent(study)] if study.found.absent else []),
         _roc(results),
         _learning(results),

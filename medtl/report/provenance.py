@@ -116,10 +116,11 @@ def reproduction(study: Study, baseline: str, metric: str) -> Section:
     """The commands, places by name instead of path, and what to cite."""
     runs = study.found.runs
     lines = [line for grid in study.found.grids if (line := _grid_command(grid))]
+    if lines:
+        lines = [*dict.fromkeys(_run_command(run) for run in runs if run.record.is_probe), *lines]
     place = "GRID" if lines else "RUNS"
     if not lines:
-        shown = [f"python -m monai.bundle {command(run.record.command)}" for run in runs if run.record.command]
-        lines = list(dict.fromkeys(shown))
+        lines = list(dict.fromkeys(_run_command(run) for run in runs if run.record.command))
     options = (f" --baseline {baseline}" if baseline and baseline != "random" else "") + f" --metric {metric}"
     lines.append(f"medtl report {place}{options}")
     card = dataset_cards().get(runs[0].data.name)
@@ -131,6 +132,11 @@ def reproduction(study: Study, baseline: str, metric: str) -> Section:
         cite.append(f"Starts: cite the source of the {listed(named)} weights; their sha256 stand in the table of runs.")
     cite.append(f"With seed{'s' if len(study.seeds) > 1 else ''} {', '.join(map(str, study.seeds))}; bootstrap seed 0.")
     return Section("reproduce", "How to repeat and cite this", items=[("plain", text) for text in cite], code=lines)
+
+
+def _run_command(run: Run) -> str:
+    """The line that makes a run, or all cells of its probe."""
+    return f"{'medtl' if run.record.is_probe else 'python -m monai.bundle'} {command(run.record.command)}"
 
 
 def _grid_command(grid: Any) -> str:

@@ -185,6 +185,11 @@ class RunRecord:
         return str(named) if named else None
 
     @property
+    def is_probe(self) -> bool:
+        """Whether a head was put on frozen features, and nothing of the network trained."""
+        return self.bundle.name == PROBE
+
+    @property
     def image_size(self) -> int | None:
         """Rows and columns that the network was trained on; None where nothing says."""
         if self.preprocessing is not None:
