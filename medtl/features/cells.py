@@ -16,7 +16,7 @@ from medtl.features import heads
 from medtl.files import remove_leftovers
 from medtl.grid.cells import cell_name, short_init
 from medtl.handlers.scored import Scored, with_intervals
-from medtl.metrics import classification
+from medtl.metrics import registry
 from medtl.metrics.ignite import Predictions
 from medtl.runs.record import FINISHED, PROBE, Bundle, Data, Preprocessing, RunRecord, Start
 from medtl.writers.tables import Table, write_metrics, write_predictions
@@ -143,16 +143,18 @@ def judge(head: str, values: NDArray[np.floating], labels: NDArray, draw: Draw) 
     seconds = time.perf_counter() - since
     tables, metrics = [], {}
     for split, found in predicted.items():
-        scored = _scored(split, listed, found.astype(np.float32), labels[draw.rows[split]])
+        table = found.reshape(len(found), -1).astype(np.float32)  # a number an image is a table of one column
+        scored = _scored(split, listed, table, labels[draw.rows[split]])
         tables.append(Table(split, scored.entries, scored.predictions.probabilities))
         metrics |= with_intervals(scored)
     return Judged(tuple(tables), metrics, {"name": fitted.name, **fitted.facts}, seconds)
 
 
 def _scored(split: str, listed: DataList, found: NDArray[np.float32], labels: NDArray) -> Scored:
-    """A split as the handlers of a training run score it."""
-    score = classification.multi_label if listed.task == "multilabel" else classification.single_label
-    metrics = {f"{split}_{name}": value for name, value in score(labels, found).items()}
+    """A split with the metrics that a training run scores after each epoch."""
+    whole, known = registry.split_of(labels, found), registry.metrics()
+    values = registry.values(whole, [known[name] for name in registry.names(whole.kind)])
+    metrics = {f"{split}_{name}": value for name, value in values.items()}
     return Scored(split, listed.split(split), Predictions(np.arange(len(found)), labels, found), metrics)
 
 

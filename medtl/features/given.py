@@ -121,7 +121,7 @@ def _of_csv(path: Path) -> tuple[list[str], NDArray[np.float32]]:
             raise MedtlError(f"--features {path} line {number} holds what is no number") from None
         if len(rows[-1]) != len(rows[0]):
             raise MedtlError(f"--features {path} line {number} has {len(rows[-1])} numbers; line 2 has {len(rows[0])}")
-    return names, np.array(rows, dtype=np.float32).reshape(len(rows), -1)
+    return names, np.array(rows, dtype=np.float32).reshape(len(rows), len(rows[0]) if rows else 0)
 
 
 def _first(names: Sequence[str]) -> str:

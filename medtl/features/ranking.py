@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtl.features.cells import Cell, Judged, labels_of
-from medtl.metrics import bootstrap, delong
+from medtl.metrics import bootstrap, delong, registry
 from medtl.metrics.compare import across_seeds
 
 PREFERRED = {"classification": ("auc", "accuracy"), "multilabel": ("auc", "accuracy"), "regression": ("mae",)}
-SMALL_IS_GOOD = ("mae",)
 REAL = 0.05
 
 
@@ -61,6 +60,12 @@ def chosen_metric(task: str, results: Mapping[Cell, Judged]) -> str:
     return PREFERRED[task][-1]
 
 
+def higher_is_better(metric: str) -> bool:
+    """Return which end of a metric is good."""
+    known = registry.metrics().get(metric)
+    return known is None or known.higher_is_better
+
+
 def ranked(results: Mapping[Cell, Judged], metric: str) -> list[Standing]:
     """Return all starts, the best on validation first: means over the seeds and folds of the first head, at the
     largest share of the training patients."""
@@ -72,7 +77,7 @@ def ranked(results: Mapping[Cell, Judged], metric: str) -> list[Standing]:
             float(np.mean([o.metrics.get(f"{split}_{metric}", math.nan) for o in own])) for split in ("val", "test")
         ]
         found.append(Standing(model, *means))
-    sign = 1 if metric in SMALL_IS_GOOD else -1
+    sign = -1 if higher_is_better(metric) else 1
     return sorted(found, key=lambda each: (math.isnan(each.validation), sign * each.validation))
 
 
@@ -93,7 +98,7 @@ def lead(results: Mapping[Cell, Judged], metric: str, first: int, second: int, t
         return None
     different = {(one.values("test").tobytes(), two.values("test").tobytes()): (one, two) for one, two in pairs}
     pairs = list(different.values())
-    sign = -1 if metric in SMALL_IS_GOOD else 1
+    sign = 1 if higher_is_better(metric) else -1
     entries = next(table.entries for table in pairs[0][0].tables if table.split == "test")
     patients, truth = np.array([entry["patient"] for entry in entries]), labels_of(entries, task)
     ones, others = (np.stack([pair[side].values("test") for pair in pairs]) for side in (0, 1))

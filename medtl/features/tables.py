@@ -3,7 +3,7 @@
 import math
 
 from medtl.features.probe import Probed
-from medtl.features.ranking import rank_correlation
+from medtl.features.ranking import higher_is_better, rank_correlation
 from medtl.files import write_csv
 from medtl.grid.cells import short_init
 
@@ -63,7 +63,7 @@ def text(probed: Probed) -> str:
 
 def _measured(probed: Probed) -> dict[int, float]:
     """Start to its result on test, or validation; of an error less is better, so its negative."""
-    sign = -1 if probed.metric == "mae" else 1
+    sign = 1 if higher_is_better(probed.metric) else -1
     return {s.model: sign * (s.test if _has_test(probed) else s.validation) for s in probed.standings}
 
 
