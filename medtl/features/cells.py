@@ -141,7 +141,8 @@ def judge(head: str, values: NDArray[np.floating], labels: NDArray, draw: Draw) 
     fitted = heads.fit(head, listed.task, train, validation, len(listed.classes))
     predicted = {split: fitted.predict(values[draw.rows[split]]) for split in PREDICTED if len(draw.rows[split])}
     seconds = time.perf_counter() - since
-    tables, metrics = [], {}
+    tables: list[Table] = []
+    metrics: dict[str, float] = {}
     for split, found in predicted.items():
         table = found.reshape(len(found), -1).astype(np.float32)  # a number an image is a table of one column
         scored = _scored(split, listed, table, labels[draw.rows[split]])

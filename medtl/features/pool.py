@@ -51,9 +51,9 @@ def _one(piece: Work) -> Judged:
 
 def _alone() -> None:
     """Compute with one thread: there is a process for each core."""
-    from threadpoolctl import threadpool_limits
+    import threadpoolctl
 
-    threadpool_limits(1)
+    threadpoolctl.threadpool_limits(1)
 
 
 def _shown(found: Iterator[Judged], count: int) -> Iterator[Judged]:

@@ -142,16 +142,15 @@ def _pair(
     patient: NDArray[np.int64],
     count: int,
 ) -> Pair:
-    scorers = [_scorer(each, metric, positive, patient, count) for each in (first, other)]
-    values = [float(scorer(np.ones((1, count)))[metric][0]) for scorer in scorers]
-    drawn = bootstrap.paired(*scorers, count)[metric]
+    one, two = (_scorer(each, metric, positive, patient, count) for each in (first, other))
+    values = [float(scorer(np.ones((1, count)))[metric][0]) for scorer in (one, two)]
+    drawn = bootstrap.paired(one, two, count)[metric]
     difference, low, high, p, method = drawn.value, drawn.low, drawn.high, drawn.p, RESAMPLED
     if metric == "auc" and positive is not None:
         alone = count == len(owners)
         truth = first.labels == positive
-        test = delong.paired_test(
-            truth, *(each.scores[:, positive] for each in (first, other)), None if alone else owners
-        )
+        scores = [each.scores[:, positive] for each in (first, other)]
+        test = delong.paired_test(truth, scores[0], scores[1], None if alone else owners)
         difference, low, high, p = test.value, test.low, test.high, test.p
         method = DELONG if alone else CLUSTERED
     pair = Pair(
@@ -160,8 +159,8 @@ def _pair(
     if first.task != "classification" or not (first.probabilities and other.probabilities):
         return pair
     guesses = [each.scores.argmax(axis=1) for each in (first, other)]
-    test = paired.mcnemar(first.labels, *guesses, None if count == len(owners) else owners)
-    return replace(pair, mcnemar_p=test.p, first_only=test.first_only, second_only=test.second_only)
+    found = paired.mcnemar(first.labels, guesses[0], guesses[1], None if count == len(owners) else owners)
+    return replace(pair, mcnemar_p=found.p, first_only=found.first_only, second_only=found.second_only)
 
 
 def _scorer(answers: Answers, metric: str, positive: int | None, patient: NDArray[np.int64], count: int) -> Scorer:

@@ -41,7 +41,8 @@ def cache(module_path: Path) -> Any:
 
 def probe(listed: DataList, *words: object, image_size: int = SIDE) -> tuple[int, str]:
     """Exit status and what was printed."""
-    given = ["probe", str(listed.folder), *map(str, words), "--image_size", str(image_size), "--device", "cpu"]
+    usual = ("--image_size", str(image_size), "--device", "cpu")
+    given = ["probe", str(listed.folder), *usual, *map(str, words)]
     done = CliRunner().invoke(app, given)
     if isinstance(done.exception, MedtlError):
         return done.exception.exit_status, str(done.exception)
@@ -154,11 +155,20 @@ def test_features_of_another_program_get_the_same_statistics(listed: DataList, t
 def test_several_findings_and_folds(module_path: Path, planted: Path, tmp_path: Path) -> None:
     sizes = {"training": 48, "validation": 0, "test": 24}
     several = noisy_list(tmp_path / "several", sizes, task="multilabel", folds=2)
-    status, printed = probe(several, "--starts", planted, "--folds", "0,1", "--out", tmp_path / "out")
+    status, printed = probe(
+        several, "--starts", planted, "--folds", "0,1", "--heads", "logistic", "--out", tmp_path / "out"
+    )
     assert status == 0, printed
     runs = [medtl.Run(path) for path in (tmp_path / "out" / "cells").iterdir()]
     assert {(run.record.task, run.record.recipe["fold"]) for run in runs} == {("multilabel", 0), ("multilabel", 1)}
-    assert all(run.metrics("test")["auc"] > 0.6 for run in runs)
+    for run in runs:
+        table = run.predictions("test")
+        truth = [["0" in str(label).split(";"), "1" in str(label).split(";")] for label in table["label"]]
+        each = [
+            roc_auc_score([row[c] for row in truth], table[f"prob_{name}"]) for c, name in enumerate(several.classes)
+        ]
+        assert run.metrics("test")["auc"] == pytest.approx(np.mean(each), abs=1e-6)
+        assert each[0] > 0.65
     status, printed = probe(several, "--starts", "random", "--out", tmp_path / "none")
     assert (status, "it is dealt into folds: name some, --folds 0,1" in printed) == (2, True)
     assert not (tmp_path / "none").exists()
@@ -171,7 +181,7 @@ def test_several_findings_and_folds(module_path: Path, planted: Path, tmp_path: 
         (("--starts", "imagenett"), r"--starts imagenett: no such file or folder.*did you mean imagenet\?"),
         (("--starts", "random", "--backbones", "resnet19"), "resnet19.*did you mean"),
         (("--starts", "random", "--heads", "svm"), "--heads svm is not one of logistic, knn"),
-        (("--starts", "random", "--fractions", "0.01"), "--fractions 0.01 leaves no training image"),
+        (("--starts", "random", "--fractions", "1.5"), "--fractions 1.5: expected numbers above 0 and up to 1"),
         (("--starts", "random", "--folds", "3"), "--folds 3: .* is not dealt into folds"),
         (("--starts", "random", "--epochs", "3"), "--epochs 3: .*without --then"),
         (("--starts", "random", "--device", "tpu7"), "--device tpu7 cannot be used"),
