@@ -109,8 +109,8 @@ def lead(results: Mapping[Cell, Judged], metric: str, first: int, second: int, t
     if len(pairs) == 1:
         low, high = sorted((sign * drawn.low, sign * drawn.high))
         return Lead(sign * drawn.value, low, high, drawn.p, "bootstrap of patients")
-    mine, theirs = ([pair[side].metrics[f"test_{metric}"] for pair in pairs] for side in (0, 1))
-    both = across_seeds(mine, theirs, None if math.isnan(drawn.se) else drawn.se, len(np.unique(patients)))
+    firsts, seconds = ([pair[side].metrics[f"test_{metric}"] for pair in pairs] for side in (0, 1))
+    both = across_seeds(firsts, seconds, None if math.isnan(drawn.se) else drawn.se, len(np.unique(patients)))
     low, high = sorted((sign * both.both_low, sign * both.both_high))
     return Lead(sign * both.value, low, high, both.both_p, "t of patients and draws")
 

@@ -10,7 +10,6 @@ from medtl.report.layout import Field, Group, Section, Table
 from medtl.report.scores import ScoredArm
 from medtl.report.tables import set_name
 from medtl.report.words import NONE, count, metric_name, number, span
-from medtl.runs.record import Start
 
 FEWEST = 3  # starts, of which an order can be compared
 Scores = Mapping[tuple[str, str], ScoredArm]
@@ -67,6 +66,5 @@ def _head(arm: Arm) -> str:
 
 
 def _start(arm: Arm) -> tuple[str, str, float]:
-    """What a probe and a fine-tuning of one start have in common."""
-    start = arm.runs[0].record.start or Start()
-    return arm.backbone, start.sha256 or arm.init, arm.fraction
+    """What a probe and a fine-tuning of one start have in common; files of one name have their hash behind it."""
+    return arm.backbone, arm.init, arm.fraction
