@@ -4,8 +4,8 @@ pass, and against medtl compare.
     python benchmarks/probe.py [--shared SHARED] [--backbones resnet18,resnet50,vit_s14,vit_b16] [--image_size 224]
         [--seeds 5] [--fractions 1.0,0.25,0.1] [--compare_epochs 10] [--json FILE]
 
-The pictures are BreastMNIST's in SHARED/data/breastmnist ($MEDTL_SHARED, default ../shared; 624 at hand) or, where that is
-absent, as many drawings. Starts are random, so that no weights have to be fetched: they cost what any start costs. A
+The pictures are BreastMNIST's in SHARED/data/breastmnist ($MEDTL_SHARED, default ../shared; 624 at hand) or, where that
+is absent, as many drawings. Starts are random, so that no weights have to be fetched: they cost what any start costs. A
 network that medtl does not know is left out.
 
 * first, second: processes of their own, ``medtl probe`` with imports; the second has other seeds and another --out.
