@@ -100,6 +100,7 @@ def probe(
         UsageError: an argument cannot be used, no weights are found, or ``data`` is not what its file holds.
         MedtlError: pictures or weights cannot be read, or do not fit.
     """
+    from medtl.features import tables
     from medtl.features.probe import probe as run
     from medtl.features.request import Request
 
@@ -126,4 +127,6 @@ def probe(
         image_size=image_size,
         device=device,
     )
-    return Probe(run(request))
+    found = run(request)
+    tables.write_transferability(found)
+    return Probe(found)

@@ -5,6 +5,7 @@ medtl's cache, so that other seeds, fractions, heads and output folders cost no 
 """
 
 import functools
+import hashlib
 import os
 import sys
 import time
@@ -61,7 +62,10 @@ class Model:
 
     def named(self, packed: Packed) -> dict[str, Any]:
         """Return all that the features of packed pictures depend on."""
-        pixels = packed.path.stem if packed.path is not None else ""
+        if packed.path is not None:  # which is named by its pixels
+            pixels = packed.path.stem
+        else:
+            pixels = hashlib.sha256(np.ascontiguousarray(packed.images)).hexdigest()
         weights = self.start.sha256 or f"random seed {RANDOM_SEED}, torch {torch.__version__}, monai {version('monai')}"
         return {
             "backbone": self.backbone,

@@ -235,6 +235,7 @@ def test_python_says_the_same(out: Path, listed: DataList, planted: Path, tmp_pa
     table = found.table()
     assert list(table.columns[:4]) == ["backbone", "init", "val_auc", "test_auc"]
     assert len(found.runs) == 16
+    assert (found.folder / "transferability.csv").read_bytes() == (out / "transferability.csv").read_bytes()
     name = "resnet18_random_seed1_frac0.25_logistic"
     same = [json.loads((folder / "cells" / name / "metrics.json").read_text()) for folder in (out, found.folder)]
     assert same[0] == same[1]
