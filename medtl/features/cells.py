@@ -1,6 +1,7 @@
 """One cell of a probe: a head on some rows of features, judged as a training is, and its run folder."""
 
 import math
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ import medtl
 from medtl.datalist import SPLITS, DataList, Entry, class_counts
 from medtl.features import heads
 from medtl.files import remove_leftovers
-from medtl.grid.cells import cell_name, short_init
+from medtl.grid.cells import short_init
 from medtl.handlers.scored import Scored, with_intervals
 from medtl.metrics import registry
 from medtl.metrics.ignite import Predictions
@@ -76,7 +77,9 @@ class Cell:
 
     def name(self, model: Embedded) -> str:
         """``<backbone>_<init>_seed<S>[_fold<K>][_frac<F>]_<head>``: its folder's."""
-        return f"{cell_name(model.backbone, short_init(model.init), self.seed, self.fold, self.fraction)}_{self.head}"
+        found = f"{_safe(model.backbone)}_{_safe(short_init(model.init))}_seed{self.seed}"
+        found += "" if self.fold is None else f"_fold{self.fold}"
+        return f"{found}{'' if self.fraction is None else f'_frac{self.fraction}'}_{self.head}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,6 +209,11 @@ def write(folder: Path, cell: Cell, model: Embedded, draw: Draw, judged: Judged,
 def _data(whole: Data, listed: DataList) -> Data:
     entries = {split: len(getattr(listed, split)) for split in SPLITS}
     return replace(whole, entries=entries, training_images=class_counts(listed, "training"))
+
+
+def _safe(text: str) -> str:
+    """Text as a part of a folder's name."""
+    return re.sub(r"[^\w.-]+", "-", text).lstrip(".-") or "x"
 
 
 def _last_two(init: str) -> str:

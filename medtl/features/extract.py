@@ -65,7 +65,7 @@ class Model:
         if packed.path is not None:  # which is named by its pixels
             pixels = packed.path.stem
         else:
-            pixels = hashlib.sha256(np.ascontiguousarray(packed.images)).hexdigest()
+            pixels = hashlib.sha256(np.ascontiguousarray(packed.images).data).hexdigest()
         weights = self.start.sha256 or f"random seed {RANDOM_SEED}, torch {torch.__version__}, monai {version('monai')}"
         return {
             "backbone": self.backbone,
