@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from medtl.api.evaluating import evaluate
     from medtl.api.fitting import fit
     from medtl.api.model import build, load_weights
+    from medtl.api.probing import probe
     from medtl.api.run import Run
     from medtl.errors import MedtlError, UsageError
 
@@ -25,9 +26,11 @@ PLACES = {
     "fit": "medtl.api.fitting",
     "load_data": "medtl.api.data",
     "load_weights": "medtl.api.model",
+    "probe": "medtl.api.probing",
 }
 __all__ = [
-    "MedtlError", "Run", "UsageError", "__version__", "build", "evaluate", "fit", "load_data", "load_weights", "report",
+    "MedtlError", "Run", "UsageError", "__version__", "build", "evaluate", "fit", "load_data", "load_weights", "probe",
+    "report",
 ]  # fmt: skip
 
 

@@ -14,8 +14,11 @@ from medtl.commands import (
     explain,
     list_,
     path,
+    plan,
+    probe,
     release,
     report,
+    test,
     unpack,
     weights,
 )
@@ -54,6 +57,7 @@ def options(
 app.command("list")(list_.list_)
 app.command()(check.check)
 app.command()(weights.weights)
+app.command(context_settings=OPEN)(probe.probe)
 app.command(context_settings=OPEN)(compare.compare)
 app.command()(release.release)
 app.command()(path.path)
@@ -63,3 +67,5 @@ app.command()(evaluate.evaluate)
 app.command()(report.report)
 app.add_typer(analyse.app, name="analyse")
 app.command()(cache.cache)
+app.command("test")(test.compare_tables)
+app.command()(plan.plan)

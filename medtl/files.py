@@ -13,10 +13,13 @@ import os
 import re
 import secrets
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from medtl.errors import MedtlError
 
@@ -25,6 +28,7 @@ OWNERS_FILE, OWNERS_FOLDER = 0o600, 0o700  # modes of what names patients or sho
 LONGEST_NAME = 255  # bytes, of nearly every file system
 FORMULA = re.compile(r"'*[=+\-@\t\r]")  # what a spreadsheet runs; with apostrophes, so that reading undoes writing
 QUOTED_FORMULA = re.compile(r"'+[=+\-@\t\r]")
+LOCK_POLL = 0.2  # seconds
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-](inf|nan)", re.ASCII)
 
 
@@ -72,6 +76,27 @@ def _beside(path: Path) -> Path:
     end = f".{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
     start = os.fsdecode(os.fsencode(path.name)[: LONGEST_NAME - len(end) - 1])
     return path.with_name(f".{start}{end}")
+
+
+@contextmanager
+def locked(path: Path, doing: str) -> Iterator[None]:
+    """Hold the lock of a file that one of several processes makes; the system frees it when its holder dies.
+
+    Args:
+        path: of the file; the lock lies beside it.
+        doing: what another process does that is waited for, such as "packs".
+    """
+    lock = FileLock(path.with_suffix(".lock"), mode=OWNERS_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"waiting for another process that {doing} {path}", file=sys.stderr, flush=True)
+        lock.acquire(poll_interval=LOCK_POLL)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def remove_leftovers(folder: Path) -> None:

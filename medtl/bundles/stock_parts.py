@@ -181,8 +181,11 @@ def evaluator(room: str = "", **metrics: str) -> Config:
 
 
 def metrics(card: WeightsCard, prefix: str) -> Config:
-    """Return ``key_metric`` and what stands beside it: accuracy (of several labels the share of right yes-or-no answers)
-    and AUC; of a regression the mean absolute error and the mean squared one."""
+    """Return ``key_metric`` and what stands beside it.
+
+    They are accuracy (of several labels the share of right yes-or-no answers) and AUC; of a regression the mean
+    absolute error and the mean squared one.
+    """
     if card.task == "regression":
         both = "$lambda output: (output['pred'], output['label'])"
         mae, mse = (

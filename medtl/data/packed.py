@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -30,14 +29,13 @@ from medtl import caches
 from medtl.data.sources import are_verified, stamps, verify_sources
 from medtl.datalist import DataList, Entry
 from medtl.errors import BadFileError, MedtlError, UsageError
-from medtl.files import OWNERS_FILE, OWNERS_FOLDER, TEMPORARY_SUFFIX, file_hash, parse_json, replacing
+from medtl.files import OWNERS_FILE, OWNERS_FOLDER, TEMPORARY_SUFFIX, file_hash, locked, parse_json, replacing
 from medtl.places import PACKED, cache_folder, packed_folder, private_cache
 
 FORMAT = 1
 MARK = b"medtl-u8"
 CHUNK_BYTES = 4 * 2**20
 FEW_CHUNKS = 4  # below this, starting processes takes longer than the work
-LOCK_POLL = 0.2
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ def pack(
     with _one_line_for_the_disk(path.parent):
         if not _is_whole(path):
             _make_folder(path.parent)
-            with _locked(path):
+            with locked(path, "packs"):
                 if not _is_whole(path):  # another process may have made it meanwhile
                     seen = stamps(entries)
                     _make(path, entries, shape, workers)
@@ -169,22 +167,6 @@ def _is_whole(path: Path) -> bool:
     except (FileNotFoundError, MedtlError):
         return False
     return True
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the file's lock, which the system frees when its holder dies."""
-    lock = FileLock(path.with_suffix(".lock"), mode=OWNERS_FILE)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"waiting for another process that packs {path}", file=sys.stderr, flush=True)
-        lock.acquire(poll_interval=LOCK_POLL)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

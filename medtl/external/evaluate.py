@@ -19,9 +19,9 @@ from medtl.metrics.ignite import Predictions
 from medtl.metrics.registry import split_of
 from medtl.runs import record as records
 from medtl.runs.classifier import Classifier, few
+from medtl.runs.facts import data_of, device_name, now, versions
 from medtl.runs.folder import OTHER_RUN, problem_of
 from medtl.runs.record import FINISHED, RunRecord
-from medtl.runs.recorder import data_of, device_name, now, versions
 from medtl.runs.settled import Settled, fixed_by
 from medtl.threads import cores
 

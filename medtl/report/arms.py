@@ -189,12 +189,18 @@ def row_labels(runs: Sequence[Run]) -> dict[str, str]:
     """
     labels = {}
     for run in runs:
-        kin = [setting(other) | {"bundle": bundle_of(other)} for other in runs if other.backbone == run.backbone]
+        kin = [setting(other) | {"bundle": bundle_of(other)} for other in runs if _are_kin(run, other)]
         own = setting(run) | {"bundle": bundle_of(run)}
         keys = dict.fromkeys(key for each in kin for key in each)
         differing = [key for key in keys if len({each.get(key, NONE) for each in kin}) > 1]
-        labels[run.name] = ", ".join([run.backbone, *(f"{key} {own.get(key, NONE)}" for key in differing)])
+        how = ["frozen"] if run.record.is_probe and not all(other.record.is_probe for other in runs) else []
+        labels[run.name] = ", ".join([run.backbone, *how, *(f"{key} {own.get(key, NONE)}" for key in differing)])
     return labels
+
+
+def _are_kin(run: Run, other: Run) -> bool:
+    """Whether two runs may stand in one row: a head on frozen features and a fine-tuning have no recipe in common."""
+    return run.backbone == other.backbone and run.record.is_probe == other.record.is_probe
 
 
 def _arm(row: str, init: str, runs: Sequence[Run], split: str, pooled: bool) -> Arm:

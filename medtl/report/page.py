@@ -16,6 +16,7 @@ from medtl.report.external import external
 from medtl.report.facts import facts
 from medtl.report.findings import findings
 from medtl.report.forest import best_first, forests, less_is_better
+from medtl.report.frozen import frozen_and_tuned
 from medtl.report.groups import Groups, groups
 from medtl.report.layout import Page, Section
 from medtl.report.leaks import found_leaks, leaks
@@ -107,6 +108,7 @@ def page(results: Results, title: str | None, wishes: Wishes | None = None) -> P
         summary(study, scored, results.found, results.baseline, metric, found_leaks(checked)),
         _main(results),
         _paired(results),
+        frozen_and_tuned(study, results.scored, metric),
         Section("absent", "Runs that are not counted", tables=[tables.absent(study)] if study.found.absent else []),
         regression(study, scored),
         findings(study, scored),

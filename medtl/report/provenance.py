@@ -123,9 +123,11 @@ def reproduction(study: Study, baseline: str, metric: str) -> Section:
     """The commands, places by name instead of path, and what to cite."""
     runs = study.found.runs
     lines = [line for grid in study.found.grids if (line := _grid_command(grid))]
+    if lines:
+        lines = [*dict.fromkeys(_run_command(run) for run in runs if run.record.is_probe), *lines]
     place = "GRID" if lines else "RUNS"
     if not lines:
-        shown = [f"python -m monai.bundle {command(run.record.command)}" for run in runs if run.record.command]
+        shown = [_run_command(run) for run in runs if run.record.command]
         shown += [f"medtl evaluate RUN --dataset_dir DATASET_DIR --split {s}" for s in _evaluated(runs)]
         lines = list(dict.fromkeys(shown))
     outside = [f"medtl evaluate RUN --dataset_dir OTHER --split {s}" for s in _evaluated(study.found.external)]
@@ -146,6 +148,11 @@ def reproduction(study: Study, baseline: str, metric: str) -> Section:
 def _evaluated(runs: Sequence[Run]) -> list[str]:
     """Splits on which external validations were made."""
     return list(dict.fromkeys(run.record.evaluated_split for run in runs if run.record.external))
+
+
+def _run_command(run: Run) -> str:
+    """The line that makes a run, or all cells of its probe."""
+    return f"{'medtl' if run.record.is_probe else 'python -m monai.bundle'} {command(run.record.command)}"
 
 
 def _grid_command(grid: Any) -> str:

@@ -14,6 +14,7 @@ from medtl.runs.earlier import brought_up
 
 FILE_NAME = "run.json"
 RUNNING, FINISHED, INTERRUPTED, FAILED = STATUSES = ("running", "finished", "interrupted", "failed")
+PROBE = "probe"  # named as the bundle of a run that put a head on frozen features
 NOTICE = "not for clinical use"
 ALWAYS = ("bundle", "command", "config", "overrides", "task", "network", "preprocessing", "start", "data", "versions")
 
@@ -142,6 +143,8 @@ class RunRecord:
         started: date and time of the first start, in UTC.
         resumed: when the run went on, and from which checkpoint.
         duration_s: seconds of all attempts together.
+        times: seconds of the parts of a run by name: ``embed_s`` and ``head_s`` of a probe.
+        head: what a probe put on the frozen features: ``name``, ``features`` (their number), and how it was fitted.
         epochs, best_epoch: trained, and kept.
         stopped: why training ended before its last epoch; empty where it did not.
         metrics: what was measured in the end.
@@ -149,7 +152,6 @@ class RunRecord:
         test: how the test split was used, in words.
         evaluated_split: of an evaluation.
         external: of an external validation: the run that it is of, and what was fixed there.
-        times: seconds of the parts of a probe, such as embedding and head.
     """
 
     status: str
@@ -171,6 +173,8 @@ class RunRecord:
     started: str = ""
     resumed: tuple[Mapping[str, str], ...] = ()
     duration_s: float | None = None
+    times: Mapping[str, float] = field(default_factory=dict)
+    head: Mapping[str, Any] = field(default_factory=dict)
     epochs: int | None = None
     best_epoch: int | None = None
     stopped: str = ""
@@ -179,13 +183,17 @@ class RunRecord:
     test: str = ""
     evaluated_split: str = ""
     external: Mapping[str, Any] | None = None
-    times: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def backbone(self) -> str | None:
         """The name of the network's trunk; None where the record names none."""
         named = (self.network or {}).get("backbone") or self.recipe.get("backbone")
         return str(named) if named else None
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether a head was put on frozen features, and nothing of the network trained."""
+        return self.bundle.name == PROBE
 
     @property
     def image_size(self) -> int | None:
@@ -236,8 +244,8 @@ def find(folder: Path) -> RunRecord | None:
 
 PARTS: Mapping[str, type] = {"bundle": Bundle, "data": Data, "preprocessing": Preprocessing, "start": Start}
 OBJECTS = (
-    *("overrides", "config", "network", "recipe", "versions", "metrics", "threshold", "entries", "training_images"),
-    *("external", "times"),
+    *("overrides", "config", "network", "recipe", "versions", "metrics", "threshold", "head", "times"),
+    *("entries", "training_images", "external"),
 )
 LISTS = (
     *("command", "config_files", "resumed", "classes", "sources", "overlaps"),

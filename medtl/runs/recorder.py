@@ -1,14 +1,11 @@
 """run.json of a run that goes on: opened when it starts, filled with what becomes known, closed when it ends."""
 
 import atexit
-import datetime
 import os
-import platform
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +13,16 @@ import ignite.distributed as idist
 import torch
 from filelock import FileLock
 
-import medtl
-from medtl import datalist
 from medtl.datalist import DataList
 from medtl.errors import UsageError, tell
 from medtl.files import file_hash
 from medtl.runs import workflow
+from medtl.runs.facts import data_of, device_name, now, seen_before, start_of, versions
 from medtl.runs.preprocessing import described
-from medtl.runs.record import FAILED, FINISHED, INTERRUPTED, RUNNING, Bundle, Data, RunRecord, Start
+from medtl.runs.record import FAILED, FINISHED, INTERRUPTED, RUNNING, Bundle, RunRecord, Start
 from medtl.weights import starts
 from medtl.weights.load import LoadReport
 
-PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "scikit-learn", "pillow")
 RANDOM = Start(init="random")
 
 
@@ -116,25 +111,10 @@ class Recorder:
         before = self.record.start
         if self.record.resumed and before is not None and before.sha256 != start.sha256:
             raise UsageError(f"--resume: {start.path or start.init} holds other weights than the run was begun from")
-        self._add(
-            start=Start(
-                init=start.init if start.path is None or "/" not in start.init else start.path.name,
-                file=start.path.name if start.path else None,
-                sha256=start.sha256,
-                coverage=loaded.coverage if loaded else float(bool(start.sha256)),
-                used=loaded.used if loaded else None,
-                licence=start.licence,
-                trained_on=tuple(start.trained_on),
-                mean=tuple(start.mean),
-                std=tuple(start.std),
-            )
-        )
+        self._add(start=start_of(start, loaded.coverage if loaded else None, loaded.used if loaded else None))
         name = self.record.data.name if self.record.data else ""
-        if idist.get_rank() == 0 and name in start.trained_on:
-            tell(
-                f"WARNING: these weights were trained on {name}, too: test images may be among what they have seen;"
-                " medtl check DATA --against THEIR_DATA finds out"
-            )
+        if idist.get_rank() == 0 and (warning := seen_before(start, name)):
+            tell(warning)
 
     def evaluates(self, weights: str) -> None:
         """Add the weights that are evaluated, all of which the network has taken."""
@@ -207,41 +187,6 @@ class Recorder:
             self.record.write(self._folder)
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of medtl, of Python and of what computes."""
-    found = {"medtl": medtl.__version__, "python": platform.python_version()}
-    return found | {package: version(package) for package in PACKAGES}
-
-
-def data_of(listed: DataList) -> Data:
-    """Return what a record says of a data list."""
-    return Data(
-        name=listed.name,
-        sha256=file_hash(listed.folder / datalist.FILE_NAME),
-        classes=tuple(listed.classes),
-        channels=listed.channels,
-        sample=listed.sample,
-        entries={split: len(getattr(listed, split)) for split in datalist.SPLITS},
-        sources=tuple(sorted({str(entry.get("source", "")) for _, entry in listed} - {""})),
-        training_images=datalist.class_counts(listed, "training"),
-        licence=listed.licence,
-        overlaps=tuple(datalist.overlaps(listed)),
-        positive=listed.positive,
-    )
-
-
-def now() -> str:
-    """Return the date and time, in UTC, to the second."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
 def _without_resuming(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config as it would be without ``--resume``: the run is the same."""
     return {**config, "resume": ""} if "resume" in config else dict(config)
-
-
-def device_name(device: str) -> str:
-    """Return a device in words: the GPU's name, or the CPU's architecture and threads."""
-    if device.startswith("cuda"):
-        return str(torch.cuda.get_device_name(torch.device(device)))
-    return f"{device} ({platform.machine()}, {torch.get_num_threads()} threads)"

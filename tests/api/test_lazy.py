@@ -9,7 +9,7 @@ import medtl
 
 pytestmark = pytest.mark.slow
 
-NAMES = {"load_data", "build", "load_weights", "fit", "evaluate", "report", "Run", "MedtlError", "UsageError"}
+NAMES = {"load_data", "build", "load_weights", "fit", "evaluate", "probe", "report", "Run", "MedtlError", "UsageError"}
 
 
 def imported(statement: str) -> set[str]:

@@ -1,0 +1,62 @@
+"""Say what a study will be able to tell, before it is made: ``medtl plan``."""
+
+import json
+import math
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from medtl.commands.options import Debug
+
+SHOWN = (50, 100, 200, 400, 800, 1600)
+
+
+def plan(
+    auc: Annotated[float, typer.Option(help="Area under the ROC curve that the better model is expected to have.")],
+    prevalence: Annotated[float, typer.Option(help="Share of positive images.")],
+    difference: Annotated[float, typer.Option(help="By which the other model's area is smaller.")] = 0.0,
+    n: Annotated[str | None, typer.Option(help="Images: 100,200.")] = None,
+    images_per_patient: Annotated[int, typer.Option("--images-per-patient", help="All of one class.")] = 1,
+    icc: Annotated[float, typer.Option(help="Correlation of the scores of two images of a patient.")] = 0.5,
+    correlation: Annotated[float, typer.Option(help="Of the two models' scores for an image, within a class.")] = 0.5,
+    power: Annotated[float, typer.Option(help="That the number of images is wanted for.")] = 0.8,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Say how wide the 95 % interval of an AUC will be, and with which chance DeLong's test will find a difference, by
+    the number of images; nothing is collected yet."""
+    from medtl.compare.words import whole_numbers
+    from medtl.errors import UsageError
+    from medtl.metrics.power import Design, images_for, outlook
+
+    design = Design(auc, prevalence, difference, images_per_patient, icc, correlation)
+    found = []
+    for images in whole_numbers("--n", n) if n is not None else SHOWN:
+        try:
+            found.append(outlook(design, images))
+        except UsageError:
+            if n is not None:
+                raise
+    needed = images_for(design, power) if difference else None
+    if as_json:
+        rows = [{k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(o).items()} for o in found]
+        content = {**asdict(design), "power_wanted": power, "images_needed": needed, "outlook": rows}
+        typer.echo(json.dumps(content, indent=1))
+        return
+    for each in found:
+        line = f"{each.images:,} images of {each.patients:,} patients, {each.positive:,} positive: AUC {auc:.3f} ±"
+        line += f" {each.half_width:.3f}"
+        if difference:
+            line += (
+                f"; difference {difference:.3f} ± {each.difference_half_width:.3f}, found with power {each.power:.0%}"
+            )
+        typer.echo(line)
+    assumed = f"scores of two models correlate by {correlation:g} on an image" if difference else ""
+    if images_per_patient > 1:
+        effect = f", design effect {found[-1].design_effect:.2f}" if found else ""
+        assumed += f"{'; ' if assumed else ''}those of two images of a patient by {icc:g}{effect}"
+    if needed is not None:
+        typer.echo(f"power {power:.0%} needs {needed:,} images ({assumed})")
+    elif assumed:
+        typer.echo(f"assumed: {assumed}")

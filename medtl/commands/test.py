@@ -1,0 +1,72 @@
+"""Test the difference between prediction files: ``medtl test``."""
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medtl.commands.options import Debug
+from medtl.errors import UsageError
+
+PATIENT = "patient"
+
+
+def compare_tables(
+    files: Annotated[list[Path], typer.Argument(help="Two or more tables of predictions; all against the first.")],
+    by: Annotated[
+        str | None, typer.Option(help="Column of whose an image is; patient where there is one, image for none.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="auc, accuracy … (numbers: mae).")] = None,
+    positive: Annotated[str | None, typer.Option(help="The positive class of two; the second unless given.")] = None,
+    label: Annotated[str | None, typer.Option(help="Other tools' tables: column of the truth.")] = None,
+    score: Annotated[str | None, typer.Option(help="Their column of the score, or one a file: s1,s2.")] = None,
+    id: Annotated[str | None, typer.Option(help="Their column by which files are matched.")] = None,
+    split: Annotated[str | None, typer.Option(help="test, or val where there is none.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Test whether models differ on the same images: DeLong's test by patient, or the patients' bootstrap; McNemar's
+    test beside it; Holm's correction over several. One line a pair; tables of any tool, where columns are named."""
+    from medtl.files import read_csv
+    from medtl.significance.comparing import compare
+    from medtl.significance.files import Columns, matched, read_answers
+
+    if len(files) < 2:
+        raise UsageError(f"medtl test {files[0]}: expected two or more tables")
+    scores = score.split(",") if score else [None]
+    if len(scores) not in (1, len(files)):
+        raise UsageError(f"--score {score}: expected one column, or one for each of {len(files)} tables")
+    if by is None and all(path.is_file() and PATIENT in (read_csv(path) or [[]])[0] for path in files):
+        by = PATIENT
+    elif by == "image":
+        by = None
+    each = [
+        read_answers(path, Columns(label, scores[place % len(scores)], id, by, split), positive)
+        for place, path in enumerate(files)
+    ]
+    common, left_out = matched(each)
+    found = compare(common, metric, positive, by, left_out)
+    if as_json:
+        typer.echo(json.dumps(found.as_json(), indent=1, ensure_ascii=False))
+        return
+    several = len(found.pairs) > 1
+    for pair in found.pairs:
+        ends = f" (95 % interval {pair.low:+.3f} to {pair.high:+.3f})" if math.isfinite(pair.low) else ""
+        more = [f"{pair.method} {_p(pair.p)}"]
+        more += [f"{_p(pair.adjusted)} after Holm over {len(found.pairs)}"] if several else []
+        more += [f"bootstrap {_p(pair.bootstrap_p)}"] if pair.method != "bootstrap" else []
+        more += [f"McNemar {_p(pair.mcnemar_p)}"] if math.isfinite(pair.mcnemar_p) else []
+        of = f"{found.images:,} images" + (f" of {found.owners:,} {found.by}s" if found.by else "")
+        rest = f", {left_out:,} that not all have left out" if left_out else ""
+        typer.echo(
+            f"{found.metric}: {pair.first} {pair.values[0]:.3f}, {pair.second} {pair.values[1]:.3f}: difference"
+            f" {pair.difference:+.3f}{ends}; {'; '.join(more)} ({of}{rest})"
+        )
+
+
+def _p(value: float) -> str:
+    if not math.isfinite(value):
+        return "p not defined"
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"

@@ -1,0 +1,222 @@
+"""Prediction files, medtl's own and those of other tools, as arrays over the same images."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medtl.errors import MedtlError, UsageError
+from medtl.files import read_rows
+from medtl.runs.record import find
+
+PROBABILITY = "prob_"
+NUMBER = "pred"
+NAMES = ("image", "case", "id")  # columns that name a row, where none is told
+PREFERRED = ("test", "val")
+YES = ("1", "1.0", "True", "true")
+NO = ("0", "0.0", "False", "false")
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns that other tools use; None for medtl's own.
+
+    Attributes:
+        label: the truth.
+        score: of the positive class, higher is more positive.
+        id: of the image, by which files are matched.
+        by: whose an image is; images of one are not independent.
+        split: the value of the column ``split`` that is read; None for test, or val where there is no test.
+    """
+
+    label: str | None = None
+    score: str | None = None
+    id: str | None = None
+    by: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What one file says.
+
+    Attributes:
+        name: of the file, for people.
+        ids: (n,) of the images.
+        owners: (n,) whose they are; None where no column says so.
+        labels: class indices (n,), multi-hot (n, n_classes), or numbers (n,).
+        scores: (n, n_classes), or (n, 1): predicted numbers.
+        classes: names in index order; empty for numbers.
+        probabilities: whether the scores lie in 0..1, so that they can be taken for answers.
+    """
+
+    name: str
+    ids: tuple[str, ...]
+    owners: tuple[str, ...] | None
+    labels: NDArray
+    scores: NDArray[np.float64]
+    classes: tuple[str, ...]
+    probabilities: bool
+
+    @property
+    def task(self) -> str:
+        """ "classification", "multilabel" or "regression"."""
+        return "regression" if not self.classes else "multilabel" if self.labels.ndim == 2 else "classification"
+
+    def rows(self, places: Sequence[int]) -> "Answers":
+        """Some of the rows, in the order that is asked for."""
+        index = np.asarray(places, dtype=np.int64)
+        owners = None if self.owners is None else tuple(self.owners[i] for i in index)
+        ids = tuple(self.ids[i] for i in index)
+        return replace(self, ids=ids, owners=owners, labels=self.labels[index], scores=self.scores[index])
+
+
+def read_answers(path: Path, columns: Columns, positive: str | None = None) -> Answers:
+    """Return what a prediction file says.
+
+    Args:
+        path: a CSV: medtl's ``image,patient,split,label,prob_<class>…`` or ``…,label,pred``; of another tool where
+            ``columns.score`` names a column.
+        columns: their names.
+        positive: the positive class, as the label column of another tool spells it.
+
+    Raises:
+        UsageError: there is no such file or column, or nothing says which class is positive.
+        MedtlError: a field is not what it should be; names the file and the line.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; expected a table of predictions")
+    rows = _of_split(path, read_rows(path), columns.split)
+    header = tuple(rows[0])
+    label = _column(path, header, columns.label or "label", "--label")
+    owners = None
+    if columns.by is not None:
+        owners = tuple(row[_column(path, header, columns.by, "--by")] for row in rows)
+    named = columns.id or next((name for name in NAMES if name in header), None)
+    ids = tuple(str(number) for number in range(len(rows)))
+    if named is not None:
+        ids = tuple(row[_column(path, header, named, "--id")] for row in rows)
+    if len(set(ids)) < len(ids):
+        twice = next(name for place, name in enumerate(ids) if name in ids[:place])
+        raise MedtlError(f"{path} has {named} {twice} twice; expected a row an image")
+    if columns.score is not None:
+        truth, classes = _two_classes(path, [row[label] for row in rows], positive)
+        scores = _numbers(path, rows, [_column(path, header, columns.score, "--score")])[:, 0]
+        inside = bool(((scores >= 0) & (scores <= 1)).all())
+        both = np.stack([1 - scores if inside else -scores, scores], axis=1)
+        return Answers(name_of(path, columns.score), ids, owners, truth, both, classes, inside)
+    wanted = [name for name in header if name.startswith(PROBABILITY)]
+    if wanted:
+        classes = tuple(name.removeprefix(PROBABILITY) for name in wanted)
+        truth = _class_labels(path, [row[label] for row in rows], len(classes))
+        return Answers(name_of(path), ids, owners, truth, _numbers(path, rows, wanted), classes, True)
+    if NUMBER in header:
+        truth = _numbers(path, rows, [label])[:, 0]
+        return Answers(name_of(path), ids, owners, truth, _numbers(path, rows, [NUMBER]), (), False)
+    raise UsageError(
+        f"{path} has no column {PROBABILITY}<class> or {NUMBER}; name the column of the positive class's score: --score"
+    )
+
+
+def matched(files: Sequence[Answers]) -> tuple[list[Answers], int]:
+    """Return files on the images that all of them have, in one order, and how many others there are.
+
+    Raises:
+        UsageError: they have no image in common, or are of different classes.
+        MedtlError: they disagree about an image's label or owner; names it.
+    """
+    first = files[0]
+    for other in files[1:]:
+        if (other.classes, other.task) != (first.classes, first.task):
+            raise UsageError(
+                f"{first.name} and {other.name} are of different classes: {', '.join(first.classes) or 'numbers'} and"
+                f" {', '.join(other.classes) or 'numbers'}"
+            )
+    common = set(first.ids).intersection(*(other.ids for other in files[1:]))
+    if not common:
+        raise UsageError(f"{first.name} and {files[1].name} have no image in common; is --id the right column?")
+    order = [name for name in first.ids if name in common]
+    aligned = []
+    for each in files:
+        place = {name: row for row, name in enumerate(each.ids)}
+        aligned.append(each.rows([place[name] for name in order]))
+    for other in aligned[1:]:
+        for row, name in enumerate(order):
+            same = np.array_equal(other.labels[row], aligned[0].labels[row])
+            if not same or (other.owners is not None and other.owners[row] != (aligned[0].owners or other.owners)[row]):
+                raise MedtlError(f"{first.name} and {other.name} disagree about {name}")
+    return aligned, len(set().union(*(each.ids for each in files)) - common)
+
+
+def name_of(path: Path, score: str | None = None) -> str:
+    """A file's name for people: of a run's predictions.csv the run's folder, with the column where one is named."""
+    name = path.resolve().parent.name if path.stem == "predictions" else path.stem
+    return f"{name}:{score}" if score else name
+
+
+def _of_split(path: Path, rows: list[Row], split: str | None) -> list[Row]:
+    if not rows:
+        raise MedtlError(f"{path} has no rows")
+    if "split" not in rows[0]:
+        if split is not None:
+            raise UsageError(f"--split {split}: {path} has no column split")
+        return rows
+    there = list(dict.fromkeys(row["split"] for row in rows))
+    wanted = split or next((name for name in PREFERRED if name in there), there[0])
+    if wanted not in there:
+        raise UsageError(f"--split {wanted}: {path} has the splits {', '.join(there)}")
+    return [row for row in rows if row["split"] == wanted]
+
+
+def _column(path: Path, header: Sequence[str], name: str, option: str) -> str:
+    if name not in header:
+        raise UsageError(f"{option} {name}: {path} has the columns {', '.join(header)}")
+    return name
+
+
+def _numbers(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> NDArray[np.float64]:
+    values = np.empty((len(rows), len(columns)))
+    for number, row in enumerate(rows):
+        for place, name in enumerate(columns):
+            try:
+                values[number, place] = float(row[name])
+            except ValueError:
+                values[number, place] = math.nan
+            if not math.isfinite(values[number, place]):
+                raise MedtlError(f"{path} has {name} {row[name]!r} in row {number + 1} of the split; expected a number")
+    return values
+
+
+def _class_labels(path: Path, texts: Sequence[str], n_classes: int) -> NDArray:
+    """Class indices or, as the run beside the file says or its labels show (``0;3``, or blank), multi-hot."""
+    record = find(path.parent)
+    several = any(";" in text or not text for text in texts)
+    if record is not None and record.task is not None:
+        several = record.task == "multilabel"
+    parts = [[part for part in text.split(";") if part] if several else [text] for text in texts]
+    labels = np.zeros((len(texts), n_classes), np.int64)
+    for row, own in enumerate(parts):
+        for part in own:
+            if not part.isdecimal() or int(part) >= n_classes:
+                raise MedtlError(f"{path} has label {texts[row]!r}; expected a class index below {n_classes}")
+            labels[row, int(part)] = 1
+    return labels if several else labels.argmax(axis=1)
+
+
+def _two_classes(path: Path, texts: Sequence[str], positive: str | None) -> tuple[NDArray, tuple[str, ...]]:
+    """0 and 1 from the label column of another tool, and the names of the two, the positive one last."""
+    there = list(dict.fromkeys(texts))
+    if positive is None:
+        if not set(there) <= {*YES, *NO}:
+            raise UsageError(f"--positive is missing: the labels of {path} are {', '.join(sorted(there)[:5])}")
+        return np.array([int(text in YES) for text in texts]), ("0", "1")
+    if positive not in there:
+        raise UsageError(f"--positive {positive}: the labels of {path} are {', '.join(sorted(there)[:5])}")
+    others = [name for name in there if name != positive]
+    negative = others[0] if len(others) == 1 else f"not {positive}"
+    return np.array([int(text == positive) for text in texts]), (negative, positive)

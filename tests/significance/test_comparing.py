@@ -1,0 +1,162 @@
+"""``medtl test`` against pROC's published figures and scipy's tests, on tables of medtl and of other tools."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+from typer.testing import CliRunner
+
+from medtl.cli import app
+from medtl.errors import MedtlError
+from medtl.metrics import delong
+
+ASAH = Path(__file__).parents[1] / "metrics" / "asah.csv"
+OTHER = ("--label", "outcome", "--positive", "Poor", "--score")
+
+
+def medtl_test(*words: object) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["test", *map(str, words)])
+    if isinstance(done.exception, MedtlError):
+        return done.exception.exit_status, str(done.exception)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.exit_code, done.output
+
+
+def as_json(*words: object) -> dict:
+    status, printed = medtl_test(*words, "--json")
+    assert status == 0, printed
+    return json.loads(printed)
+
+
+def write(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def own_table(path: Path, seed: int, strength: float, n: int = 80, each: int = 1, reverse: bool = False) -> Path:
+    """predictions.csv of a network: images of n / each patients, the labels the same whatever the seed."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(n) // each % 2
+    chance = 1 / (1 + np.exp(-(strength * (2 * labels - 1) + random.normal(size=n))))
+    rows = [[f"i{k}.png", f"p{k // each}", "test", labels[k], 1 - chance[k], chance[k]] for k in range(n)]
+    rows = rows[::-1] if reverse else rows
+    rows += [["v.png", "v", "val", 0, 0.5, 0.5]]
+    return write(path, ["image", "patient", "split", "label", "prob_good", "prob_bad"], rows)
+
+
+def test_published_figures_of_a_table_of_another_tool() -> None:
+    """pROC's own tests (tests/testthat/test-roc.test.R) of its example data; Holm by hand."""
+    found = as_json(ASAH, ASAH, ASAH, *OTHER, "wfns,s100b,ndka")
+    first, second = found["pairs"]
+    assert (first["p"], first["low"], first["high"]) == pytest.approx(
+        (0.0271757822291882, 0.0104061769564846, 0.174214419249478), rel=1e-9
+    )
+    assert second["p"] == pytest.approx(0.00514557970691098, rel=1e-9)
+    assert first["values"] == pytest.approx([0.8236789, 0.7313686], abs=5e-8)
+    assert (second["adjusted"], first["adjusted"]) == pytest.approx((2 * second["p"], first["p"]))
+    assert {pair["method"] for pair in found["pairs"]} == {"DeLong"}
+    assert first["mcnemar_p"] is None  # µg/l are no answers
+    assert (found["images"], found["positive"], found["metric"]) == (113, "Poor", "auc")
+
+
+def test_one_line_for_people() -> None:
+    status, printed = medtl_test(ASAH, ASAH, *OTHER, "wfns,s100b")
+    assert status == 0
+    assert printed.count("\n") == 1
+    assert printed.startswith("auc: asah:wfns 0.824, asah:s100b 0.731: difference +0.092")
+    assert "DeLong p = 0.027" in printed
+    assert "bootstrap p = " in printed
+
+
+def test_tables_of_medtl_are_matched_by_image_and_clustered_by_patient(tmp_path: Path) -> None:
+    files = [own_table(tmp_path / "a.csv", 1, 1.0, each=4), own_table(tmp_path / "b.csv", 2, 0.3, each=4, reverse=True)]
+    found = as_json(*files)
+    (pair,) = found["pairs"]
+    random = [np.random.default_rng(seed).normal(size=80) for seed in (1, 2)]
+    labels = np.arange(80) // 4 % 2
+    scores = [strength * (2 * labels - 1) + noise for strength, noise in zip((1.0, 0.3), random, strict=True)]
+    expected = delong.paired_test(labels == 1, *scores, [f"p{k // 4}" for k in range(80)])
+    assert (pair["method"], pair["p"]) == ("DeLong, clustered", pytest.approx(expected.p, rel=1e-6))
+    assert (found["by"], found["owners"], found["images"]) == ("patient", 20, 80)
+    alone = as_json(*files, "--by", "image")
+    assert (alone["pairs"][0]["method"], alone["by"]) == ("DeLong", "")
+    assert alone["pairs"][0]["p"] == pytest.approx(delong.paired_test(labels == 1, *scores).p, rel=1e-6)
+    assert as_json(*files, "--positive", "good")["pairs"][0]["p"] == pytest.approx(pair["p"])
+
+
+def test_mcnemar_is_the_binomial_test_where_each_patient_has_one_image(tmp_path: Path) -> None:
+    files = [own_table(tmp_path / "a.csv", 1, 1.2), own_table(tmp_path / "b.csv", 2, 0.4)]
+    pair = as_json(*files, "--metric", "accuracy")["pairs"][0]
+    expected = binomtest(pair["first_only"], pair["first_only"] + pair["second_only"]).pvalue
+    assert pair["mcnemar_p"] == pytest.approx(expected)
+    assert pair["difference"] == pytest.approx((pair["first_only"] - pair["second_only"]) / 80)
+    assert pair["method"] == "bootstrap"
+    assert pair["low"] < pair["difference"] < pair["high"]
+
+
+def test_numbers_are_compared_by_their_mean_absolute_error(tmp_path: Path) -> None:
+    header = ["image", "patient", "split", "label", "pred"]
+    truth = np.linspace(20, 80, 30)
+    files = [
+        write(
+            tmp_path / f"{name}.csv", header, [[k, k, "test", truth[k], truth[k] + off * (-1) ** k] for k in range(30)]
+        )
+        for name, off in (("near", 1.0), ("far", 4.0))
+    ]
+    found = as_json(*files)
+    assert (found["metric"], found["pairs"][0]["values"]) == ("mae", pytest.approx([1.0, 4.0]))
+    assert found["pairs"][0]["p"] < 0.01
+
+
+def test_images_that_not_all_have_are_left_out_and_told(tmp_path: Path) -> None:
+    files = [own_table(tmp_path / "a.csv", 1, 1.0), own_table(tmp_path / "b.csv", 2, 0.4, n=60)]
+    assert as_json(*files)["left_out"] == 20
+    assert "20 that not all have left out" in medtl_test(*files)[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("a.csv",), "expected two or more tables"),
+        (("a.csv", "none.csv"), "no such file"),
+        (("a.csv", "b.csv", "--metric", "acuracy"), "did you mean accuracy"),
+        (("a.csv", "b.csv", "--positive", "ugly"), "--positive ugly is not one of good, bad"),
+        (("a.csv", "b.csv", "--by", "site"), "--by site: .* has the columns image, patient"),
+        (("a.csv", "b.csv", "--split", "train"), "--split train: .* has the splits test, val"),
+        (("a.csv", "b.csv", "--score", "x,y,z"), "one for each of 2 tables"),
+        (
+            (ASAH, ASAH, "--label", "outcome", "--score", "wfns"),
+            "--positive is missing: the labels of .* are Good, Poor",
+        ),
+        ((ASAH, ASAH), "no column label|has the columns"),
+        ((ASAH, ASAH, *OTHER, "wfns", "--metric", "accuracy"), "needs probabilities"),
+    ],
+)
+def test_mistakes_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[object, ...], said: str
+) -> None:
+    import re
+
+    own_table(tmp_path / "a.csv", 1, 1.0)
+    own_table(tmp_path / "b.csv", 2, 0.4)
+    monkeypatch.chdir(tmp_path)
+    status, printed = medtl_test(*words)
+    assert status == 2
+    assert re.search(said, printed), printed
+
+
+def test_tables_that_disagree_are_refused(tmp_path: Path) -> None:
+    first = own_table(tmp_path / "a.csv", 1, 1.0)
+    text = first.read_text().replace("i3.png,p3,test,1", "i3.png,p3,test,0")
+    (tmp_path / "b.csv").write_text(text)
+    status, printed = medtl_test(first, tmp_path / "b.csv")
+    assert (status, "disagree about i3.png" in printed) == (1, True)
+    (tmp_path / "c.csv").write_text(first.read_text() + "i3.png,p3,test,1,0.5,0.5\n")
+    assert "has image i3.png twice" in medtl_test(first, tmp_path / "c.csv")[1]
