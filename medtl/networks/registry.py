@@ -122,6 +122,12 @@ class Backbone:
         """Whether it takes images of that many pixels a side."""
         return image_size >= self.least_size and image_size % self.multiple_of == 0
 
+    def nearest(self, image_size: int) -> tuple[int, ...]:
+        """Return the sizes next to one that it does not take: below, where there is one, and above."""
+        below = image_size - image_size % self.multiple_of
+        least = -(-self.least_size // self.multiple_of) * self.multiple_of
+        return tuple(dict.fromkeys(max(size, least) for size in (below, below + self.multiple_of)))
+
     def is_head(self, name: str) -> bool:
         """Whether a tensor belongs to its head."""
         return name.startswith(f"{self.head}.")

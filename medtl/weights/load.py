@@ -16,6 +16,7 @@ from medtl.networks.registry import BACKBONES, Backbone, backbone_of
 from medtl.weights.layouts import OURS, auxiliary, is_a_head
 from medtl.weights.names import COUNTERS, Renamed, StateDict, in_our_names
 from medtl.weights.read import disagreements, read_checkpoint, read_state_dict
+from medtl.weights.refusals import why_not
 
 SHOWN = 3
 
@@ -128,7 +129,9 @@ def load_pretrained(
     )
     statistics = [name for name in trunk if name not in parameters and name not in fitting]
     if min(report.coverage, report.used) < least or (least == 1.0 and (statistics or unused)):
-        raise MedtlError(f"{option} {source} does not fit {backbone}: {report}{_better(file.state, card)}")
+        reason = "" if (better := _better(file.state, card)) else why_not(checkpoint.state)
+        told = f"{reason}; {report}" if reason else str(report)
+        raise MedtlError(f"{option} {source} does not fit {backbone}: {told}{better}")
     network.load_state_dict({**wanted, **fitting})
     return report
 
@@ -188,10 +191,15 @@ def _better(state: StateDict, card: Backbone) -> str:
             with torch.device("meta"):
                 wanted = other.build(3, max(224, other.least_size), 2).state_dict()
             trunk = {name for name in wanted if other.is_trunk(name) and COUNTERS not in name}
-            fits = all(name in state and state[name].shape == wanted[name].shape for name in trunk)
+            fits = all(name in state and _could_fit(other, name, state[name], wanted[name]) for name in trunk)
             if fits and not _others(state, wanted, other)[0]:
                 return f"; it fits {other.name}"
     return ""
+
+
+def _could_fit(card: Backbone, name: str, there: torch.Tensor, here: torch.Tensor) -> bool:
+    """Return whether a tensor has a network's shape, or can be brought to it; nothing is computed."""
+    return there.shape == here.shape or card.fit(name, there.to("meta"), here)[0] is not None
 
 
 def _other_channels(there: torch.Tensor, here: torch.Tensor) -> tuple[torch.Tensor | None, str]:
