@@ -6,6 +6,7 @@ from pathlib import Path
 from medtl.errors import UsageError
 from medtl.registry import did_you_mean
 
+SHIPPED = Path(__file__).resolve().parent / "weights" / "shipped"  # comes with medtl, in a wheel too
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
 
 

@@ -61,7 +61,7 @@ class Kind(type):
     def __call__(cls, *words: Any, **named: Any) -> Any:
         if not ANSWERED.fullmatch(cls.path):
             raise Refused(f"calls {cls.path}")
-        return cls.__new__(cls)
+        return cls.__new__(cls)  # type: ignore[call-overload]
 
 
 class Inert(metaclass=Kind):
@@ -115,7 +115,7 @@ def _new(kind: Any, *_: Any) -> Any:
     """Return an object of a class without its state, as old pickles make one."""
     if not isinstance(kind, Kind):
         raise Refused("makes an object of what is no class")
-    return kind.__new__(kind)
+    return kind.__new__(kind)  # type: ignore[call-overload]
 
 
 def _plain_tensor(data: Any, *_: Any) -> Any:
@@ -202,7 +202,7 @@ def scan(source: Path | io.BytesIO) -> tuple[str, ...]:
         for count, (code, argument, _) in enumerate(pickletools.genops(stream)):
             if code.name in FORBIDDEN:
                 raise Refused(f"has the instruction {code.name}")
-            if code.name.endswith("PUT") and int(argument) > count:  # the unpickler makes room for as many
+            if code.name.endswith("PUT") and int(argument or 0) > count:  # the unpickler makes room for as many
                 raise Refused(f"has the instruction {code.name} {argument}")
             if isinstance(argument, str):
                 strings = [*strings[-1:], argument]
