@@ -119,7 +119,7 @@ def pictures(images: Path) -> torch.Tensor:
     read = []
     for picture in found[::step][: evidence.MOST]:
         try:
-            pixels = torch.from_numpy(np.ascontiguousarray(read_picture(picture.path, picture.index, channels=3)))
+            pixels = torch.from_numpy(np.array(read_picture(picture.path, picture.index, channels=3)))
         except BadFileError:
             continue
         read.append(evidence.shrunk(pixels.permute(2, 0, 1)[None]))

@@ -150,6 +150,8 @@ def _refuse_compressed(source: Path | io.BytesIO, where: str) -> None:
     try:
         with zipfile.ZipFile(source) as archive:
             packed = [info.filename for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED]
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                packed = []  # TorchScript, which is refused as such
     except (zipfile.BadZipFile, OSError, ValueError):
         packed = []  # the format before the zip, or damaged: torch says so
     if packed:

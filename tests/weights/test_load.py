@@ -505,7 +505,10 @@ def test_files_that_are_no_weights_say_what_they_are(tmp_path: Path) -> None:
         for name in old.namelist():
             new.writestr(name, old.read(name))
     for file, words in (
-        ("module.pt", r"2 of the file would be left unused .weight, bias.*code in the file was not run .torch.nn.modules"),
+        (
+            "module.pt",
+            r"2 of the file would be left unused .weight, bias.*code in the file was not run .torch.nn.modules",
+        ),
         ("unknown.pt", "its keys: epoch, my_net"),
         ("huge.pt", r"claims 40,000,000,000 bytes where the file holds 4 "),
         ("keras.h5.pt", "HDF5"),
