@@ -1,4 +1,4 @@
-"""Public starts are found by their makers' file names, with the input that they expect; what is not at hand says how."""
+"""Public starts are found by their makers' names, with the input that they expect; what is not at hand says how."""
 
 import json
 from pathlib import Path
