@@ -285,14 +285,15 @@ def test_it_stands_alone(made: Made, tmp_path: Path) -> None:
     assert names == [path.relative_to(tmp_path / "pictures").as_posix() for path in paths]
 
 
-def test_a_vit_stands_alone_and_gives_logits(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("backbone", "size"), [("vit_s14", 56), pytest.param("vit_b16", 32, marks=pytest.mark.full)])
+def test_a_vit_stands_alone_and_gives_logits(backbone: str, size: int, tmp_path: Path) -> None:
     listed = small_list(tmp_path / "data", channels=3)
-    network = made_run(tmp_path / "run", listed, backbone="vit_b16", image_size=32)
+    network = made_run(tmp_path / "run", listed, backbone=backbone, image_size=size)
     release(tmp_path / "run", tmp_path / "tiny_vit")
     paths = odd_pictures(tmp_path / "pictures")
     found = stand_alone(tmp_path / "tiny_vit", listed, tmp_path, traced=True)
     imagenet = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-    check_against_training(found, network, trained_pictures(listed, 32, imagenet, paths), tmp_path / "out")
+    check_against_training(found, network, trained_pictures(listed, size, imagenet, paths), tmp_path / "out")
     shutil.rmtree(tmp_path)  # large
 
 
