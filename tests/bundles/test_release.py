@@ -62,14 +62,15 @@ def made(module_path: Path) -> Made:
 
 @pytest.mark.parametrize("backbone", names())
 def test_stock_network_is_the_one_that_was_trained(backbone: str) -> None:
-    ours = build_classifier(backbone, 4, in_channels=1, image_size=64, dropout=0.5).eval()
-    stock = ConfigParser({"n": backbone_of(backbone).stock(4, 1, 64)}).get_parsed_content("n").eval()
+    size = backbone_of(backbone).nearest(64)[0]
+    ours = build_classifier(backbone, 4, in_channels=1, image_size=size, dropout=0.5).eval()
+    stock = ConfigParser({"n": backbone_of(backbone).stock(4, 1, size)}).get_parsed_content("n").eval()
     shapes = [{name: tensor.shape for name, tensor in n.state_dict().items()} for n in (ours, stock)]
     assert shapes[0] == shapes[1]
     assert type(stock).__module__.startswith("monai.networks.nets")
     assert isinstance(ours, type(stock))
     stock.load_state_dict(ours.state_dict())
-    image = torch.rand(2, 1, 64, 64)
+    image = torch.rand(2, 1, size, size)
     with torch.no_grad():
         logits = stock(image)
         assert torch.equal(ours(image), logits[0] if isinstance(logits, tuple) else logits)
