@@ -130,7 +130,7 @@ def _contract_of(path: Path, init: str, backbone: str, option: str) -> Contract:
         found = _of_source(source, known, backbone)
         licence = licence or found.licence
         seen = seen or found.trained_on
-        # what stands beside weights of our own says it of them as they are; what others put there, of pictures alone
+        # settings beside a file say how pictures are scaled; in which order it takes their channels is its maker's word
         is_bgr = is_bgr or found.bgr
         if stated is None and found.mean:
             stated = (found.mean, found.std)

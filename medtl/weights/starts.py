@@ -18,6 +18,7 @@ from medtl.weights.read import WEIGHTS_IN_BUNDLE
 from medtl.weights.sources import SOURCES, file_stem, how_to_get
 
 TOLERANCE = 1e-4  # cards round
+SHOWN = 5  # of the names that a file may have
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,8 @@ def _named(init: str, backbone: str, option: str) -> Path:
                 return folder / name
     where = [f"$MEDTL_WEIGHTS ({variable or 'not set'})", *map(str, folders[bool(variable) :])]
     raise UsageError(
-        f"{option} {init}: no weights of {backbone} in {', '.join(where)} (neither a file {', '.join(files)} nor a"
+        f"{option} {init}: no weights of {backbone} in {', '.join(where)} (neither a file {', '.join(files[:SHOWN])}"
+        f"{' …' if len(files) > SHOWN else ''} nor a"
         f" bundle or zip {' or '.join(bundles)} with models/); {how_to_get(init, backbone)}"
     )
 
