@@ -11,18 +11,18 @@ from medtl.cards import dataset_cards
 from medtl.errors import MedtlError
 from medtl.files import read_object, read_text
 from medtl.networks.registry import BACKBONES, LIBRARIES
-from medtl.places import WEIGHT_SUFFIXES, bundle_folders, cache_folder
+from medtl.places import SHIPPED, WEIGHT_SUFFIXES, bundle_folders, cache_folder
 from medtl.weights.card import WeightsCard
 from medtl.weights.sources import SOURCES
 
 
 def weight_files() -> list[Path]:
-    """Weights in the order in which named inits are looked up: $MEDTL_WEIGHTS, then the bundles, then the cache; of
-    the first and the last also released bundles in them, as folders or zip files."""
+    """Weights in the order in which named inits are looked up: $MEDTL_WEIGHTS, then the bundles, then the cache, then
+    what comes with medtl; of the first and the third also released bundles in them, as folders or zip files."""
     own = [Path(os.environ["MEDTL_WEIGHTS"])] if os.environ.get("MEDTL_WEIGHTS") else []
     found = [path for folder in own for path in _weights_under(folder)]
     found += [path for bundle in bundle_folders() for path in sorted((bundle / "models").glob("*"))]
-    found += _weights_under(cache_folder() / "weights")
+    found += [*_weights_under(cache_folder() / "weights"), *_weights_under(SHIPPED)]
     return [path for path in found if path.suffix in (*WEIGHT_SUFFIXES, ".zip") and path.is_file()]
 
 

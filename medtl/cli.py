@@ -56,7 +56,7 @@ def options(
 # in the order of `medtl --help`
 app.command("list")(list_.list_)
 app.command()(check.check)
-app.command()(weights.weights)
+app.add_typer(weights.weights, name="weights")
 app.command(context_settings=OPEN)(probe.probe)
 app.command(context_settings=OPEN)(compare.compare)
 app.command()(release.release)

@@ -8,6 +8,7 @@ from medtl.files import private_folder
 from medtl.registry import did_you_mean
 
 PACKED = "packed"
+SHIPPED = Path(__file__).resolve().parent / "weights" / "shipped"  # comes with medtl, in a wheel too
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
 
 

@@ -59,6 +59,14 @@ def test_the_mini_start_is_the_one_that_is_installed(installed: Path) -> None:
     assert run(installed, "-c", script).strip() == str(installed / "medtl" / "_bundles" / "medtl_mini_resnet18")
 
 
+def test_the_start_that_comes_with_it_is_installed_with_its_notice(installed: Path) -> None:
+    script = "from medtl.weights.starts import resolve; print(resolve('imagenet', 'torchvision/mobilenet_v2').path)"
+    found = Path(run(installed, "-c", script).strip())
+    assert found == installed / "medtl" / "weights" / "shipped" / "mobilenet_v2_imagenet.safetensors"
+    assert found.with_name("NOTICE").is_file()
+    assert found.with_name("mobilenet_v2_imagenet.card.json").is_file()
+
+
 def test_a_bundle_is_found_by_name_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert bundle_folder("folder") == ROOT / "bundles" / "folder"

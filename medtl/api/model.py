@@ -89,7 +89,7 @@ def load_weights(network: nn.Module, path: str | Path) -> LoadReport:
     if start.path is None:
         raise MedtlError(f"load_weights {path}: expected a file, a bundle, its zip or a run")
     as_made = is_unchanged(network)
-    report = load_pretrained(network, start.path, made.backbone, option="load_weights")
+    report = load_pretrained(network, start.path, made.backbone, option="load_weights", bgr=start.bgr)
     if as_made:
         remember(network, replace(made, init=_lasting(path), fingerprint=fingerprint(network)))
     return replace(report, normalization=start.assumed)

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
+import numpy as np
 import torch
+from torch import nn
 
 from medtl import datalist, threads
 from medtl.bundles import mistakes, ranges
@@ -15,7 +17,9 @@ from medtl.data.packed import Packed
 from medtl.datalist import DataList
 from medtl.errors import UsageError, tell
 from medtl.metrics import operating_point, registry
+from medtl.weights import evidence
 from medtl.weights.read import WEIGHTS_IN_BUNDLE
+from medtl.weights.starts import Start
 
 BALANCES = ("none", "loss", "sampling")
 BATCH_NORM_NEEDS = 2  # values a channel
@@ -230,6 +234,24 @@ def warn_of_blank(dataset: Any, listed: DataList) -> None:
         tell(
             f"warning: {len(blank):,} of {len(dataset):,} training images show nothing (one value only): {names}{more}"
         )
+
+
+def doubt_normalisation(network: nn.Module, start: Start, dataset: Any) -> None:
+    """Say, on the first process, where the weights' own first batch norm contradicts the normalisation that is stated
+    or assumed of them; training goes on.
+
+    Args:
+        network: filled from the start.
+        start: whose mean and SD are doubted.
+        dataset: the packed training images; of any other kind of data set nothing is said.
+    """
+    if not isinstance(dataset, Packed) or idist.get_rank() or not len(dataset):
+        return
+    step = max(1, -(-len(dataset) // evidence.MOST))
+    shown = evidence.shrunk(torch.from_numpy(np.array(dataset.images[::step])))
+    state = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
+    if sentence := evidence.doubt(state, shown, start.mean, start.std):
+        tell(f"warning: {sentence}")
 
 
 def positive_index(positive_class: str | None, classes: Sequence[str]) -> int | None:

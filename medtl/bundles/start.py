@@ -209,8 +209,11 @@ def load_start(network: nn.Module) -> None:
     Args:
         network: the classifier, or the trunk of a segmenting network.
     """
-    loaded = starts.apply(network, ids.value("start"), ids.value("backbone"))
-    record().started_from(ids.value("start"), loaded, ids.value("output_dir"))
+    start = ids.value("start")
+    loaded = starts.apply(network, start, ids.value("backbone"))
+    if loaded is not None:
+        checks.doubt_normalisation(network, start, ids.value("train#dataset"))
+    record().started_from(start, loaded, ids.value("output_dir"))
 
 
 def freeze(network: nn.Module) -> None:

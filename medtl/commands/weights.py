@@ -1,5 +1,6 @@
-"""Fetch official weights: ``medtl weights``."""
+"""What weights are, and how to get them: ``medtl weights look``, ``medtl weights get``."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,17 +9,46 @@ import typer
 from medtl.commands.options import Debug
 from medtl.places import private_cache
 
+weights = typer.Typer(no_args_is_help=True, help="Look at weights, or get those that somebody publishes.")
 
-def weights(
-    name: Annotated[str, typer.Argument(help="A start with official files: imagenet.")],
-    backbone: Annotated[str, typer.Option("--backbone", help="resnet18, vit_b16 …")],
-    given: Annotated[Path | None, typer.Option("--from", help="A copy of the official file at hand.")] = None,
+
+@weights.command()
+def look(
+    file: Annotated[Path, typer.Argument(help="A weight file of any library, a bundle or its .zip.")],
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Pictures, to find out which normalisation the weights expect.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Download official weights into the cache, checked by their hash, so that --init NAME finds them."""
+    """Say what a weight file is: network, layout, head, code in it (never run), licence, and the input it expects."""
+    from medtl.weights import look as looking
+
+    found = looking.look(file, images)
+    if as_json:
+        typer.echo(json.dumps(looking.as_plain(found), indent=1, ensure_ascii=False))
+        return
+    for line in looking.lines(found):
+        typer.echo(line)
+
+
+@weights.command()
+def get(
+    start: Annotated[str, typer.Argument(help="A word of --init: imagenet, dinov2, radimagenet …")],
+    backbone: Annotated[str, typer.Option("--backbone", help="resnet18, vit_s14, timm/NAME …")],
+    given: Annotated[Path | None, typer.Option("--from", help="A copy of the file at hand.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Put weights into the cache, so that --init START finds them: downloaded and checked by their hash, or from a copy
+    that was got by hand, checked by what it holds."""
     from medtl.weights.fetch import install
     from medtl.weights.sources import official
 
-    source = official(name, backbone)
+    source = official(start, backbone, given)
+    if given is not None and given.is_file() and not source.sha256:
+        from medtl.weights.load import refuse_others
+
+        refuse_others(given, backbone, "--from")
     path, digest = install(source, private_cache("weights"), given)
-    typer.echo(f"{path}\nsha256 {digest}\nlicence: {source.licence}\nuse: --init {name} --backbone {backbone}")
+    known = "" if source.sha256 else " (of your copy: nobody publishes one to check it by)"
+    typer.echo(f"{path}\nsha256 {digest}{known}\nlicence: {source.licence}\nuse: --init {start} --backbone {backbone}")

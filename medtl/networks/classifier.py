@@ -67,7 +67,8 @@ def build_classifier(
     if not 0 <= dropout < 1:
         raise UsageError(f"dropout {dropout}: expected 0 or more and below 1")
     if not card.takes(image_size):
-        raise UsageError(f"image_size {image_size}: {backbone} needs {card.sizes}")
+        nearest = " or ".join(map(str, card.nearest(image_size)))
+        raise UsageError(f"image_size {image_size}: {backbone} needs {card.sizes}; nearest: {nearest}")
     network = card.build(in_channels, image_size, num_classes)
     if dropout:
         old = network.get_submodule(card.head)

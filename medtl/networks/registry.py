@@ -26,20 +26,34 @@ class Published:
     """A weight file on its maker's server.
 
     Attributes:
-        url: of the file.
+        url: of the file; empty where it has no address of its own.
         sha256: what the file's SHA-256 starts with; empty where that is not known, and then nothing is downloaded.
-        mean, std: of the input's channels, for values 0..1; empty where they are those of the source.
+        mean, std: of the input's channels (red, green, blue), for values 0..1; empty where they are those of the
+            source.
+        names: other names that the file goes by, where they are its own alone.
+        bgr: it was trained on blue, green, red; loading it turns the first convolution round.
+        trained_on: names of the data sets that it has seen; empty where they are those of the source.
+        licence: empty where it is that of the source.
     """
 
     url: str
     sha256: str
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    names: tuple[str, ...] = ()
+    bgr: bool = False
+    trained_on: tuple[str, ...] = ()
+    licence: str = ""
 
     @property
     def file(self) -> str:
         """Its name there."""
         return self.url.rpartition("/")[2]
+
+    @property
+    def is_keras(self) -> bool:
+        """Whether it is Keras's file, not PyTorch's."""
+        return any(name.endswith(".h5") for name in (self.file, *self.names))
 
 
 def as_it_is(state: StateDict) -> StateDict:
@@ -121,6 +135,12 @@ class Backbone:
     def takes(self, image_size: int) -> bool:
         """Whether it takes images of that many pixels a side."""
         return image_size >= self.least_size and image_size % self.multiple_of == 0
+
+    def nearest(self, image_size: int) -> tuple[int, ...]:
+        """Return the sizes next to one that it does not take: below, where there is one, and above."""
+        below = image_size - image_size % self.multiple_of
+        least = -(-self.least_size // self.multiple_of) * self.multiple_of
+        return tuple(dict.fromkeys(max(size, least) for size in (below, below + self.multiple_of)))
 
     def is_head(self, name: str) -> bool:
         """Whether a tensor belongs to its head."""

@@ -12,8 +12,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from medtl.errors import MedtlError, UsageError
 from medtl.files import file_hash, replacing
-from medtl.weights.sources import Official, file_stem, how_to_get
+from medtl.places import WEIGHT_SUFFIXES
+from medtl.weights.sources import KERAS, Official, file_stem, how_to_get
 
+SUFFIXES = (*WEIGHT_SUFFIXES, KERAS)  # others, such as .bin and .pth.tar, hold what .pt does
 CHUNK = 1 << 20
 SECONDS = 30  # without a byte
 NETWORK_FAULTS = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
@@ -25,7 +27,7 @@ def install(source: Official, folder: Path, given: Path | None = None) -> tuple[
     Args:
         source: what to get, from ``sources.official``.
         folder: made where it is missing.
-        given: a copy at hand, used instead of the network.
+        given: a copy at hand, used instead of the network; any that fits where the hash is not known.
 
     Returns:
         The file and its SHA-256. One that is there already and has the right hash is left alone. A download that
@@ -34,12 +36,14 @@ def install(source: Official, folder: Path, given: Path | None = None) -> tuple[
     Raises:
         UsageError: no file ``given``. MedtlError: the network fails, or the file is another one.
     """
-    target = folder / f"{file_stem(source.backbone)}_{source.init}{PurePosixPath(source.url).suffix}"
-    if target.is_file() and (digest := file_hash(target)).startswith(source.sha256):
+    suffix = (given or PurePosixPath(source.url)).suffix.lower()
+    target = folder / f"{file_stem(source.backbone)}_{source.init}{suffix if suffix in SUFFIXES else '.pt'}"
+    if source.sha256 and target.is_file() and (digest := file_hash(target)).startswith(source.sha256):
         return target, digest
     if given is not None:
         if not given.is_file():
-            raise UsageError(f"--from {given}: no such file; expected {source.file} from {source.url}")
+            whose = f"{source.file} from {source.url}" if source.url else f"{source.init}'s file"
+            raise UsageError(f"--from {given}: no such file; expected {whose}")
         digest = _checked(given, source, f"--from {given}")
         with replacing(target, durable=True) as part, open(given, "rb") as old, open(part, "wb") as new:
             while chunk := old.read(CHUNK):

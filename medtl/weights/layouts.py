@@ -64,7 +64,7 @@ def join_attention(state: StateDict) -> StateDict:
     for name in state:
         if ".attn.query." in name:
             parts = [name.replace(".query.", f".{part}.") for part in ("query", "key", "value")]
-            if all(part in found for part in parts):
+            if all(part in found and found[part].shape[1:] == state[name].shape[1:] for part in parts):
                 found[name.replace(".query.", ".qkv.")] = torch.cat([found.pop(part) for part in parts])
     return found
 
@@ -104,6 +104,7 @@ register(
         "timm's VisionTransformer",
         "vit",
         (
+            (r"^blocks\.\d+\.(\d+)\.", r"blocks.\1."),  # DINOv2's training keeps its blocks in chunks
             (r"^patch_embed\.proj\.", "patch_embedding.patch_embeddings."),
             (r"^blocks\.(\d+)\.attn\.proj\.", r"blocks.\1.attn.out_proj."),
             (r"^blocks\.(\d+)\.mlp\.fc([12])\.", r"blocks.\1.mlp.linear\2."),
@@ -141,6 +142,8 @@ register(
             (r"^layers\.(\d+)\.attn\.proj\.", r"blocks.\1.attn.out_proj."),
             (r"^layers\.(\d+)\.ffn\.layers\.0\.0\.", r"blocks.\1.mlp.linear1."),
             (r"^layers\.(\d+)\.ffn\.layers\.1\.", r"blocks.\1.mlp.linear2."),
+            (r"^layers\.(\d+)\.attn\.gamma1\.weight$", r"blocks.\1.ls1.gamma"),
+            (r"^layers\.(\d+)\.ffn\.gamma2\.weight$", r"blocks.\1.ls2.gamma"),
             (r"^ln1\.", "norm."),
             (r"^head\.layers\.head\.", "classification_head."),
         ),
@@ -166,6 +169,24 @@ register(
         join_attention,
     )
 )
+register(
+    Layout(
+        "Hugging Face's Dinov2Model",
+        "vit",
+        (
+            (r"^embeddings\.cls_token$", "cls_token"),
+            (r"^embeddings\.position_embeddings$", "pos_embed"),
+            (r"^embeddings\.patch_embeddings\.projection\.", "patch_embedding.patch_embeddings."),
+            (LAYER + r"norm([12])\.", r"blocks.\1.norm\2."),
+            (LAYER + r"attention\.attention\.", r"blocks.\1.attn."),
+            (LAYER + r"attention\.output\.dense\.", r"blocks.\1.attn.out_proj."),
+            (LAYER + r"layer_scale([12])\.lambda1$", r"blocks.\1.ls\2.gamma"),
+            (LAYER + r"mlp\.fc([12])\.", r"blocks.\1.mlp.linear\2."),
+            (r"^layernorm\.", "norm."),
+        ),
+        join_attention,
+    )
+)
 # --- DenseNet
 DENSENET: tuple[Rule, ...] = (
     # torchvision's released files say norm.1, the network itself norm1
@@ -174,6 +195,41 @@ DENSENET: tuple[Rule, ...] = (
 )
 register(Layout("torchvision's DenseNet", "densenet", DENSENET))
 register(Layout("torchvision's DenseNet as the first of a Sequential", "densenet", ((r"^0\.", "features."), *DENSENET)))
+KERAS_EPSILON, EPSILON = 1.001e-5, 1e-5  # of batch norm
+
+
+def with_keras_epsilon(state: StateDict) -> StateDict:
+    """Return the tensors with the difference of what Keras's and torch's batch norms add to each variance in it."""
+    more = KERAS_EPSILON - EPSILON
+    return {name: tensor + more if name.endswith("running_var") else tensor for name, tensor in state.items()}
+
+
+register(
+    Layout(
+        "Keras's DenseNet",
+        "densenet",
+        (
+            (r"^conv1_conv\.", "features.conv0."),
+            (r"^conv1_bn\.", "features.norm0."),
+            (
+                r"^conv(\d)_block(\d+)_([012])_(bn|conv)\.",
+                lambda found: f"features.denseblock{int(found[1]) - 1}.denselayer{found[2]}.layers.{_in_layer(found)}.",
+            ),
+            (
+                r"^pool(\d)_(bn|conv)\.",
+                lambda found: f"features.transition{int(found[1]) - 1}.{'norm' if found[2] == 'bn' else 'conv'}.",
+            ),
+            (r"^bn\.", "features.norm5."),
+        ),
+        with_keras_epsilon,
+    )
+)
+
+
+def _in_layer(found: re.Match[str]) -> str:
+    """Return norm1, conv1, norm2 or conv2 for Keras's 0_bn, 1_conv, 1_bn and 2_conv."""
+    return f"norm{int(found[3]) + 1}" if found[4] == "bn" else f"conv{found[3]}"
+
 
 # --- timm's EfficientNets: these names are only brought into the order of the modules (see ``names.by_position``)
 PLACES = ("expand_conv", "bn0", "depthwise_conv", "bn1", "se_reduce", "se_expand", "project_conv", "bn2")
@@ -194,7 +250,7 @@ register(
 HEADS = re.compile(
     r"((module|model|_orig_mod|network|net|student|teacher)\.)*"
     r"(_?fc|heads?|head_dist|head_drop|classifier|classification_head|class_layers|last_linear|logits|pooler"
-    r"|aux_classifier|aux[12]|AuxLogits|auxlayer)\."
+    r"|predictions|fc1000|aux_classifier|aux[12]|AuxLogits|auxlayer)\."
 )
 AUXILIARIES: tuple[tuple[str, str], ...] = (
     ("momentum or target encoder", r"(^|\.)(encoder_k|key_encoder|k_encoder|momentum_\w+|target_\w+|\w+_momentum)\."),

@@ -12,12 +12,15 @@ import torch
 from torch import nn
 
 from medtl.errors import MedtlError
+from medtl.networks.classifier import build_classifier
 from medtl.networks.registry import BACKBONES, Backbone, backbone_of
 from medtl.weights.layouts import OURS, auxiliary, is_a_head
 from medtl.weights.names import COUNTERS, Renamed, StateDict, in_our_names
-from medtl.weights.read import disagreements, read_checkpoint, read_state_dict
+from medtl.weights.read import Checkpoint, disagreements, read_checkpoint, read_state_dict
+from medtl.weights.refusals import why_not
 
 SHOWN = 3
+USUAL_SIZE = 224  # pixels
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class LoadReport:
         used: share of the numbers in the file's trunk that went into the network, 0..1.
         layout: whose names the file has, with the prefix before them; empty where they are ours.
         told: what was chosen among several state dicts in the file.
+        statistics: names of the trunk's running statistics that were not filled.
         normalization: a sentence when the images are not normalised as the weights expect, or nobody says how that is.
     """
 
@@ -52,7 +56,14 @@ class LoadReport:
     used: float
     layout: str = ""
     told: tuple[str, ...] = ()
+    statistics: tuple[str, ...] = ()
     normalization: str = ""
+
+    @property
+    def fits(self) -> bool:
+        """Whether the whole trunk was filled, and all of the file's trunk used."""
+        whole = self.coverage == self.used == 1.0
+        return whole and not (self.statistics or self.unused or self.mismatched)
 
     def __str__(self) -> str:
         parts = [f"{_percent(self.coverage)} of the trunk's parameters loaded ({len(self.loaded)} tensors)"]
@@ -82,7 +93,7 @@ def _more(names: tuple[str, ...]) -> str:
 
 
 def load_pretrained(
-    network: nn.Module, source: Path, backbone: str, *, least: float = 1.0, option: str = "--init"
+    network: nn.Module, source: Path, backbone: str, *, least: float = 1.0, option: str = "--init", bgr: bool = False
 ) -> LoadReport:
     """Fill a network's trunk with weights of any known naming; the head keeps its own start.
 
@@ -92,6 +103,8 @@ def load_pretrained(
         backbone: the network's name.
         least: the share that must fit, of the network's trunk and of the file's, 0..1; all by default.
         option: the argument that errors name.
+        bgr: the file's first convolution takes blue, green, red; it is turned round, so that the network takes red,
+            green, blue.
 
     Returns:
         What became of each tensor.
@@ -103,17 +116,49 @@ def load_pretrained(
     """
     card = backbone_of(backbone)
     card.check(network)
-    wanted = network.state_dict()
     checkpoint = read_checkpoint(source, option)
+    report, fitting = judge(network, checkpoint, card, source.name, bgr=bgr)
+    if min(report.coverage, report.used) < least or (least == 1.0 and not report.fits):
+        file = in_our_names(checkpoint.state, network.state_dict(), card)
+        reason = "" if (better := _better(file.state, card)) else why_not(checkpoint.state)
+        told = f"{reason}; {report}" if reason else str(report)
+        raise MedtlError(f"{option} {source} does not fit {backbone}: {told}{better}")
+    network.load_state_dict({**network.state_dict(), **fitting})
+    return report
+
+
+def refuse_others(source: Path, backbone: str, option: str) -> None:
+    """Raise MedtlError unless a file fills a network's trunk whole; no network is filled."""
+    card = backbone_of(backbone)
+    with torch.device("meta"):
+        network = build_classifier(backbone, 2, image_size=max(USUAL_SIZE, card.least_size))
+    load_pretrained(network, source, backbone, option=option)
+
+
+def judge(
+    network: nn.Module, checkpoint: Checkpoint, card: Backbone, source: str, *, bgr: bool = False
+) -> tuple[LoadReport, StateDict]:
+    """Return what would become of each of a file's tensors in a network, and those that would fill it, in its shapes.
+
+    Args:
+        network: as ``build_classifier`` made it, on the meta device if need be; left alone.
+        checkpoint: as read.
+        card: the network's record.
+        source: the file's name.
+        bgr: as of ``load_pretrained``.
+    """
+    wanted = network.state_dict()
     file = in_our_names(checkpoint.state, wanted, card)
-    fitting, adapted, mismatched = _fitted(file.state, wanted, card)
+    turned = _turned(file.state, wanted, card) if bgr else {}
+    fitting, adapted, mismatched = _fitted({**file.state, **turned}, wanted, card)
+    adapted |= dict.fromkeys(turned, "input channels turned from blue, green, red to red, green, blue")
     trunk = [name for name in wanted if card.is_trunk(name) and COUNTERS not in name]
     parameters = {name: p.numel() for name, p in network.named_parameters() if name in trunk}
     unused, dropped, left_out = _others(file.state, wanted, card)
     taken = sum(file.state[name].numel() for name in fitting if COUNTERS not in name)
     wasted = sum(file.state[name].numel() for name in (*unused, *mismatched))
     report = LoadReport(
-        source=source.name,
+        source=source,
         loaded=tuple(fitting),
         missing=tuple(name for name in trunk if name not in file.state),
         unused=unused,
@@ -125,12 +170,9 @@ def load_pretrained(
         used=taken / (taken + wasted) if taken else 0.0,
         layout=_layout(file),
         told=checkpoint.told,
+        statistics=tuple(name for name in trunk if name not in parameters and name not in fitting),
     )
-    statistics = [name for name in trunk if name not in parameters and name not in fitting]
-    if min(report.coverage, report.used) < least or (least == 1.0 and (statistics or unused)):
-        raise MedtlError(f"{option} {source} does not fit {backbone}: {report}{_better(file.state, card)}")
-    network.load_state_dict({**wanted, **fitting})
-    return report
+    return report, fitting
 
 
 def _fitted(
@@ -153,6 +195,13 @@ def _fitted(
             fitting[name] = there.to(here.dtype)
             adapted |= {name: what} if what else {}
     return fitting, adapted, mismatched
+
+
+def _turned(state: StateDict, wanted: StateDict, card: Backbone) -> StateDict:
+    """Return the first convolution with its input channels the other way round; nothing where it takes grey."""
+    first = next((name for name, here in wanted.items() if here.ndim == 4 and card.is_trunk(name)), "")
+    there = state.get(first)
+    return {first: there.flip(1)} if there is not None and there.ndim == 4 and there.shape[1] == 3 else {}
 
 
 def _others(
@@ -188,10 +237,15 @@ def _better(state: StateDict, card: Backbone) -> str:
             with torch.device("meta"):
                 wanted = other.build(3, max(224, other.least_size), 2).state_dict()
             trunk = {name for name in wanted if other.is_trunk(name) and COUNTERS not in name}
-            fits = all(name in state and state[name].shape == wanted[name].shape for name in trunk)
+            fits = all(name in state and _could_fit(other, name, state[name], wanted[name]) for name in trunk)
             if fits and not _others(state, wanted, other)[0]:
                 return f"; it fits {other.name}"
     return ""
+
+
+def _could_fit(card: Backbone, name: str, there: torch.Tensor, here: torch.Tensor) -> bool:
+    """Return whether a tensor has a network's shape, or can be brought to it; nothing is computed."""
+    return there.shape == here.shape or card.fit(name, there.to("meta"), here)[0] is not None
 
 
 def _other_channels(there: torch.Tensor, here: torch.Tensor) -> tuple[torch.Tensor | None, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from medtl.networks.registry import Backbone
-from medtl.weights.layouts import OURS, auxiliary, is_a_head, layouts_of
+from medtl.weights.layouts import OURS, Layout, auxiliary, is_a_head, layouts_of
 
 StateDict = dict[str, torch.Tensor]
 DEEPEST = 5  # parts of a prefix: module.model.encoder_q.
@@ -38,20 +38,27 @@ def in_our_names(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.T
         card: the network's record; its ``mend`` is applied.
     """
     trunk = {name for name in wanted if card.is_trunk(name) and COUNTERS not in name}
-    best, found = -1, Renamed(dict(state), OURS, "")
+    shapes = {name: tensor.to("meta") for name, tensor in state.items()}  # to choose, nothing needs to be computed
+    best, chosen = -1, ("", Layout(OURS, card.family))
     for prefix in _prefixes(state, len(trunk)):
-        inside = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+        inside = _inside(shapes, prefix)
         for layout in layouts_of(card.family):
-            renamed = card.mend(layout.renamed(inside))
-            count = len(trunk & renamed.keys())
+            count = len(trunk & card.mend(layout.renamed(inside)).keys())
             if count > best:
-                outside = {name: tensor for name, tensor in state.items() if not name.startswith(prefix)}
-                best, found = count, Renamed({**outside, **renamed}, layout.name, prefix)
+                best, chosen = count, (prefix, layout)
+    prefix, layout = chosen
+    outside = {name: tensor for name, tensor in state.items() if not name.startswith(prefix)}
+    found = Renamed({**outside, **card.mend(layout.renamed(_inside(state, prefix)))}, layout.name, prefix)
     if card.by_position and best < len(trunk):
         for layout in layouts_of(card.family):
             if (ordered := by_position(layout.renamed(state), wanted, card)) is not None:
                 return Renamed(ordered, f"{layout.name if layout.name != OURS else 'another library'}, in order", "")
     return found
+
+
+def _inside(state: Mapping[str, torch.Tensor], prefix: str) -> StateDict:
+    """Return the tensors behind a prefix, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 def by_position(

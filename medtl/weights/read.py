@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import re
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from safetensors.torch import load, load_file
 
 from medtl.errors import MedtlError, UsageError
 from medtl.files import file_hash
+from medtl.weights import keras, pickles
 from medtl.weights.archive import CARD, SUMS, check_sum, opened, sums_of, sums_on_card
 
 StateDict = dict[str, torch.Tensor]
@@ -27,11 +27,11 @@ NESTED = (
 WEIGHTS_IN_BUNDLE = ("model.safetensors", "model.pt")
 # what files that are no weights begin with
 STRANGERS = (
-    (b"\x89HDF", "is an HDF5 file, as Keras writes them; expected PyTorch's or a safetensors file"),
     (b"<!DOCTYPE", "is a web page, not weights: the download failed"),
     (b"<html", "is a web page, not weights: the download failed"),
     (b"version https://git-lfs", "is a pointer of Git LFS, not weights: get the file itself (git lfs pull)"),
 )
+SHOWN = 3
 MOST_HEADER = 100 * 2**20  # bytes of a safetensors header
 
 
@@ -41,11 +41,13 @@ class Checkpoint:
 
     Attributes:
         state: names and tensors.
-        told: sentences on what was chosen among several state dicts in the file; mostly empty.
+        told: sentences on what was chosen among several state dicts in the file, and on code in it; mostly empty.
+        code: classes and functions of programs that the file names; none of them was imported or run.
     """
 
     state: StateDict
     told: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
 
 
 def read_state_dict(path: Path, option: str = "--weights") -> StateDict:
@@ -54,7 +56,7 @@ def read_state_dict(path: Path, option: str = "--weights") -> StateDict:
 
 
 def read_checkpoint(path: Path, option: str = "--weights") -> Checkpoint:
-    """Return the tensors of a ``.pt``, ``.pth`` or ``.safetensors`` file, or of ``models/`` of a bundle or its zip.
+    """Return the tensors of a ``.pt``, ``.pth``, ``.safetensors`` or Keras's ``.h5`` file, or of a bundle or its zip.
 
     Where the bundle has SHA256SUMS, the weights must match it. Of a zip only they are read, into memory.
 
@@ -114,14 +116,20 @@ def _tensors(source: Path | io.BytesIO, name: str, where: str) -> Checkpoint:
         except (safetensors.SafetensorError, OSError, ValueError) as error:
             raise MedtlError(f"{where} is not a readable safetensors file: {_first_line(error)}") from None
         return Checkpoint(_check_numbers(state, where))
+    if start.startswith(keras.MARK):
+        return Checkpoint(_check_numbers(keras.read(source, where), where))
     _refuse_compressed(source, where)
+    code: tuple[str, ...] = ()
     try:
         with warnings.catch_warnings(action="ignore"):  # of old pickle protocols
             content: Any = torch.load(source, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for damaged and for unsafe files
-        raise MedtlError(f"{where} {_why_unreadable(error)}") from None
+    except Exception:  # torch raises many kinds, for damaged files and for those that also hold code
+        content, code = pickles.load(source, where)
     state, told = _innermost(content, where)
-    return Checkpoint(_check_numbers(state, where), told)
+    if code:
+        more = f" and {len(code) - SHOWN} more" if len(code) > SHOWN else ""
+        told = (*told, f"code in the file was not run ({', '.join(code[:SHOWN])}{more})")
+    return Checkpoint(_check_numbers(state, where), told, code)
 
 
 def _start(source: Path | io.BytesIO) -> bytes:
@@ -142,6 +150,8 @@ def _refuse_compressed(source: Path | io.BytesIO, where: str) -> None:
     try:
         with zipfile.ZipFile(source) as archive:
             packed = [info.filename for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED]
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                packed = []  # TorchScript, which is refused as such
     except (zipfile.BadZipFile, OSError, ValueError):
         packed = []  # the format before the zip, or damaged: torch says so
     if packed:
@@ -153,7 +163,9 @@ def _refuse_compressed(source: Path | io.BytesIO, where: str) -> None:
 def _innermost(content: Any, where: str) -> tuple[StateDict, tuple[str, ...]]:
     """Return the state dict in a checkpoint, and a sentence where there are several."""
     told: list[str] = []
+    content = _as_mapping(content)
     while isinstance(content, Mapping) and not _are_tensors(content):
+        content = {key: _as_mapping(value) for key, value in content.items()}
         held = [key for key, value in content.items() if isinstance(value, Mapping) and _has_tensors(value)]
         chosen = next((key for key in NESTED if isinstance(content.get(key), Mapping) and content[key]), None)
         if chosen is None:
@@ -169,6 +181,11 @@ def _innermost(content: Any, where: str) -> tuple[StateDict, tuple[str, ...]]:
     if not isinstance(content, Mapping) or not content:
         raise MedtlError(f"{where} holds no plain state dict (names and tensors)")
     return {str(name): tensor for name, tensor in content.items()}, tuple(told)
+
+
+def _as_mapping(content: Any) -> Any:
+    """Return the tensors of a network that was saved as a whole; anything else as it is."""
+    return pickles.tensors_of(content) or content if isinstance(content, pickles.Inert) else content
 
 
 def _are_tensors(content: Mapping[Any, Any]) -> bool:
@@ -198,22 +215,6 @@ def _check_numbers(state: StateDict, where: str) -> StateDict:
     if broken:
         raise MedtlError(f"{where} holds NaN or infinite weights in {len(broken)} tensors (first {broken[0]})")
     return state
-
-
-def _why_unreadable(error: Exception) -> str:
-    """Return what is wrong with a file that torch refuses, without torch's advice to let it run."""
-    named = re.search(r"GLOBAL ([\w.]+)", str(error))
-    if named and named[1].startswith("torch.nn.modules."):
-        return (
-            f"holds a whole pickled network ({named[1]}), which is code and was not run; expected its tensors: whoever"
-            " trusts its maker saves torch.load(FILE, weights_only=False).state_dict()"
-        )
-    if named and not named[1].startswith("torch."):
-        return (
-            f"holds code ({named[1]}), which was not run; expected a file of plain tensors: whoever trusts its maker"
-            " saves those alone, such as torch.load(FILE, weights_only=False)['state_dict']"
-        )
-    return "is not a readable file of tensors: it is damaged, cut short or of another kind"
 
 
 def _first_line(error: Exception) -> str:

@@ -10,7 +10,7 @@ from torch import nn
 from medtl.errors import UsageError, tell
 from medtl.files import file_hash
 from medtl.networks.registry import backbone_of
-from medtl.places import WEIGHT_SUFFIXES, bundle_roots, cache_folder
+from medtl.places import SHIPPED, bundle_roots, cache_folder
 from medtl.registry import did_you_mean
 from medtl.weights.contract import Normalization, contract_of
 from medtl.weights.load import LoadReport, load_pretrained
@@ -19,6 +19,7 @@ from medtl.weights.sources import SOURCES, file_stem, how_to_get
 
 TOLERANCE = 1e-4  # cards round
 GIVEN = "given"  # the init of a run that starts from a network as it was handed over in Python
+SHOWN = 5  # of the names that a file may have
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Start:
         sha256: of the weight file (of a zip, the zip's), or of such a model's tensors; empty for random.
         assumed: a sentence where nobody states the mean and SD.
         trained_on: names of the data sets that the weights have seen, where that is known.
+        bgr: the file's first convolution takes blue, green, red; ``apply`` turns it round.
     """
 
     init: str
@@ -46,14 +48,15 @@ class Start:
     sha256: str
     assumed: str = ""
     trained_on: tuple[str, ...] = ()
+    bgr: bool = False
 
 
 def resolve(init: str, backbone: str, option: str = "--init") -> Start:
     """Find the weights that ``init`` means for a backbone; nothing is loaded into a network and nothing downloaded.
 
     Args:
-        init: a name of ``weights.sources``, looked up by backbone in $MEDTL_WEIGHTS, then ``bundles/``, then the cache;
-            anything else is the path of a weight file, a bundle, its zip, or a run.
+        init: a name of ``weights.sources``, looked up by backbone in $MEDTL_WEIGHTS, then ``bundles/``, then the cache,
+            then what comes with medtl; anything else is the path of a weight file, a bundle, its zip, or a run.
         backbone: a network's name, as of ``build_classifier``.
         option: the argument that errors name.
 
@@ -78,6 +81,7 @@ def resolve(init: str, backbone: str, option: str = "--init") -> Start:
         file_hash(_weights_in(path) or path),
         contract.assumed,
         contract.trained_on,
+        contract.bgr,
     )
 
 
@@ -86,12 +90,9 @@ def _named(init: str, backbone: str, option: str) -> Path:
     variable = os.environ.get("MEDTL_WEIGHTS", "")
     if variable and not Path(variable).is_dir():
         raise UsageError(f"{option} {init}: $MEDTL_WEIGHTS is {variable}, which is no folder")
-    folders = [*([Path(variable)] if variable else []), *bundle_roots(), cache_folder() / "weights"]
+    folders = [*([Path(variable)] if variable else []), *bundle_roots(), cache_folder() / "weights", SHIPPED]
     stem = file_stem(backbone)
-    files = [f"{stem}_{init}{suffix}" for suffix in WEIGHT_SUFFIXES]
-    official = SOURCES.find(init).published(backbone)
-    # a name such as model.safetensors is that of many
-    files += [official.file] if official is not None and official.sha256 else []
+    files = SOURCES.find(init).names(backbone)
     bundles = [f"{init}_{stem}", f"medtl_{init}_{stem}"]
     for folder in folders:
         for name in (*files, *(f"{bundle}.zip" for bundle in bundles)):
@@ -102,7 +103,8 @@ def _named(init: str, backbone: str, option: str) -> Path:
                 return folder / name
     where = [f"$MEDTL_WEIGHTS ({variable or 'not set'})", *map(str, folders[bool(variable) :])]
     raise UsageError(
-        f"{option} {init}: no weights of {backbone} in {', '.join(where)} (neither a file {', '.join(files)} nor a"
+        f"{option} {init}: no weights of {backbone} in {', '.join(where)} (neither a file {', '.join(files[:SHOWN])}"
+        f"{' …' if len(files) > SHOWN else ''} nor a"
         f" bundle or zip {' or '.join(bundles)} with models/); {how_to_get(init, backbone)}"
     )
 
@@ -149,7 +151,7 @@ def apply(
     if start.path is None:
         _tell("start: the weights that the model came with" if start.sha256 else "start: random weights")
         return None
-    report = load_pretrained(network, start.path, backbone)
+    report = load_pretrained(network, start.path, backbone, bgr=start.bgr)
     sentence = start.assumed
     if normalization is not None and not _alike(normalization, (start.mean, start.std)):
         sentence = (

@@ -1,13 +1,19 @@
 """What a run says before it begins."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 
 from medtl.bundles import begin, handlers
+from medtl.cards import IMAGENET_MEAN, IMAGENET_STD
+from medtl.data.packed import Packed
 from medtl.datalist import DataList
 from medtl.errors import UsageError
+from medtl.weights.starts import Start
 
 
 def entry(name: str, patient: str) -> dict:
@@ -84,3 +90,25 @@ def test_the_positive_class_is_the_configs_or_else_the_data_lists(monkeypatch: p
     assert handlers.positive() == 0
     del given["positive_class"]  # a recipe that knows none
     assert handlers.positive() is None
+
+
+@torch.no_grad()
+def test_weights_that_contradict_what_is_stated_of_them_are_doubted(capsys: pytest.CaptureFixture[str]) -> None:
+    """A first batch norm that has seen these images as 0..255 does not fit a start that says ImageNet's mean and SD."""
+    random = np.random.default_rng(2)
+    images = (random.uniform(0, 255, (8, 1, 12, 12)) // 9 * 9).astype(np.uint8).repeat(8, 2).repeat(8, 3)
+    data = Packed(images, torch.zeros(8))
+    network = torch.nn.Sequential()
+    network.conv1 = torch.nn.Conv2d(3, 16, 7, 2, 3, bias=False)
+    network.bn1 = torch.nn.BatchNorm2d(16, momentum=None)
+    seen = torch.nn.functional.interpolate(torch.from_numpy(images).float(), 64, mode="area").expand(-1, 3, -1, -1)
+    network.train()(seen)
+    start = Start("mine.pt", "resnet18", Path("mine.pt"), IMAGENET_MEAN, IMAGENET_STD, "", "0")
+    begin.doubt_normalisation(network, start, data)
+    line = capsys.readouterr().err
+    assert line.startswith("warning: the weights' first batch norm does not know images of mean 0.485")
+    assert "such as 0..255 gives" in line
+    right = replace(start, mean=(0.0,) * 3, std=(1 / 255,) * 3)
+    begin.doubt_normalisation(network, right, data)
+    begin.doubt_normalisation(network, start, object())
+    assert capsys.readouterr().err == ""

@@ -63,14 +63,15 @@ def made(module_path: Path) -> Made:
 
 @pytest.mark.parametrize("backbone", names())
 def test_stock_network_is_the_one_that_was_trained(backbone: str) -> None:
-    ours = build_classifier(backbone, 4, in_channels=1, image_size=64, dropout=0.5).eval()
-    stock = ConfigParser({"n": backbone_of(backbone).stock(4, 1, 64)}).get_parsed_content("n").eval()
+    size = backbone_of(backbone).nearest(64)[0]
+    ours = build_classifier(backbone, 4, in_channels=1, image_size=size, dropout=0.5).eval()
+    stock = ConfigParser({"n": backbone_of(backbone).stock(4, 1, size)}).get_parsed_content("n").eval()
     shapes = [{name: tensor.shape for name, tensor in n.state_dict().items()} for n in (ours, stock)]
     assert shapes[0] == shapes[1]
     assert type(stock).__module__.startswith("monai.networks.nets")
     assert isinstance(ours, type(stock))
     stock.load_state_dict(ours.state_dict())
-    image = torch.rand(2, 1, 64, 64)
+    image = torch.rand(2, 1, size, size)
     with torch.no_grad():
         logits = stock(image)
         assert torch.equal(ours(image), logits[0] if isinstance(logits, tuple) else logits)
@@ -286,14 +287,15 @@ def test_it_stands_alone(made: Made, tmp_path: Path) -> None:
     assert names == [path.relative_to(tmp_path / "pictures").as_posix() for path in paths]
 
 
-def test_a_vit_stands_alone_and_gives_logits(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("backbone", "size"), [("vit_s14", 56), pytest.param("vit_b16", 32, marks=pytest.mark.full)])
+def test_a_vit_stands_alone_and_gives_logits(backbone: str, size: int, tmp_path: Path) -> None:
     listed = small_list(tmp_path / "data", channels=3)
-    network = made_run(tmp_path / "run", listed, backbone="vit_b16", image_size=32)
+    network = made_run(tmp_path / "run", listed, backbone=backbone, image_size=size)
     release(tmp_path / "run", tmp_path / "tiny_vit")
     paths = odd_pictures(tmp_path / "pictures")
     found = stand_alone(tmp_path / "tiny_vit", listed, tmp_path, traced=True)
     imagenet = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-    check_against_training(found, network, trained_pictures(listed, 32, imagenet, paths), tmp_path / "out")
+    check_against_training(found, network, trained_pictures(listed, size, imagenet, paths), tmp_path / "out")
     shutil.rmtree(tmp_path)  # large
 
 

@@ -20,23 +20,32 @@ PAPER = {
 }
 
 
+def side(backbone: str) -> int:
+    """The size next to 64 pixels that a network takes: 56 where patches of 14 must divide it."""
+    return backbone_of(backbone).nearest(64)[0]
+
+
 @pytest.fixture(scope="module", params=names())
 def built(request: pytest.FixtureRequest) -> tuple[str, torch.nn.Module]:
     torch.manual_seed(0)
-    return request.param, build_classifier(request.param, 5, in_channels=1, image_size=64).eval()
+    return request.param, build_classifier(request.param, 5, in_channels=1, image_size=side(request.param)).eval()
+
+
+def images(count: int, backbone: str) -> torch.Tensor:
+    return torch.rand(count, 1, side(backbone), side(backbone))
 
 
 def test_any_trunk_takes_grey_images_and_gives_logits(built: tuple[str, torch.nn.Module]) -> None:
-    _, network = built
+    backbone, network = built
     with torch.no_grad():
-        logits = network(torch.rand(2, 1, 64, 64))
+        logits = network(images(2, backbone))
     assert logits.shape == (2, 5)
 
 
 def test_stages_get_coarser_and_name_real_modules(built: tuple[str, torch.nn.Module]) -> None:
     backbone, network = built
     with torch.no_grad():
-        stages = features(network, backbone, torch.rand(1, 1, 64, 64))
+        stages = features(network, backbone, images(1, backbone))
     sizes = [stage.shape[-1] for stage in stages]
     assert len(stages) == 4
     assert sizes == sorted(sizes, reverse=True)
@@ -46,10 +55,10 @@ def test_stages_get_coarser_and_name_real_modules(built: tuple[str, torch.nn.Mod
 
 def test_dropout_sits_before_the_head_without_renaming_it(built: tuple[str, torch.nn.Module]) -> None:
     backbone, network = built
-    dropping = build_classifier(backbone, 5, in_channels=1, image_size=64, dropout=0.5)
+    dropping = build_classifier(backbone, 5, in_channels=1, image_size=side(backbone), dropout=0.5)
     assert list(dropping.state_dict()) == list(network.state_dict())
     dropping.load_state_dict(network.state_dict())
-    image = torch.rand(2, 1, 64, 64)
+    image = images(2, backbone)
     with torch.no_grad():
         assert torch.equal(dropping.eval()(image), network(image))
         head = dropping.get_submodule(backbone_of(backbone).head).train()
@@ -72,8 +81,8 @@ def test_full_multiply_adds_are_those_that_others_publish() -> None:
 
 def test_every_trainable_parameter_gets_a_gradient(built: tuple[str, torch.nn.Module]) -> None:
     """What has none makes DDP wait for ever."""
-    _, network = built
-    network(torch.rand(2, 1, 64, 64)).sum().backward()
+    backbone, network = built
+    network(images(2, backbone)).sum().backward()
     without = [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None]
     assert without == []
 

@@ -126,15 +126,15 @@ def test_a_network_that_fails_ends_in_one_line_with_the_way_round(source: Offici
     line = str(caught.value)
     assert line.startswith(f"{url} cannot be downloaded: ")
     assert "\n" not in line
-    assert "medtl weights imagenet --backbone resnet18 --from resnet18-f37072fd.pth" in line
+    assert "medtl weights get imagenet --backbone resnet18 --from resnet18-f37072fd.pth" in line
 
 
 def test_the_command_takes_a_file_at_hand(source: Official, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("medtl.weights.sources.official", lambda init, backbone: source)
+    monkeypatch.setattr("medtl.weights.sources.official", lambda init, backbone, given: source)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     given = tmp_path / "resnet18.pth"
     given.write_bytes(CONTENT)
-    words = ["weights", "imagenet", "--backbone", "resnet18", "--from", str(given)]
+    words = ["weights", "get", "imagenet", "--backbone", "resnet18", "--from", str(given)]
     done = CliRunner().invoke(app, words, catch_exceptions=False)
     installed = tmp_path / "cache/medtl/weights/resnet18_imagenet.pth"
     assert installed.read_bytes() == CONTENT

@@ -207,7 +207,7 @@ def test_torchvision_densenet_computes_the_same(tmp_path: Path) -> None:
 
 
 @torch.no_grad()
-def test_timm_and_torchvision_vit_compute_the_same_at_their_epsilon(tmp_path: Path) -> None:
+def test_timm_and_torchvision_vit_compute_the_same(tmp_path: Path) -> None:
     state = foreign_vit(scrambled(build_classifier("vit_b16", 1000).state_dict()))
     torch.save(state, tmp_path / "timm.pt")
     names = (("patch_embed.proj", "conv_proj"), ("cls_token", "class_token"), ("pos_embed", "encoder.pos_embedding"))
@@ -233,15 +233,12 @@ def test_timm_and_torchvision_vit_compute_the_same_at_their_epsilon(tmp_path: Pa
     for file in ("timm.pt", "torchvision.pt"):
         network = build_classifier("vit_b16", 3).eval()
         assert load_pretrained(network, tmp_path / file, "vit_b16").coverage == 1.0
-        for module in network.modules():
-            if isinstance(module, torch.nn.LayerNorm):
-                module.eps = 1e-6
         found = features_before_head(network, "classification_head", image)
-        assert torch.allclose(found, expected, atol=1e-4)
+        assert float((found - expected).abs().max() / expected.abs().max()) < 1e-5
 
 
 @torch.no_grad()
-def test_mmpretrains_vit_computes_the_same_at_its_epsilon(tmp_path: Path) -> None:
+def test_mmpretrains_vit_computes_the_same(tmp_path: Path) -> None:
     state = mmpretrain_state()
     torch.save({"meta": {}, "state_dict": state}, tmp_path / "vit-base.pth")
     network = build_classifier("vit_b16", 3).eval()
@@ -249,12 +246,9 @@ def test_mmpretrains_vit_computes_the_same_at_its_epsilon(tmp_path: Path) -> Non
     assert (report.coverage, report.used, report.missing, report.unused) == (1.0, 1.0, (), ())
     assert set(report.dropped) == {"head.layers.head.weight", "head.layers.head.bias"}
     assert report.layout == "those of MMPretrain's VisionTransformer behind 'backbone.'"
-    for module in network.modules():
-        if isinstance(module, torch.nn.LayerNorm):
-            module.eps = 1e-6
     image = torch.rand(1, 3, 224, 224)
-    found = features_before_head(network, "classification_head", image)
-    assert torch.allclose(found, mmpretrain_vit(image, state), atol=1e-4)
+    found, expected = features_before_head(network, "classification_head", image), mmpretrain_vit(image, state)
+    assert float((found - expected).abs().max() / expected.abs().max()) < 1e-5
 
 
 def test_real_imagenet_weights_fill_the_whole_trunk(shared_data: Path) -> None:
@@ -317,6 +311,7 @@ def test_positions_are_interpolated_to_another_image_size(tmp_path: Path) -> Non
     network = build_classifier("vit_b16", 2, image_size=96)
     report = load_pretrained(network, tmp_path / "small.pt", "vit_b16")
     assert report.coverage == 1.0
+    assert report.fits
     assert "from 4 × 4 to 6 × 6" in str(report)
 
 
@@ -335,7 +330,7 @@ def test_what_does_not_fit_is_refused_and_leaves_the_network_alone(tmp_path: Pat
         ("half.pt", "missing .first"),
         ("renamed.pt", "89 of the file would be left unused .x1, x2, x3 …"),
         ("other.pt", "of another shape"),
-        ("code.pt", "holds code .print., which was not run"),
+        ("code.pt", "holds code that names builtins.print"),
         ("broken.pt", "NaN or infinite weights in 1 tensors .first conv1.weight"),
         ("cut.safetensors", "not a readable safetensors file"),
     ):
@@ -510,7 +505,10 @@ def test_files_that_are_no_weights_say_what_they_are(tmp_path: Path) -> None:
         for name in old.namelist():
             new.writestr(name, old.read(name))
     for file, words in (
-        ("module.pt", "whole pickled network .torch.nn.modules.linear.Linear"),
+        (
+            "module.pt",
+            r"2 of the file would be left unused .weight, bias.*code in the file was not run .torch.nn.modules",
+        ),
         ("unknown.pt", "its keys: epoch, my_net"),
         ("huge.pt", r"claims 40,000,000,000 bytes where the file holds 4 "),
         ("keras.h5.pt", "HDF5"),

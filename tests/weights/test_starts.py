@@ -228,7 +228,7 @@ def test_what_is_not_found_says_where_it_was_looked_for_and_how_to_get_it(
     line = refused(capsys, "imagenet", "resnet50")
     wanted = ("error: --init imagenet: no weights of resnet50 in $MEDTL_WEIGHTS", "resnet50_imagenet.safetensors")
     wanted += tuple(str(places / name) for name in ("shelf", "work/bundles", "cache/medtl/weights"))
-    wanted += ("medtl weights imagenet --backbone resnet50 --from resnet50-0676ba61.pth",)
+    wanted += ("medtl weights get imagenet --backbone resnet50 --from resnet50-0676ba61.pth",)
     wanted += ("https://download.pytorch.org/models/resnet50-0676ba61.pth",)
     assert [words for words in wanted if words not in line] == []
     assert "train bundles/cpmid_resnet18" in refused(capsys, "cpmid", "resnet18")
@@ -312,8 +312,11 @@ def test_the_real_imagenet_file_is_found_by_name(
     assert (report.coverage, report.used, report.missing, report.unused) == (1.0, 1.0, (), ())
 
 
-def test_every_network_has_official_imagenet_weights() -> None:
-    for name in names():
+def test_every_network_has_official_weights() -> None:
+    dinov2 = {name for name in names() if name.endswith("14")}
+    assert dinov2 == {"vit_s14", "vit_b14"}
+    assert {len(official("dinov2", name).sha256) for name in dinov2} == {64}
+    for name in set(names()) - dinov2:
         file = official("imagenet", name)
         assert file.url.endswith(f"-{file.sha256}.pth")
         assert len(file.sha256) == 8
