@@ -188,7 +188,8 @@ def test_network_that_refuses_its_size_is_one_line_before_a_folder_is_made(tmp_p
     words = ("--dataset_dir", str(folder), "--output_dir", str(tmp_path / "run"), *SMALL, "--image_size", "50")
     status, printed = bundle("run", "--config_file", vit, *words)
     assert status == 2
-    assert printed.strip().splitlines()[-1] == "error: image_size 50: vit_b16 needs a multiple of 16, at least 32"
+    last = printed.strip().splitlines()[-1]
+    assert last == "error: image_size 50: vit_b16 needs a multiple of 16, at least 32; nearest: 48 or 64"
     assert "Traceback" not in printed
     assert not (tmp_path / "run").exists()
 
@@ -262,7 +263,7 @@ def test_weights_must_agree_in_every_name_and_shape(tmp_path: Path) -> None:
     with pytest.raises(MedtlError, match=r"shape\.pt are not of this network"):
         load_exactly(network, str(tmp_path / "shape.pt"))
     torch.save({"state": print}, tmp_path / "code.pt")
-    with pytest.raises(MedtlError, match=r"holds code \(print\), which was not run"):
+    with pytest.raises(MedtlError, match=r"holds code that names .*print, .*nothing of it was run"):
         read_state_dict(tmp_path / "code.pt")
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(MedtlError, match="no plain state dict"):

@@ -84,7 +84,9 @@ def explain_run(
         items = from_list(datalist.with_fold(listed, fold), split, number, seed)
     done = explain_items(subject, items, out or run / FOLDER, method, asked)
     refused = (*rejected, *done.rejected)
-    write_rejected((out or run / FOLDER) / "rejected.csv", refused)
+    table = (out or run / FOLDER) / "rejected.csv"
+    if refused or table.exists():  # a list of an earlier command would be taken for this one's
+        write_rejected(table, refused)
     return Outcome(done.line, refused)
 
 

@@ -224,15 +224,15 @@ def test_released_bundles_pass_as_folder_and_as_zip(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backbone", ["vit_b16", "densenet121"])
-@pytest.mark.parametrize("multilabel", [False, True])
+@pytest.mark.parametrize("backbone", ["vit_b16", "vit_s14", "densenet121"])
+@pytest.mark.parametrize("task", ["classification", "multilabel", "regression"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_configs_of_every_kind_of_release_are_reviewed(
-    card: WeightsCard, backbone: str, multilabel: bool, channels: int, tmp_path: Path
+    card: WeightsCard, backbone: str, task: str, channels: int, tmp_path: Path
 ) -> None:
-    network = replace(card.architecture, backbone=backbone, image_size=64)
+    network = replace(card.architecture, backbone=backbone, image_size=56 if backbone == "vit_s14" else 64)
     pixels = replace(card.input, file_channels=channels, resize="bicubic", rounded=True)
-    made = replace(card, architecture=network, input=pixels, multilabel=multilabel)
+    made = replace(card, architecture=network, input=pixels, task=task)
     configs = [release_configs.train_config(made), release_configs.evaluate_config(made)]
     for config in (*configs, release_configs.inference_config(made)):
         shutil.rmtree(tmp_path / "b", ignore_errors=True)

@@ -355,7 +355,7 @@ def test_zips_without_weights_and_with_code_are_one_line(tmp_path: Path) -> None
         read_state_dict(zipped(tmp_path / "a.zip", {"models/readme": b""}))
     buffer = io.BytesIO()
     torch.save({"x": print}, buffer)
-    with pytest.raises(MedtlError, match=r"b.zip: models/model.pt holds code \(print\)"):
+    with pytest.raises(MedtlError, match=r"b.zip: models/model.pt holds code that names .*print"):
         read_state_dict(zipped(tmp_path / "b.zip", {"models/model.pt": buffer.getvalue()}))
     with pytest.raises(MedtlError, match="symbolic link"):
         read_state_dict(holding(tmp_path / "c.zip", link("bundle/models/model.pt")))
