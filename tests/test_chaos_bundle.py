@@ -435,7 +435,7 @@ def test_monais_tools_work(tmp_path: Path) -> None:
     ("words", "expected"),
     [
         (("--key_metric", "auc"), "--key_metric auc is not one of mean_iou"),
-        (("--loss", "focal"), "--loss focal: expected ce or dice_ce"),
+        (("--loss", "focal"), "--loss focal: expected ce, balanced_ce, dice_ce, lovasz"),
         (("--postprocess", "crf"), "--postprocess crf: expected none or largest"),
         (("--output_stride", "4"), "--output_stride 4: expected 8 or 16"),
         (("--batch_size", "1"), "at least 2 slices a process"),
