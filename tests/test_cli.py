@@ -4,10 +4,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bundle_runs import BUNDLE
-from click import Command
 from typer import Typer
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -78,15 +78,19 @@ def test_check_of_a_bundle_and_of_nothing() -> None:
     assert "/nowhere: no such folder" in printed
 
 
-def commands_of(group: Typer) -> dict[str, Command]:
-    return dict(get_command(group).commands)  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize(
+GROUPS = pytest.mark.parametrize(
     ("words", "group"),
     [(["--help"], app), (["weights", "--help"], weights), (["analyse", "--help"], analyse)],
     ids=["medtl", "weights", "analyse"],
 )
+NO_VERBS = {"A", "An", "By", "Of", "Other", "Than", "That", "The", "Their", "What", "Where", "Which"}
+
+
+def commands_of(group: Typer) -> dict[str, Any]:
+    return dict(get_command(group).commands)
+
+
+@GROUPS
 def test_help_shows_whole_summaries(words: list[str], group: Typer) -> None:
     """Click cuts what does not fit, and ends it with dots; a summary is one short sentence that begins with a verb."""
     shown = CliRunner().invoke(app, words, env={"COLUMNS": "80"}).output
@@ -96,7 +100,20 @@ def test_help_shows_whole_summaries(words: list[str], group: Typer) -> None:
         assert summary.endswith("."), command
         assert not summary.endswith("..."), command
         assert len(summary) <= 55, command
-        assert summary.split()[0] not in {"A", "An", "Of", "The", "What", "Where"}, command
+        assert summary.split()[0] not in NO_VERBS, command
+
+
+@GROUPS
+def test_help_of_every_option_is_a_sentence(words: list[str], group: Typer) -> None:
+    for name, command in commands_of(group).items():
+        for option in command.params:
+            said = getattr(option, "help", None)
+            if said is None:
+                assert option.name == "context", f"{name} {option.name}"
+                continue
+            assert said.endswith((".", "…")), f"{name}: {said}"
+            assert said[0].isupper(), f"{name}: {said}"
+            assert said.split()[0] not in NO_VERBS, f"{name}: {said}"
 
 
 def test_readme_names_every_command() -> None:
@@ -111,7 +128,7 @@ def test_readme_names_every_command() -> None:
 def test_unknown_command_suggests() -> None:
     status, printed = medtl("chek", "x")
     assert status == 2
-    assert "Did you mean 'check'?" in printed.strip().splitlines()[-1]
+    assert "Did you mean 'check'" in printed.strip().splitlines()[-1]
 
 
 def test_published_counts_are_those_of_the_paper() -> None:
