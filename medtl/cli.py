@@ -30,7 +30,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Pretrained MONAI bundles from public medical images, and honest fine-tuning. Not for clinical use.",
+    help="Find the best start for your medical images, and test the difference. Not for clinical use.",
 )
 # a command that hands every option it does not know itself to its cells
 OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}

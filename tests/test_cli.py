@@ -4,14 +4,19 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bundle_runs import BUNDLE
+from typer import Typer
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from data_prep.msd_tasks import MSD_TASKS
 from medtl.cards import dataset_cards
 from medtl.cli import app
+from medtl.commands.analyse import app as analyse
+from medtl.commands.weights import weights
 
 pytestmark = pytest.mark.slow
 
@@ -73,19 +78,57 @@ def test_check_of_a_bundle_and_of_nothing() -> None:
     assert "/nowhere: no such folder" in printed
 
 
-@pytest.mark.parametrize("command", ["list", "check", "release", "path", "unpack"])
-def test_help_shows_whole_summaries(command: str) -> None:
-    """Click cuts what does not fit, and ends it with dots."""
-    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).output
-    (line,) = [line for line in shown.splitlines() if line.startswith(f"  {command} ")]
-    assert line.endswith(".")
-    assert not line.endswith("...")
+GROUPS = pytest.mark.parametrize(
+    ("words", "group"),
+    [(["--help"], app), (["weights", "--help"], weights), (["analyse", "--help"], analyse)],
+    ids=["medtl", "weights", "analyse"],
+)
+NO_VERBS = {"A", "An", "By", "Of", "Other", "Than", "That", "The", "Their", "What", "Where", "Which"}
+
+
+def commands_of(group: Typer) -> dict[str, Any]:
+    return dict(get_command(group).commands)
+
+
+@GROUPS
+def test_help_shows_whole_summaries(words: list[str], group: Typer) -> None:
+    """Click cuts what does not fit, and ends it with dots; a summary is one short sentence that begins with a verb."""
+    shown = CliRunner().invoke(app, words, env={"COLUMNS": "80"}).output
+    listed = dict(line.split(maxsplit=1) for line in shown.partition("Commands:")[2].splitlines() if line.strip())
+    assert set(listed) == set(commands_of(group))
+    for command, summary in listed.items():
+        assert summary.endswith("."), command
+        assert not summary.endswith("..."), command
+        assert len(summary) <= 55, command
+        assert summary.split()[0] not in NO_VERBS, command
+
+
+@GROUPS
+def test_help_of_every_option_is_a_sentence(words: list[str], group: Typer) -> None:
+    for name, command in commands_of(group).items():
+        for option in command.params:
+            said = getattr(option, "help", None)
+            if said is None:
+                assert option.name == "context", f"{name} {option.name}"
+                continue
+            assert said.endswith((".", "…")), f"{name}: {said}"
+            assert said[0].isupper(), f"{name}: {said}"
+            assert said.split()[0] not in NO_VERBS, f"{name}: {said}"
+
+
+def test_readme_names_every_command() -> None:
+    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    for command in commands_of(app):
+        assert f"`medtl {command}" in readme, command
+    for command, group in (("weights", weights), ("analyse", analyse)):
+        for part in commands_of(group):
+            assert f"`medtl {command} {part}" in readme, part
 
 
 def test_unknown_command_suggests() -> None:
     status, printed = medtl("chek", "x")
     assert status == 2
-    assert "Did you mean 'check'?" in printed.strip().splitlines()[-1]
+    assert "Did you mean 'check'" in printed.strip().splitlines()[-1]
 
 
 def test_published_counts_are_those_of_the_paper() -> None:

@@ -49,6 +49,22 @@ def test_readme_has_the_two_commands_and_ci_runs_the_second() -> None:
     assert (ROOT / ".ci" / "run").read_text().strip().splitlines()[-1] == blocks[1].strip()
 
 
+def test_every_document_stands_in_the_index_once() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (.+)$", index, re.MULTILINE) == ["Start", "How-to", "Reference", "Explanation"]
+    documents = {path.name for path in (ROOT / "docs").iterdir() if path.suffix in {".md", ".ipynb"}} - {"README.md"}
+    assert sorted(re.findall(r"^\| \[[^]]+\]\((\S+)\)", index, re.MULTILINE)) == sorted(documents)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_to_headings_name_a_heading(document: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", document.read_text(encoding="utf-8")):
+        text = ((document.parent / target) if target else document).read_text(encoding="utf-8")
+        headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+        anchors = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+        assert anchor in anchors, f"{target}#{anchor}"
+
+
 def test_versions_agree() -> None:
     version = re.search(r'__version__ = "(.+)"', (ROOT / "medtl" / "__init__.py").read_text())
     assert version is not None

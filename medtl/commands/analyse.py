@@ -11,30 +11,41 @@ from medtl.errors import UsageError
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Distances between data sets, likeness of two networks' layers, first filters; each a page.",
+    help="Measure distances of data sets, and compare networks.",
 )
 
-Out = Annotated[Path, typer.Option(help="Folder of the page, its table and its record.")]
-Images = Annotated[int, typer.Option(min=4, help="Most pictures of each data set.")]
-Seeds = Annotated[str, typer.Option(help="Seeds of the untrained networks, comma-separated.")]
-Backbone = Annotated[str | None, typer.Option("--backbone", help="Network of words and weight files.")]
+Out = Annotated[Path, typer.Option(help="Write the page, its table and its record into this folder.")]
+Images = Annotated[int, typer.Option(min=4, help="Take at most this many pictures of each data set.")]
+Seeds = Annotated[str, typer.Option(help="Make untrained networks with these seeds, comma-separated.")]
+Backbone = Annotated[
+    str | None, typer.Option("--backbone", help="Load words of --init and weight files into this network.")
+]
 
 
 @app.command()
 def distances(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Prepared data sets, two or more.")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR…", help="Compare these prepared data sets, two or more.")
+    ],
     out: Out,
     reference: Annotated[
-        Path | None, typer.Option(help="The data set whose spread is the unit of cmd; by default the first.")
+        Path | None, typer.Option(help="Use the spread of this data set as the unit of cmd; by default the first.")
     ] = None,
     seeds: Seeds = "0,1,2,3,4,5,6,7,8,9",
     images: Images = 200,
-    image_size: Annotated[int, typer.Option("--image_size", min=32, help="Pixels a side.")] = 64,
-    backbone: Annotated[str, typer.Option(help="Network whose features are compared.")] = "resnet18",
-    inits: Annotated[str, typer.Option(help="Its starts, comma-separated: words of --init or paths.")] = "random,mini",
+    image_size: Annotated[
+        int, typer.Option("--image_size", min=32, help="Scale pictures to this many pixels a side.")
+    ] = 64,
+    backbone: Annotated[str, typer.Option(help="Compare the features of this network.")] = "resnet18",
+    inits: Annotated[
+        str, typer.Option(help="Begin that network from these starts, comma-separated: words of --init or paths.")
+    ] = "random,mini",
     debug: Debug = False,
 ) -> None:
-    """Measure how far data sets lie apart: cmd, brightness, and in feature spaces Fréchet, MMD and kNN purity."""
+    """Measure how far data sets lie apart.
+
+    The measures are cmd, brightness and, in feature spaces, Fréchet distance, MMD and kNN purity.
+    """
     from medtl.analysis import between, distances_page
 
     settings = between.Settings(images, image_size, whole_numbers(seeds))
@@ -46,17 +57,26 @@ def distances(
 
 @app.command()
 def layers(
-    one: Annotated[str, typer.Argument(metavar="A", help="A run, a bundle, a weight file, or a word of --init.")],
-    other: Annotated[str, typer.Argument(metavar="B", help="Another one, such as the run that started from A.")],
-    dataset_dir: Annotated[Path, typer.Option("--dataset_dir", help="Prepared data set whose pictures are shown.")],
+    one: Annotated[str, typer.Argument(metavar="A", help="Take a run, a bundle, a weight file, or a word of --init.")],
+    other: Annotated[
+        str, typer.Argument(metavar="B", help="Compare it with another one, such as the run that started from A.")
+    ],
+    dataset_dir: Annotated[
+        Path, typer.Option("--dataset_dir", help="Show both networks the pictures of this prepared data set.")
+    ],
     out: Out,
     backbone: Backbone = None,
     seeds: Seeds = "0,1,2",
     images: Images = 200,
-    image_size: Annotated[int, typer.Option("--image_size", min=32, help="Pixels a side.")] = 128,
+    image_size: Annotated[
+        int, typer.Option("--image_size", min=32, help="Scale pictures to this many pixels a side.")
+    ] = 128,
     debug: Debug = False,
 ) -> None:
-    """Measure how alike two networks' stages are (SVCCA, debiased CKA), beside pairs of untrained networks."""
+    """Measure how alike the stages of two networks are.
+
+    The measures are SVCCA and debiased CKA. Pairs of untrained networks stand beside the pair for comparison.
+    """
     from medtl.analysis import layers_page
 
     page, line = layers_page.write(
@@ -69,14 +89,20 @@ def layers(
 @app.command()
 def filters(
     networks: Annotated[
-        list[str], typer.Argument(metavar="NETWORK…", help="Runs, bundles, weight files, or words of --init.")
+        list[str],
+        typer.Argument(
+            metavar="NETWORK…", help="Draw the filters of these runs, bundles, weight files, or words of --init."
+        ),
     ],
     out: Out,
     backbone: Backbone = None,
-    seed: Annotated[int, typer.Option(help="Of random weights and of the random filters beside.")] = 0,
+    seed: Annotated[int, typer.Option(help="Draw random weights and the random filters beside them by this seed.")] = 0,
     debug: Debug = False,
 ) -> None:
-    """Draw the filters of the first layer, and measure how much they look like Gabor functions."""
+    """Draw the filters of a network's first layer.
+
+    The page also says how much each filter looks like a Gabor function.
+    """
     from medtl.analysis import filters_page
 
     page, lines = filters_page.write(networks, out, backbone, seed)

@@ -12,11 +12,14 @@ from medtl.places import cache_folders
 def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Delete what is listed; downloaded weights stay.")] = False,
     dataset: Annotated[
-        Path | None, typer.Option(help="Only what was made of this prepared folder.", metavar="DIR")
+        Path | None, typer.Option(help="Take only what was made of this prepared folder.", metavar="DIR")
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """List what medtl keeps in its caches, with sizes and data sets; it is patients' data. --clear deletes it."""
+    """List what medtl keeps in its caches, or delete it.
+
+    Each line gives size, name and data set. The caches hold patients' data. With --clear it is deleted.
+    """
     from medtl import caches
 
     folders = cache_folders()

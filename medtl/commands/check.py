@@ -13,24 +13,26 @@ from medtl.places import paths_of
 
 
 def check(
-    folder: Annotated[Path, typer.Argument(help="A data_prep output (or its datalist.json), or a bundle or its .zip.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Check an output of data_prep (or its datalist.json), a bundle or its .zip.")
+    ],
     against: Annotated[
         str | None,
-        typer.Option(help="Data lists (comma-separated) that must share no patient and no image with this one."),
+        typer.Option(help="Find patients and images shared with these data lists (comma-separated)."),
     ] = None,
     near_duplicates: Annotated[
         bool, typer.Option("--near-duplicates", help="Look for near-duplicates across its own splits, too.")
     ] = False,
-    csv: Annotated[Path | None, typer.Option(help="File for every leak that these two find.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that read pictures for these two.")] = CPUS,
+    csv: Annotated[Path | None, typer.Option(help="Write every leak that is found into this file.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Read pictures in this many processes.")] = CPUS,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")] = False,
     debug: Debug = False,
 ) -> None:
     """Check a data list or a bundle without running it.
 
-    Of a data list it checks files, hashes, labels, and that no patient is in two splits; with --against, only that data
-    lists share nothing. Of a bundle it lists what would be executed and what of that is unreviewed, and checks weights,
-    paths, ids and metadata. The status is 1 where anything is wrong or unreviewed.
+    For a data list it checks files, hashes and labels, and that no patient is in two splits. With --against it only
+    looks for what the data lists share. For a bundle it lists what would be executed and which of that is unreviewed,
+    and checks weights, paths, ids and metadata. The status is 1 where anything is wrong or unreviewed.
     """
     others = paths_of(against or "")
     if against is not None and not others:  # an unset variable must not look like a check that found nothing

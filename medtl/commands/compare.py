@@ -1,4 +1,4 @@
-"""Train a grid: ``medtl compare``."""
+"""Compare starts by fine-tuning a grid of runs: ``medtl compare``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,25 +12,38 @@ from medtl.places import bundle_of_word
 
 def compare(
     context: typer.Context,
-    bundle_dir: Annotated[str, typer.Argument(help="A bundle: its folder or name.", metavar="BUNDLE")],
-    dataset_dir: Annotated[Path, typer.Option("--dataset_dir", help="A data_prep output.")],
-    out: Annotated[Path, typer.Option(help="Folder of the grid; one that holds it already is gone on with.")],
-    backbones: Annotated[str | None, typer.Option(help="Networks, comma-separated: resnet18,resnet50.")] = None,
-    inits: Annotated[str | None, typer.Option(help="Starts: random,imagenet,cpmid,mini or paths of weights.")] = None,
-    seeds: Annotated[str | None, typer.Option(help="Whole numbers: 0,1,2 (by default 0).")] = None,
-    folds: Annotated[str | None, typer.Option(help="Folds of the data list to validate on, each in turn.")] = None,
-    fractions: Annotated[str | None, typer.Option(help="Shares of the training patients: 1.0,0.25.")] = None,
-    vary: Annotated[list[str] | None, typer.Option(help="Settings: ID=A,B (any id); several, or joined by ;")] = None,
-    decoders: Annotated[str | None, typer.Option(help="The same as --vary decoder=A,B.")] = None,
-    methods: Annotated[str | None, typer.Option(help="The same as --vary method=A,B.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="A published design, which the other options change.")] = None,
-    normalisation: Annotated[str | None, typer.Option(help="With --protocol: own (each start's) or paper.")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Cells that run at a time (by default 1).")] = None,
-    dask: Annotated[str | None, typer.Option(help="Scheduler on whose workers cells run: tcp://HOST:PORT.")] = None,
+    bundle_dir: Annotated[
+        str, typer.Argument(help="Train this bundle, given by its folder or name.", metavar="BUNDLE")
+    ],
+    dataset_dir: Annotated[Path, typer.Option("--dataset_dir", help="Train on this output of data_prep.")],
+    out: Annotated[Path, typer.Option(help="Write the grid into this folder, or go on with the grid in it.")],
+    backbones: Annotated[
+        str | None, typer.Option(help="Train these networks, comma-separated: resnet18,resnet50.")
+    ] = None,
+    inits: Annotated[
+        str | None, typer.Option(help="Start from random,imagenet,cpmid,mini or paths of weights.")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Repeat with these seeds: 0,1,2 (by default 0).")] = None,
+    folds: Annotated[str | None, typer.Option(help="Validate on each of these folds of the data list.")] = None,
+    fractions: Annotated[str | None, typer.Option(help="Train on shares of the patients: 1.0,0.25.")] = None,
+    vary: Annotated[list[str] | None, typer.Option(help="Vary any id: ID=A,B; give it again, or join by ;.")] = None,
+    decoders: Annotated[str | None, typer.Option(help="Do the same as --vary decoder=A,B.")] = None,
+    methods: Annotated[str | None, typer.Option(help="Do the same as --vary method=A,B.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Follow a published design; other options change it.")] = None,
+    normalisation: Annotated[
+        str | None, typer.Option(help="Normalise as each start (own) or the protocol (paper).")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Run this many cells at a time (by default 1).")] = None,
+    dask: Annotated[
+        str | None, typer.Option(help="Run cells on the workers of this Dask scheduler: tcp://HOST:PORT.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
-    """Train a bundle once for each of backbones × inits × settings × seeds (× folds), into one folder; the same command
-    goes on where it stopped. Any other --id value of the bundle reaches every cell, as in --epochs 3."""
+    """Fine-tune networks from several starts, in one grid.
+
+    The bundle is trained once for each of backbones × inits × settings × seeds (× folds), into one folder. The same
+    command goes on where it stopped. Every cell takes any other --id value of the bundle, such as --epochs 3.
+    """
     from medtl import cluster
     from medtl.compare import protocol as protocols
     from medtl.compare import words

@@ -10,22 +10,28 @@ from medtl.errors import BadFileError
 
 
 def explain(
-    run: Annotated[Path, typer.Argument(help="A run of a classifier: the folder that holds model.pt and run.json.")],
+    run: Annotated[Path, typer.Argument(help="Explain this run of a classifier: the folder of model.pt and run.json.")],
     images: Annotated[
-        list[Path] | None, typer.Argument(help="PNG, JPEG, DICOM or NIfTI files, or folders of them.", metavar="IMAGE…")
+        list[Path] | None,
+        typer.Argument(help="Take these picture, DICOM or NIfTI files, or folders of them.", metavar="IMAGE…"),
     ] = None,
-    method: Annotated[str, typer.Option(help="gradcam or gradcam++.")] = "gradcam",
-    class_: Annotated[str, typer.Option("--class", help="What to explain: predicted, label or a class.")] = "predicted",
+    method: Annotated[str, typer.Option(help="Use gradcam or gradcam++.")] = "gradcam",
+    class_: Annotated[str, typer.Option("--class", help="Explain the class predicted, label or NAME.")] = "predicted",
     dataset_dir: Annotated[
-        Path | None, typer.Option("--dataset_dir", help="A data_prep output to choose pictures from.")
+        Path | None, typer.Option("--dataset_dir", help="Choose pictures from this output of data_prep.")
     ] = None,
-    split: Annotated[str, typer.Option(help="Of the data list: val, test or train.")] = "val",
-    number: Annotated[int, typer.Option(min=0, help="Of its pictures, each class in turn; 0 takes all.")] = 12,
-    seed: Annotated[int, typer.Option(help="Of the choice.")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder of the overlays; RUN/explain by default.")] = None,
+    split: Annotated[str, typer.Option(help="Choose from this split of it: val, test or train.")] = "val",
+    number: Annotated[int, typer.Option(min=0, help="Choose this many, each class in turn; 0: all.")] = 12,
+    seed: Annotated[int, typer.Option(help="Choose them by this seed.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write overlays into this folder; by default RUN/explain.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
-    """Draw where a run's network looked (Grad-CAM), and measure how well that covers lesions where masks are known."""
+    """Draw where the network of a run looked (Grad-CAM).
+
+    Where masks of lesions are known, it also measures how well the heat map covers them.
+    """
     from medtl.explain.build import explain_run
 
     done = explain_run(

@@ -15,13 +15,13 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
     networks: Annotated[
         str,
-        typer.Option(help="List networks of timm and torchvision instead, by a word or a pattern: 'timm/mobilenet*'."),
+        typer.Option(help="List networks of timm and torchvision by a word or a pattern: 'timm/mobilenet*'."),
     ] = "",
     debug: Debug = False,
 ) -> None:
     """List data sets, bundles, networks, starts and weights.
 
-    Data sets are those that can be prepared, weights those at hand.
+    Data sets are those that can be prepared. Weights are those at hand.
     """
     found = {"networks": networks_of_libraries(networks)} if networks else catalogue()
     if as_json:

@@ -9,11 +9,11 @@ from medtl.places import bundle_folder
 
 
 def path(
-    bundle: Annotated[str, typer.Argument(help="A bundle's name, such as cpmid_resnet18.")],
+    bundle: Annotated[str, typer.Argument(help="Give the bundle's name, such as cpmid_resnet18.")],
     debug: Debug = False,
 ) -> None:
     """Print the folder of a bundle.
 
-    So that a command finds its configs: --config_file "$(medtl path BUNDLE)/configs/train.json".
+    A command then finds its configs: --config_file "$(medtl path BUNDLE)/configs/train.json".
     """
     typer.echo(str(bundle_folder(bundle)))

@@ -1,4 +1,4 @@
-"""Say what a study will be able to tell, before it is made: ``medtl plan``."""
+"""Say how many images a study needs: ``medtl plan``."""
 
 import json
 import math
@@ -13,19 +13,26 @@ SHOWN = (50, 100, 200, 400, 800, 1600)
 
 
 def plan(
-    auc: Annotated[float, typer.Option(help="Area under the ROC curve that the better model is expected to have.")],
-    prevalence: Annotated[float, typer.Option(help="Share of positive images.")],
-    difference: Annotated[float, typer.Option(help="By which the other model's area is smaller.")] = 0.0,
-    n: Annotated[str | None, typer.Option(help="Images: 100,200.")] = None,
-    images_per_patient: Annotated[int, typer.Option("--images-per-patient", help="All of one class.")] = 1,
-    icc: Annotated[float, typer.Option(help="Correlation of the scores of two images of a patient.")] = 0.5,
-    correlation: Annotated[float, typer.Option(help="Of the two models' scores for an image, within a class.")] = 0.5,
-    power: Annotated[float, typer.Option(help="That the number of images is wanted for.")] = 0.8,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    auc: Annotated[float, typer.Option(help="Expect this area under the ROC curve of the better model.")],
+    prevalence: Annotated[float, typer.Option(help="Expect this share of positive images.")],
+    difference: Annotated[float, typer.Option(help="Expect the other model's area to be smaller by this.")] = 0.0,
+    n: Annotated[str | None, typer.Option(help="Judge these numbers of images: 100,200.")] = None,
+    images_per_patient: Annotated[
+        int, typer.Option("--images-per-patient", help="Expect this many images of a patient, all of one class.")
+    ] = 1,
+    icc: Annotated[float, typer.Option(help="Assume this correlation between the scores of a patient's images.")] = 0.5,
+    correlation: Annotated[
+        float, typer.Option(help="Assume this correlation, within a class, between two models' scores of an image.")
+    ] = 0.5,
+    power: Annotated[float, typer.Option(help="Find the number of images that has this power.")] = 0.8,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Say how wide the 95 % interval of an AUC will be, and with which chance DeLong's test will find a difference, by
-    the number of images; nothing is collected yet."""
+    """Say how many images a study needs.
+
+    For each number of images it gives the half-width of the 95 % interval of an AUC, and the chance that DeLong's
+    test finds a difference between two models. No data are needed.
+    """
     from medtl.compare.words import whole_numbers
     from medtl.errors import UsageError
     from medtl.metrics.power import Design, images_for, outlook

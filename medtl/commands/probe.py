@@ -10,24 +10,30 @@ from medtl.commands.options import Debug
 
 def probe(
     context: typer.Context,
-    dataset_dir: Annotated[str, typer.Argument(help="A data_prep output.", metavar="DIR")],
-    out: Annotated[Path, typer.Option(help="Folder of the cells' runs; features lie in medtl's cache.")],
-    starts: Annotated[str, typer.Option(help="random,imagenet,mini,dinov2 … or paths of weights.")] = "",
-    backbones: Annotated[str, typer.Option(help="Networks, comma-separated.")] = "resnet18",
-    seeds: Annotated[str, typer.Option(help="Of the draws of training patients: 0,1,2.")] = "0",
-    fractions: Annotated[str | None, typer.Option(help="Shares of the training patients: 1.0,0.25.")] = None,
-    folds: Annotated[str | None, typer.Option(help="Folds of the data list to validate on, each in turn.")] = None,
-    heads: Annotated[str, typer.Option(help="logistic and knn; the first one ranks the starts.")] = "logistic,knn",
+    dataset_dir: Annotated[str, typer.Argument(help="Judge starts on this output of data_prep.", metavar="DIR")],
+    out: Annotated[Path, typer.Option(help="Write runs into this folder; features go to medtl's cache.")],
+    starts: Annotated[str, typer.Option(help="Judge random,imagenet,mini,dinov2 … or paths of weights.")] = "",
+    backbones: Annotated[str, typer.Option(help="Use these networks, comma-separated.")] = "resnet18",
+    seeds: Annotated[str, typer.Option(help="Draw training patients by these seeds: 0,1,2.")] = "0",
+    fractions: Annotated[str | None, typer.Option(help="Train on shares of the patients: 1.0,0.25.")] = None,
+    folds: Annotated[str | None, typer.Option(help="Validate on each of these folds of the data list.")] = None,
+    heads: Annotated[str, typer.Option(help="Fit logistic and knn; the first one ranks the starts.")] = "logistic,knn",
     features: Annotated[
-        str | None, typer.Option(help="Files .npz or .csv of any model: picture's name to vector.")
+        str | None,
+        typer.Option(help="Judge features of any model, too: .npz or .csv, from a picture's name to a vector."),
     ] = None,
-    image_size: Annotated[int | None, typer.Option("--image_size", min=1, help="Pixels; 224 unless given.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda …; a GPU where there is one.")] = None,
-    then: Annotated[int, typer.Option(min=0, help="Fine-tune so many of the best starts on validation.")] = 0,
+    image_size: Annotated[
+        int | None, typer.Option("--image_size", min=1, help="Scale pictures to this many pixels a side (224).")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Compute on cpu, cuda …; by default on a GPU, if any.")] = None,
+    then: Annotated[int, typer.Option(min=0, help="Fine-tune this many of the starts best on validation.")] = 0,
     debug: Debug = False,
 ) -> None:
-    """Embed each picture once a start, fit small heads on the frozen features, and say which start is best: minutes
-    instead of the hours of medtl compare. With --then, any other --id value of bundles/folder reaches its runs."""
+    """Judge starts by frozen features, in minutes.
+
+    Each picture passes once through each network, small heads are fitted on the features, and the last line says which
+    start is best. medtl compare takes hours instead. With --then, the runs take any --id value of bundles/folder.
+    """
     from medtl.compare.words import names, shares, split_words, whole_numbers
     from medtl.features import request as asked
     from medtl.features import tables

@@ -10,9 +10,9 @@ from medtl.errors import UsageError, tell
 
 
 def release(
-    run: Annotated[Path, typer.Argument(help="A finished training run: the folder that holds model.pt and run.json.")],
+    run: Annotated[Path, typer.Argument(help="Release this finished run: the folder of model.pt and run.json.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the new bundle; its name becomes the bundle's.")
+        Path | None, typer.Option("--out", help="Make the bundle in this folder, and name it after the folder.")
     ] = None,
     into: Annotated[
         Path | None,
@@ -22,7 +22,7 @@ def release(
     half: Annotated[bool, typer.Option("--half", help="Store the weights as float16.")] = False,
     licence: Annotated[
         str,
-        typer.Option(help="Licence of the images, with the credits it asks for, where the data list says too little."),
+        typer.Option(help="State the images' licence and credits, where the data list says too little."),
     ] = "",
     debug: Debug = False,
 ) -> None:

@@ -9,22 +9,27 @@ from medtl.commands.options import Debug
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="A run, a grid of medtl compare, or any folder above runs.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Report a run, a grid of medtl compare or probe, or all runs below a folder.")
+    ],
     baseline: Annotated[
-        str | None, typer.Option(help="The start that others are compared with; random where there is one.")
+        str | None, typer.Option(help="Compare other starts with this one; by default random, if there.")
     ] = None,
-    metric: Annotated[str | None, typer.Option(help="What is compared and drawn: auc, accuracy, iou_mean …")] = None,
-    title: Annotated[str | None, typer.Option(help="Of the report; by default the data set's name.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Compare and draw auc, accuracy, iou_mean …")] = None,
+    title: Annotated[str | None, typer.Option(help="Give the report this title; by default the data set's.")] = None,
     groups: Annotated[str, typer.Option(help="Tell patients apart by keys of the data list: sex,age:40:65,site.")] = "",
     facts: Annotated[
         bool, typer.Option("--facts", help="Add what a manuscript must say, as far as runs know.")
     ] = False,
     dataset_dir: Annotated[
-        Path | None, typer.Option("--dataset_dir", help="The runs' data list, for --groups, if it has moved.")
+        Path | None, typer.Option("--dataset_dir", help="Find the runs' data list here for --groups, if it has moved.")
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Write report.html, report.md and report.csv of finished runs into their folder."""
+    """Write one page about finished runs.
+
+    The folder of the runs receives report.html, report.md and report.csv.
+    """
     from medtl.report.build import write_report
 
     for path in write_report(folder, baseline, metric, title, groups=groups, facts=facts, dataset_dir=dataset_dir):

@@ -14,21 +14,25 @@ PATIENT = "patient"
 
 
 def compare_tables(
-    files: Annotated[list[Path], typer.Argument(help="Two or more tables of predictions; all against the first.")],
+    files: Annotated[list[Path], typer.Argument(help="Compare these tables of predictions with the first of them.")],
     by: Annotated[
-        str | None, typer.Option(help="Column of whose an image is; patient where there is one, image for none.")
+        str | None,
+        typer.Option(help="Group images by this column (by default patient, if there); image: do not group."),
     ] = None,
-    metric: Annotated[str | None, typer.Option(help="auc, accuracy … (numbers: mae).")] = None,
-    positive: Annotated[str | None, typer.Option(help="The positive class of two; the second unless given.")] = None,
-    label: Annotated[str | None, typer.Option(help="Other tools' tables: column of the truth.")] = None,
-    score: Annotated[str | None, typer.Option(help="Their column of the score, or one a file: s1,s2.")] = None,
-    id: Annotated[str | None, typer.Option(help="Their column by which files are matched.")] = None,
-    split: Annotated[str | None, typer.Option(help="test, or val where there is none.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    metric: Annotated[str | None, typer.Option(help="Compare auc, accuracy … (of numbers: mae).")] = None,
+    positive: Annotated[str | None, typer.Option(help="Call this class positive; by default the second.")] = None,
+    label: Annotated[str | None, typer.Option(help="Read the truth from this column (other tools).")] = None,
+    score: Annotated[str | None, typer.Option(help="Read scores from this column, or one a file: s1,s2.")] = None,
+    id: Annotated[str | None, typer.Option(help="Match the files by this column.")] = None,
+    split: Annotated[str | None, typer.Option(help="Take this split: by default test, or val without one.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Test whether models differ on the same images: DeLong's test by patient, or the patients' bootstrap; McNemar's
-    test beside it; Holm's correction over several. One line a pair; tables of any tool, where columns are named."""
+    """Test whether models differ on the same images.
+
+    It makes DeLong's test by patient, or the patients' bootstrap, and McNemar's test beside it, with Holm's correction
+    over several pairs. It prints one line a pair. Tables of other tools are read, too, where their columns are named.
+    """
     from medtl.files import read_csv
     from medtl.significance.comparing import compare
     from medtl.significance.files import Columns, matched, read_answers

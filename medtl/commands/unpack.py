@@ -9,13 +9,13 @@ from medtl.commands.options import Debug
 
 
 def unpack(
-    archive: Annotated[Path, typer.Argument(help="A bundle's .zip.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder that becomes the bundle; absent or empty.")],
+    archive: Annotated[Path, typer.Argument(help="Unpack this .zip of a bundle.")],
+    out: Annotated[Path, typer.Option("--out", help="Make the bundle in this folder, which is absent or empty.")],
     debug: Debug = False,
 ) -> None:
     """Unpack a bundle's zip and compare it with its hashes.
 
-    Nothing of the archive is trusted: names, links and sizes are checked before anything is written.
+    The archive is not trusted: names, links and sizes are checked before anything is written.
     """
     from medtl.weights.archive import SUMS, sums_of
     from medtl.weights.archive import unpack as unpacked

@@ -1,4 +1,4 @@
-"""What weights are, and how to get them: ``medtl weights look``, ``medtl weights get``."""
+"""Look at weight files and get public ones: ``medtl weights look``, ``medtl weights get``."""
 
 import json
 from pathlib import Path
@@ -9,19 +9,23 @@ import typer
 from medtl.commands.options import Debug
 from medtl.places import private_cache
 
-weights = typer.Typer(no_args_is_help=True, help="Look at weights, or get those that somebody publishes.")
+weights = typer.Typer(no_args_is_help=True, help="Look at weights, or get published ones.")
 
 
 @weights.command()
 def look(
-    file: Annotated[Path, typer.Argument(help="A weight file of any library, a bundle or its .zip.")],
+    file: Annotated[Path, typer.Argument(help="Look at a weight file of any library, a bundle or its .zip.")],
     images: Annotated[
-        Path | None, typer.Option("--images", help="Pictures, to find out which normalisation the weights expect.")
+        Path | None,
+        typer.Option("--images", help="Use these pictures to find out which normalisation the weights expect."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Say what a weight file is: network, layout, head, code in it (never run), licence, and the input it expects."""
+    """Say what a weight file is, and which input it expects.
+
+    It names network, layout, head, licence and code in the file. It never runs that code.
+    """
     from medtl.weights import look as looking
 
     found = looking.look(file, images)
@@ -34,13 +38,18 @@ def look(
 
 @weights.command()
 def get(
-    start: Annotated[str, typer.Argument(help="A word of --init: imagenet, dinov2, radimagenet …")],
-    backbone: Annotated[str, typer.Option("--backbone", help="resnet18, vit_s14, timm/NAME …")],
-    given: Annotated[Path | None, typer.Option("--from", help="A copy of the file at hand.")] = None,
+    start: Annotated[str, typer.Argument(help="Get this word of --init: imagenet, dinov2, radimagenet …")],
+    backbone: Annotated[str, typer.Option("--backbone", help="Get it for resnet18, vit_s14, timm/NAME …")],
+    given: Annotated[
+        Path | None, typer.Option("--from", help="Use this copy of the file instead of a download.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
-    """Put weights into the cache, so that --init START finds them: downloaded and checked by their hash, or from a copy
-    that was got by hand, checked by what it holds."""
+    """Put published weights into the cache.
+
+    Afterwards --init START finds them. Downloads are checked by their hash. A copy given by --from is checked by its
+    hash or, where none is published, by what it holds.
+    """
     from medtl.weights.fetch import install
     from medtl.weights.sources import official
 
