@@ -21,6 +21,7 @@ from medtl.transforms import components
 AUTO = "auto"
 FAVOURITE = "T1DUAL-in"  # the CPMID paper trains on T1-weighted cases
 ONLY_LIVER = "CT"  # on which CHAOS marks the liver alone: every other organ would be learnt as background
+BACKGROUND = "background"
 SAVES = ("nifti", "dicom_png", "dicom_seg")
 
 
@@ -217,7 +218,10 @@ def beside(weights: str) -> TrainedCases:
         listed = {"classes": run.data.classes, "channels": run.data.channels} if run.data else {}
         return _trained({**run.recipe, "mean": mean, "std": std, **listed})
     card = card_of(Path(str(weights)))
-    return _trained({**card.recipe, "mean": card.input.mean, "std": card.input.std} if card else {})
+    if card is None:
+        return _trained({})
+    organs = card.classes[1:] if card.classes[:1] == (BACKGROUND,) else card.classes
+    return _trained({**card.recipe, "mean": card.input.mean, "std": card.input.std, "classes": organs})
 
 
 def _trained(said: Mapping[str, Any]) -> TrainedCases:

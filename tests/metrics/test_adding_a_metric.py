@@ -120,9 +120,11 @@ def test_what_medtl_itself_defines(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said.split() == [*registry.metrics(), "False"]
     assert set(registry.names("single_label")) == {
         "accuracy", "class_weighted_accuracy", "f1_macro", "f1_weighted", "auc", "average_precision",
-        "log_likelihood",
+        "log_likelihood", "accuracy_top5",
     }  # fmt: skip
-    assert set(registry.names("multi_label")) == {"auc", "accuracy", "average_precision"}
+    assert set(registry.names("multi_label")) == {
+        *("auc", "auc_micro", "accuracy", "average_precision", "average_precision_micro")
+    }
     answers = {metric.name for metric in registry.of_kind("positive") if metric.needs == "answers"}
     assert answers == {"accuracy", "class_weighted_accuracy", "sensitivity", "specificity", "ppv", "npv", "f1"}
     assert {metric.name for metric in registry.of_kind("single_label") if not metric.higher_is_better} == {
