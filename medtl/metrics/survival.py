@@ -161,21 +161,21 @@ def intervals(
     return {name: ends for name, ends in found.items() if not math.isnan(ends[0])}
 
 
-def of_folds(who: Followed, risk: ArrayLike, fold: ArrayLike) -> tuple[float, float, float]:
-    """Return the C-index of equation 4 over pairs of one fold each, for the risks of two networks cannot be ordered,
-    with its 95 % interval by patient.
+def c_index_within(who: Followed, risk: ArrayLike, group: ArrayLike) -> tuple[float, float, float]:
+    """Return the C-index of equation 4 over the pairs of which both are of one group, with its 95 % interval by
+    patient: of folds, because the risks of two networks cannot be ordered, or of grades, to leave out what these tell.
 
     Args:
         who: all patients.
-        risk: (n,), each from the network that was not trained on the patient.
-        fold: (n,) of each patient.
+        risk: (n,).
+        group: (n,) of each patient, numbers or words.
     """
-    folds = np.asarray(fold)
+    groups = np.asarray(group)
+    same = groups[:, np.newaxis] == groups
     right, pairs = _eq4(who, _risks(who, risk))
-    same = folds[:, np.newaxis] == folds
     scorer = _of_pairs({"c_index": (right * same, pairs * same)})
-    drawn = distribution(scorer, len(folds), REPLICATES)["c_index"]
-    return (_whole((right * same, pairs * same), len(folds)), *percentile(drawn))
+    drawn = distribution(scorer, len(groups), REPLICATES)["c_index"]
+    return (float(scorer(np.ones((1, len(groups))))["c_index"][0]), *percentile(drawn))
 
 
 def _risks(who: Followed, risk: ArrayLike) -> Floats:

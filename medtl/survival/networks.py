@@ -69,7 +69,8 @@ class AttentionRisk(RiskNetwork):
 
 class ClusterRisk(RiskNetwork):
     """The mean embedding of each cluster of a bag's instances, and attention over the clusters that the bag has: after
-    DeepAttnMISL (Yao et al. 2020), with clusters by K-means over the training patients.
+    DeepAttnMISL (Yao et al. 2020), with clusters by K-means over the training patients. Unlike there, a cluster weighs as
+    many times more as it has instances: otherwise how large it is could not be seen.
 
     Args:
         width: of a feature.
@@ -112,7 +113,8 @@ class ClusterRisk(RiskNetwork):
         member = nn.functional.one_hot(nearest, len(self.centres)).to(features.dtype) * mask[..., None]
         counts = member.sum(dim=1)  # (n, clusters)
         means = member.transpose(1, 2) @ self.embed(features) / counts.clamp_min(1)[..., None]
-        return self.head(pooled(means, self.weigh(means)[..., 0], counts > 0))
+        shares = counts.clamp_min(1).log()  # makes the mean of equally weighed clusters that of the instances
+        return self.head(pooled(means, self.weigh(means)[..., 0] + shares, counts > 0))
 
 
 def pooled(embedded: Tensor, weights: Tensor, mask: Tensor) -> Tensor:

@@ -108,7 +108,7 @@ def test_an_interval_holds_its_value_and_one_of_chance_holds_a_half() -> None:
 
 def test_folds_are_compared_within_themselves() -> None:
     who = followed([1, 2, 3, 4], [1, 1, 1, 1])
-    value, _, _ = survival.of_folds(who, [2, 1, 20, 10], [0, 0, 1, 1])
+    value, _, _ = survival.c_index_within(who, [2, 1, 20, 10], [0, 0, 1, 1])
     assert value == 1
     assert survival.c_index(who, [2, 1, 20, 10]) < 1
 
