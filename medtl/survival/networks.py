@@ -69,8 +69,8 @@ class AttentionRisk(RiskNetwork):
 
 class ClusterRisk(RiskNetwork):
     """The mean embedding of each cluster of a bag's instances, and attention over the clusters that the bag has: after
-    DeepAttnMISL (Yao et al. 2020), with clusters by K-means over the training patients. Unlike there, a cluster weighs as
-    many times more as it has instances: otherwise how large it is could not be seen.
+    DeepAttnMISL (Yao et al. 2020), with clusters by K-means over the training patients. Unlike there, a cluster weighs
+    as many times more as it has instances: otherwise how large it is could not be seen.
 
     Args:
         width: of a feature.
