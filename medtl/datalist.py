@@ -213,8 +213,13 @@ def class_counts(datalist: DataList, split: str | None = None) -> dict[str, int]
     counts: Counter[str] = Counter()
     for name, entry in datalist:
         if split is None or datalist.split(split) is getattr(datalist, name):
-            counts.update(datalist.classes[c] for c in label_classes(entry.get("label", entry.get("event"))))
+            counts.update(datalist.classes[c] for c in classes_of(entry))
     return {name: counts[name] for name in datalist.classes}
+
+
+def classes_of(entry: Entry) -> list[int]:
+    """Return the class indices that an entry's label names, or of a survival its event."""
+    return label_classes(entry["label"] if "label" in entry else entry["event"])
 
 
 def label_classes(label: int | float | list[int] | str) -> list[int]:
@@ -233,7 +238,7 @@ def strata(entries: Sequence[Entry]) -> list[list[int]]:
     event."""
     numbers = sorted(entry["label"] for entry in entries if isinstance(entry.get("label"), float))
     if not numbers:
-        return [label_classes(entry.get("label", entry.get("event"))) for entry in entries]
+        return [classes_of(entry) for entry in entries]
     parts = max(1, min(QUARTERS, len(numbers) // FEWEST))
     return [[parts * bisect.bisect_left(numbers, entry["label"]) // len(numbers)] for entry in entries]
 

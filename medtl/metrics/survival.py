@@ -90,14 +90,15 @@ class Curve:
 def kaplan_meier(who: Followed) -> Curve:
     """Return Kaplan and Meier's estimate (1958) of the probability of being without the event."""
     time, at_risk, died, _ = _table(who)
-    return Curve(time, at_risk, np.cumprod(1 - died / at_risk))
+    return Curve(time, at_risk, np.cumprod(1 - np.divide(died, at_risk, dtype=np.float64)))
 
 
 def censoring(who: Followed) -> Curve:
     """Return Kaplan and Meier's estimate of the probability of not being censored; of equal times events come first."""
     time, at_risk, died, lost = _table(who)
     left = at_risk - died
-    return Curve(time, left, np.cumprod(1 - np.divide(lost, left, out=np.zeros(len(time)), where=left > 0)))
+    share = np.divide(lost, left, out=np.zeros(len(time), np.float64), where=left > 0)
+    return Curve(time, left, np.cumprod(1.0 - share))
 
 
 def log_rank(who: Followed, group: ArrayLike) -> tuple[float, float]:
