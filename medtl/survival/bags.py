@@ -1,6 +1,9 @@
 """Bags: the features of one patient's patches, slides or covariates, read from what other programs write."""
 
+import pickle
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,11 @@ from torch import Tensor
 from medtl.datalist import FILE_NAME, DataList
 from medtl.errors import BadFileError, MedtlError
 
-SUFFIXES = (".npz", ".npy", ".pt", ".h5")
+# what damaged and foreign files make numpy, zipfile, torch and h5py raise
+UNREADABLE = (
+    *(OSError, ValueError, RuntimeError, EOFError, TypeError, LookupError, AttributeError, SyntaxError),
+    *(tokenize.TokenError, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error),
+)
 KEYS = ("features", "feats")  # of CLAM and TRIDENT; of a file with one array only, any
 
 
@@ -27,14 +34,14 @@ def read_bag(path: Path) -> NDArray[np.float32]:
     Raises:
         BadFileError: it cannot be read, or holds something else, or a value that is no number.
     """
+    if path.suffix not in READERS:
+        raise BadFileError(f"is no file of features; expected {', '.join(READERS)}")
     try:
         found = np.asarray(READERS[path.suffix](path))
-    except KeyError:
-        raise BadFileError(f"is no file of features; expected {', '.join(SUFFIXES)}") from None
     except ImportError:
         raise BadFileError("needs h5py to be read: pip install h5py") from None
-    except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    except UNREADABLE as error:
+        first = (str(error).replace(str(path), path.suffix).strip().splitlines() or [type(error).__name__])[0]
         raise BadFileError(f"cannot be read as features: {first[:200]}") from None
     if found.ndim == 3 and len(found) == 1:
         found = found[0]
@@ -61,10 +68,7 @@ def _npz(path: Path) -> Any:
 
 
 def _pt(path: Path) -> Any:
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises its own kinds, and pickle's
-        raise ValueError(str(error).strip().splitlines()[0]) from None
+    found = torch.load(path, map_location="cpu", weights_only=True)
     found = _only(found) if isinstance(found, dict) else found
     if not isinstance(found, Tensor):
         raise ValueError(f"expected a tensor, found {type(found).__name__}")

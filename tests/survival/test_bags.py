@@ -29,6 +29,36 @@ def test_h5_is_read(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["features"], file["coords"] = FEATURES[np.newaxis], np.zeros((4, 2))
     assert np.array_equal(read_bag(tmp_path / "a.h5"), FEATURES)
+    with h5py.File(tmp_path / "group.h5", "w") as file:
+        file["features/of/others"] = FEATURES
+    with pytest.raises(BadFileError, match="features"):
+        read_bag(tmp_path / "group.h5")
+
+
+@pytest.mark.parametrize("suffix", ["npz", "npy", "pt", "h5"])
+def test_damage_is_told_in_one_line(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "h5":
+        h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+        with h5py.File(path, "w") as file:
+            file["features"] = FEATURES
+    elif suffix == "pt":
+        torch.save(torch.from_numpy(FEATURES), path)
+    else:
+        (np.savez_compressed if suffix == "npz" else np.save)(path, FEATURES)
+    whole = path.read_bytes()
+    refused = []
+    for cut in range(0, len(whole) - 1, max(1, len(whole) // 40)):
+        bent = bytearray(whole)
+        bent[cut] ^= 0xFF
+        for content in (whole[:cut], bytes(bent)):
+            path.write_bytes(content)
+            try:
+                read_bag(path)  # some damage lies where nobody looks
+            except BadFileError as error:
+                refused.append(str(error))
+    assert len(refused) > 20
+    assert not any("\n" in reason for reason in refused)
 
 
 def test_what_holds_no_features_is_refused(tmp_path: Path) -> None:
