@@ -33,5 +33,5 @@ def test_a_risk_is_that_of_the_other_folds(script: ModuleType) -> None:
     assert c_index_within(followed(time, event), risk, fold)[1] > 0.6
     own = fold == 2
     other = script.risks(table, np.where(own, time[::-1], time), np.where(own, ~event, event), fold)
-    assert np.array_equal(other[own], risk[own])
+    assert other[own] == pytest.approx(risk[own], rel=1e-9)  # sums may round by where they lie in memory
     assert not np.allclose(other[~own], risk[~own])
