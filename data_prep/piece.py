@@ -89,7 +89,7 @@ def recall(record: Path, key: str, out: Path) -> Done | None:
 
 def images(entries: Sequence[Entry]) -> set[str]:
     """Return every file below the output folder that these entries name."""
-    return {entry["image"] for entry in entries} | {entry["mask"] for entry in entries if "mask" in entry}
+    return {entry[key] for entry in entries for key in ("image", "mask", "features") if key in entry}
 
 
 def _record(record: Path, key: str, done: Done) -> None:

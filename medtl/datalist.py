@@ -5,7 +5,6 @@ Reading is strict (a data list that cannot be what it says is refused), writing 
 
 import bisect
 import json
-import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from medtl.entries import SURVIVAL_CLASSES as SURVIVAL_CLASSES
+from medtl.entries import check_entry, check_once, check_patient
 from medtl.errors import MedtlError, UsageError
 from medtl.files import read_json, write_text
 from medtl.splits import assign_patients
@@ -20,9 +21,8 @@ from medtl.splits import assign_patients
 FILE_NAME = "datalist.json"
 SPLITS = ("training", "validation", "test")
 SHORT_NAMES = {"training": "train", "validation": "val", "test": "test"}
-REQUIRED = ("image", "label", "patient", "source", "sha256")
-REGRESSION = "regression"
-TASKS = ("classification", "multilabel", REGRESSION, "segmentation")
+REGRESSION, SURVIVAL = "regression", "survival"
+TASKS = ("classification", "multilabel", REGRESSION, "segmentation", SURVIVAL)
 QUARTERS, FEWEST = 4, 25  # parts of a regression's labels, by size, that are dealt alike; labels of such a part
 
 Entry = dict[str, Any]
@@ -35,12 +35,14 @@ class DataList:
     Attributes:
         name: the data set's name.
         classes: class names in index order; for segmentation, organ names from index 1 of the masks; of a regression
-            the name of what is measured.
+            the name of what is measured; of a survival censored and event.
         channels: image channels, 1 (grey) or 3 (RGB).
         licence: of the images.
         created_by: the command, without paths.
         sample: made from the built-in phantoms.
         training, validation, test: entries ``{image, label, patient, source, sha256, …}``; paths relative to the file.
+            Those of a survival are patients, with ``time`` (above 0), ``event`` (0 or 1) and ``image`` or ``features``
+            in the place of image and label; sha256 is of that file.
         folder: where the file lies.
         positive: name of the class of two from whose side sensitivity is told; empty where the list names none.
         fold: that was taken as validation; None where the splits are those of the file.
@@ -75,15 +77,16 @@ class DataList:
         the split."""
         entries = []
         for index, entry in enumerate(self.split(name)):
-            paths = {k: str(self.folder / entry[k]) for k in ("image", "label") if isinstance(entry[k], str)}
+            named = [key for key in ("image", "label", "features") if isinstance(entry.get(key), str)]
+            paths = {key: str(self.folder / entry[key]) for key in named}
             entries.append({**entry, **paths, "index": index})
         return entries
 
     @property
     def task(self) -> str:
-        """ "segmentation" (labels are paths), "multilabel" (multi-hot lists), "regression" (floating-point numbers) or
-        "classification" (class indices)."""
-        return next((_task_of(entry["label"]) for _, entry in self), "classification")
+        """ "segmentation" (labels are paths), "multilabel" (multi-hot lists), "regression" (floating-point numbers),
+        "classification" (class indices) or "survival" (times and events)."""
+        return next((task_of(entry) for _, entry in self), "classification")
 
     def __iter__(self) -> Iterator[tuple[str, Entry]]:
         """Every (split, entry)."""
@@ -142,8 +145,11 @@ def read(path: Path) -> DataList:
         for number, entry in enumerate(content[split]):
             if task == REGRESSION:
                 _as_number(entry)
-            _check_entry(entry, f"{file}: {split}[{number}]", content["classes"])
-    kinds = {type(entry["label"]) for split in SPLITS for entry in content[split]}
+            check = check_patient if task == SURVIVAL else check_entry
+            check(entry, f"{file}: {split}[{number}]", content["classes"])
+    if task == SURVIVAL:
+        check_once([entry for split in SPLITS for entry in content[split]], file)
+    kinds = {type(entry.get("label")) for split in SPLITS for entry in content[split]}
     if len(kinds) > 1:
         raise MedtlError(f"{file} mixes labels of several kinds: {', '.join(sorted(kind.__name__ for kind in kinds))}")
     made = DataList(
@@ -164,7 +170,16 @@ def read(path: Path) -> DataList:
     return made
 
 
-def _task_of(label: Any) -> str:
+def file_of(entry: Entry) -> str:
+    """Return the path of what an entry shows, relative to the data list: its picture, or its features."""
+    return str(entry["image"] if "image" in entry else entry["features"])
+
+
+def task_of(entry: Entry) -> str:
+    """Return what an entry is for, by the kind of its label; see ``DataList.task``."""
+    if "label" not in entry:
+        return SURVIVAL
+    label = entry["label"]
     if isinstance(label, str):
         return "segmentation"
     if isinstance(label, list):
@@ -176,39 +191,6 @@ def _as_number(entry: Any) -> None:
     """Make the whole number that another program wrote as the label of a regression what it is."""
     if isinstance(entry, dict) and type(entry.get("label")) is int:
         entry["label"] = float(entry["label"])
-
-
-def _check_entry(entry: Any, where: str, classes: Sequence[str]) -> None:
-    if not isinstance(entry, dict):
-        raise MedtlError(f"{where} is not an object")
-    missing = [key for key in REQUIRED if key not in entry]
-    if missing:
-        raise MedtlError(f"{where} has no {missing[0]!r}; expected {', '.join(REQUIRED)}")
-    for key in ("image", "patient", "source", "sha256"):
-        if not isinstance(entry[key], str):
-            raise MedtlError(f"{where} has {key} {entry[key]!r}; expected text")
-    for key in ("mask", "mask_sha256"):
-        if not isinstance(entry.get(key, ""), str):
-            raise MedtlError(f"{where} has {key} {entry[key]!r}; expected text")
-    fold = entry.get("fold", 0)
-    if isinstance(fold, bool) or not isinstance(fold, int) or fold < 0:
-        raise MedtlError(f"{where} has fold {fold!r}; expected a whole number from 0 on")
-    group = entry.get("group", {})
-    if not isinstance(group, dict) or not all(isinstance(value, str | int | float) for value in group.values()):
-        raise MedtlError(f"{where} has group {str(group)[:40]!r}; expected an object of words and numbers")
-    label = entry["label"]
-    if isinstance(label, bool) or not isinstance(label, int | float | list | str):
-        raise MedtlError(
-            f"{where} has label {label!r}; expected a class index, a multi-hot list, a number or a mask's path"
-        )
-    if isinstance(label, float) and (len(classes) != 1 or not math.isfinite(label)):
-        raise MedtlError(
-            f"{where} has label {label}; the number of a regression is finite, and has one name in 'classes'"
-        )
-    if isinstance(label, int) and not 0 <= label < len(classes):
-        raise MedtlError(f"{where} has label {label}, outside the {len(classes)} classes 0..{len(classes) - 1}")
-    if isinstance(label, list) and (len(label) != len(classes) or any(each not in (0, 1) for each in label)):
-        raise MedtlError(f"{where} has a multi-hot label that is not {len(classes)} zeros and ones")
 
 
 def write(datalist: DataList, folder: Path) -> Path:
@@ -231,8 +213,13 @@ def class_counts(datalist: DataList, split: str | None = None) -> dict[str, int]
     counts: Counter[str] = Counter()
     for name, entry in datalist:
         if split is None or datalist.split(split) is getattr(datalist, name):
-            counts.update(datalist.classes[c] for c in label_classes(entry["label"]))
+            counts.update(datalist.classes[c] for c in classes_of(entry))
     return {name: counts[name] for name in datalist.classes}
+
+
+def classes_of(entry: Entry) -> list[int]:
+    """Return the class indices that an entry's label names, or of a survival its event."""
+    return label_classes(entry["label"] if "label" in entry else entry["event"])
 
 
 def label_classes(label: int | float | list[int] | str) -> list[int]:
@@ -247,10 +234,11 @@ def label_classes(label: int | float | list[int] | str) -> list[int]:
 
 def strata(entries: Sequence[Entry]) -> list[list[int]]:
     """What each entry is dealt by: the classes that its label names; of a regression the quarter of all labels, by
-    size, in which its own lies (of few labels a half, or none: there must be some for each split)."""
-    numbers = sorted(entry["label"] for entry in entries if isinstance(entry["label"], float))
+    size, in which its own lies (of few labels a half, or none: there must be some for each split); of a survival the
+    event."""
+    numbers = sorted(entry["label"] for entry in entries if isinstance(entry.get("label"), float))
     if not numbers:
-        return [label_classes(entry["label"]) for entry in entries]
+        return [classes_of(entry) for entry in entries]
     parts = max(1, min(QUARTERS, len(numbers) // FEWEST))
     return [[parts * bisect.bisect_left(numbers, entry["label"]) // len(numbers)] for entry in entries]
 

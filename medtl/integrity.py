@@ -40,7 +40,7 @@ def contradictions(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
     """
     found: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
-        if entry["sha256"] and not isinstance(entry["label"], str):
+        if entry["sha256"] and not isinstance(entry.get("label", ""), str):
             found[entry["sha256"]].append(entry)
 
     def differs(one: Entry, other: Entry) -> bool:
@@ -62,8 +62,8 @@ def _contradictions(listed: DataList) -> list[str]:
 
 def _files(listed: DataList) -> list[str]:
     """Unsafe paths, absent files and files that are not what was listed; each file is read once."""
-    hashes = {entry["image"]: entry["sha256"] for _, entry in listed}
-    masks = {entry["label"] for _, entry in listed if isinstance(entry["label"], str)}
+    hashes = {datalist.file_of(entry): entry["sha256"] for _, entry in listed}
+    masks = {entry["label"] for _, entry in listed if isinstance(entry.get("label"), str)}
     masks |= {entry["mask"] for _, entry in listed if "mask" in entry}  # of a classified image's lesion
     hashes |= {entry["label"]: entry["mask_sha256"] for _, entry in listed if "mask_sha256" in entry}
     found: dict[str, list[str]] = defaultdict(list)

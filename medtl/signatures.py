@@ -17,7 +17,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from medtl.datalist import DataList
+from medtl.datalist import FILE_NAME, SURVIVAL, DataList
 from medtl.errors import BadFileError, MedtlError
 from medtl.readers.picture import read_picture
 
@@ -139,6 +139,8 @@ def sign_readable(listed: DataList, name: str, workers: int = 1) -> tuple[Listed
     Returns:
         The signatures, and why there is none: image, as the list names it, to reason.
     """
+    if listed.task == SURVIVAL:
+        raise MedtlError(f"{listed.folder / FILE_NAME} lists features, not pictures: their look cannot be compared")
     rows = list(dict.fromkeys((_part(split, entry), entry["image"], entry["patient"]) for split, entry in listed))
     images = sorted({image for _, image, _ in rows})
     found = _sign_all([listed.folder / image for image in images], name, workers)

@@ -1,6 +1,7 @@
 """Data lists: strict reading, repeatable writing, patients kept together."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -268,3 +269,52 @@ def test_a_share_of_a_regression_has_all_sizes(tmp_path: Path) -> None:
     alike = make(tmp_path, [{**entry("1.png"), "label": 3.0}, {**entry("2.png"), "label": 3.0}], classes=("age",))
     with pytest.raises(MedtlError, match="do not differ"):
         datalist.spread(alike)
+
+
+def patient(**changes: object) -> dict[str, object]:
+    """An entry of a survival."""
+    whole = {"time": 12, "event": 1, "features": "a.npz", "patient": "a", "source": "s", "sha256": ""}
+    return {key: value for key, value in (whole | changes).items() if value is not None}
+
+
+def survivals(folder: Path, *entries: dict[str, object], classes: tuple[str, ...] = datalist.SURVIVAL_CLASSES) -> Path:
+    content = {"name": "s", "task": "survival", "classes": classes, "training": entries, "validation": [], "test": []}
+    (folder / datalist.FILE_NAME).write_text(json.dumps(content))
+    return folder
+
+
+def test_a_survival_has_times_and_events(tmp_path: Path) -> None:
+    survivals(tmp_path, patient(), patient(patient="b", event=0, time=3.5, image="b.png", features=None))
+    listed = datalist.read(tmp_path)
+    assert listed.task == "survival"
+    assert datalist.class_counts(listed) == {"censored": 1, "event": 1}
+    assert [datalist.file_of(entry) for entry in listed.training] == ["a.npz", "b.png"]
+    assert listed.absolute("train")[0]["features"] == str(tmp_path.resolve() / "a.npz")
+    datalist.write(listed, tmp_path)
+    assert datalist.read(tmp_path) == listed
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"time": 0}, "time 0"),
+        ({"time": "12"}, "time '12'"),
+        ({"time": None}, "'time'"),
+        ({"event": 2}, "event 2"),
+        ({"event": True}, "event True"),
+        ({"features": None}, "'features'"),
+        ({"image": "a.png"}, "'features'"),
+        ({"features": 3}, "features 3"),
+        ({"label": 1}, "'label'"),
+    ],
+)
+def test_a_patient_who_cannot_be_is_refused(changes: dict[str, object], word: str, tmp_path: Path) -> None:
+    with pytest.raises(MedtlError, match=re.escape(word)):
+        datalist.read(survivals(tmp_path, patient(**changes)))
+
+
+def test_a_survival_names_each_patient_once(tmp_path: Path) -> None:
+    with pytest.raises(MedtlError, match="twice"):
+        datalist.read(survivals(tmp_path, patient(), patient(event=0)))
+    with pytest.raises(MedtlError, match="censored, event"):
+        datalist.read(survivals(tmp_path, patient(), classes=("alive", "dead")))

@@ -102,7 +102,7 @@ def check(listed: DataList, recipe: Mapping[str, Any], splits: Sequence[str]) ->
         if not listed.split(split):
             hint = "; it is dealt into folds: name one, --fold K" if any("fold" in e for e in listed.training) else ""
             raise UsageError(f"{listed.folder / datalist.FILE_NAME} has no entries in its {split} split{hint}")
-    normed = "train" in splits and not str(recipe.get("backbone", "")).startswith("vit")
+    normed = "train" in splits and "image_size" in recipe and not str(recipe.get("backbone", "")).startswith("vit")
     if normed and recipe["image_size"] <= ONE_PLACE and _images_a_batch(listed, recipe) < BATCH_NORM_NEEDS:
         raise UsageError(
             f"--image_size {recipe['image_size']}: of one image in a batch only one place is left, of which batch norm "

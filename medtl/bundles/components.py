@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import ConstantLR
 
 from medtl import engines, losses_tasks
 from medtl.bundles import ids
-from medtl.datalist import REGRESSION, spread
+from medtl.datalist import REGRESSION, SURVIVAL, file_of, spread
 from medtl.errors import UsageError
 from medtl.networks import freezing, regression_head
 
@@ -52,16 +52,16 @@ def parameters(network: nn.Module) -> list[dict[str, Any]]:
 
 
 def precision() -> str:
-    """Return the precision that ``--precision`` comes to mean; a regression's is fp32, because bf16 keeps no more than
-    three digits of its numbers.
+    """Return the precision that ``--precision`` comes to mean; that of a regression and of a survival is fp32, because
+    bf16 keeps no more than three digits of their numbers.
 
     Raises:
         UsageError: there is no such precision, or not on this device, or not of a regression.
     """
-    wanted = ids.value("precision")
-    if ids.value("data").task == REGRESSION:
+    wanted, task = ids.value("precision", "auto"), ids.value("data").task
+    if task in (REGRESSION, SURVIVAL):
         if wanted not in ("auto", "fp32"):
-            raise UsageError(f"--precision {wanted}: a regression is trained in fp32, or its numbers lose their digits")
+            raise UsageError(f"--precision {wanted}: a {task} is trained in fp32, or its numbers lose their digits")
         wanted = "fp32"
     return engines.precision(ids.value("device"), wanted)
 
@@ -91,7 +91,7 @@ def step(average: Any = None) -> engines.TrainingStep:
     Args:
         average: a moving average of the weights that takes part.
     """
-    names = [each["image"] for each in ids.value("data").training]
+    names = [file_of(each) for each in ids.value("data").training]
     return engines.training_step(
-        precision(), ids.value("channels_last"), ids.value("accumulate", 1), average, names=names
+        precision(), ids.value("channels_last", False), ids.value("accumulate", 1), average, names=names
     )

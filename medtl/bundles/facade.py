@@ -3,7 +3,7 @@
 Importing it makes the mistakes of a run that was started by a command end in one line (``mistakes``). All that it
 offers reads the ids of the running config (``ids``): the steps of ``initialize`` (``start``), what every recipe has
 (``components``, ``loaders``, ``handlers``), and what only some have (``methods`` of pretraining, ``cases`` of
-segmentations).
+segmentations, ``cohorts`` of survival).
 """
 
 from medtl.bundles.begin import shipped_weights
@@ -31,6 +31,21 @@ from medtl.bundles.cases import (
     slices,
     unmasked,
     volumes,
+)
+from medtl.bundles.cohorts import (
+    bags,
+    begin_survival_evaluation,
+    begin_survival_training,
+    best_risks,
+    cohort,
+    cohort_loader,
+    feature_width,
+    finish_risks,
+    fit_features,
+    open_test_risks,
+    risk_scores,
+    save_risks,
+    trained_risks,
 )
 from medtl.bundles.components import (
     average,
@@ -95,16 +110,17 @@ from medtl.losses_segmentation import check_auxiliary
 from medtl.runs.trained import beside, classes
 
 __all__ = [
-    "augmentation", "average", "begin", "begin_evaluation", "begin_inference", "begin_picture_inference",
-    "begin_segmentation_evaluation", "begin_segmentation_inference", "begin_segmentation_training", "begin_training",
-    "beside", "best", "best_cases", "board", "bundle_root", "cases", "cause_of", "check_auxiliary", "checkpoints",
-    "classes", "constant", "data", "end", "finish", "finish_cases", "first_fold", "fold_of", "found",
-    "freeze", "history", "joint_augmentation", "joint_normalisation", "listen", "literal", "load_start", "load_weights",
-    "loader", "loss", "lost", "method_batch", "method_pictures", "normalisation", "on_gpu", "open_run",
-    "open_test", "open_test_cases", "open_volumes", "organ_scores", "output_stride", "pack", "parameters",
-    "picture_loader", "picture_train_loader", "pictures", "prepared", "preset", "progress", "run", "run_folder",
-    "save_cases", "save_scores", "saves", "schedule", "scores", "segmenter_parameters", "sequence", "shipped_weights",
-    "short_name",
-    "slice_loader", "slice_train_loader", "slices", "start", "step", "threshold", "train_board", "train_loader",
-    "trained_cases", "unmasked", "volumes", "warmup_cosine", "with_heads", "workers",
+    "augmentation", "average", "bags", "begin", "begin_evaluation", "begin_inference", "begin_picture_inference",
+    "begin_segmentation_evaluation", "begin_segmentation_inference", "begin_segmentation_training",
+    "begin_survival_evaluation", "begin_survival_training", "begin_training", "beside", "best", "best_cases",
+    "best_risks", "board", "bundle_root", "cases", "cause_of", "check_auxiliary", "checkpoints", "classes", "cohort",
+    "cohort_loader", "constant", "data", "end", "feature_width", "finish", "finish_cases", "finish_risks", "first_fold",
+    "fit_features", "fold_of", "found", "freeze", "history", "joint_augmentation", "joint_normalisation", "listen",
+    "literal", "load_start", "load_weights", "loader", "loss", "lost", "method_batch", "method_pictures",
+    "normalisation", "on_gpu", "open_run", "open_test", "open_test_cases", "open_test_risks", "open_volumes",
+    "organ_scores", "output_stride", "pack", "parameters", "picture_loader", "picture_train_loader", "pictures",
+    "prepared", "preset", "progress", "risk_scores", "run", "run_folder", "save_cases", "save_risks", "save_scores",
+    "saves", "schedule", "scores", "segmenter_parameters", "sequence", "shipped_weights", "short_name", "slice_loader",
+    "slice_train_loader", "slices", "start", "step", "threshold", "train_board", "train_loader", "trained_cases",
+    "trained_risks", "unmasked", "volumes", "warmup_cosine", "with_heads", "workers",
 ]  # fmt: skip

@@ -18,12 +18,12 @@ USUAL = {"patience": 0}
 # read without a reference (``@id``) in the config; tests/test_recipes.py compares them with the code
 READ = frozenset(
     {
-        "accumulate", "backbone", "balance", "batch_size", "channels_last", "classes", "compile", "data",
-        "dataset_dir", "debug", "decoder", "deterministic", "device", "distributed", "ema", "epochs", "explain", "fold",
-        "formats", "freeze", "image_size", "init", "input", "key_metric", "learning_rate", "loss_function",
-        "lr_scheduler", "methods", "mixup", "network", "num_workers", "optimizer", "output_dir", "patience",
-        "positive_class", "postprocess", "precision", "resume", "save_interval", "seed", "sequence", "split",
-        "start", "sync_batchnorm", "test", "threshold", "threshold_rule", "train", "train_fraction",
-        "trained_on", "trunk_multiplier", "validate", "warmup", "weight_decay", "weights",
+        "accumulate", "backbone", "balance", "batch_size", "channels_last", "classes", "compile", "data", "dataset_dir",
+        "debug", "decoder", "deterministic", "device", "distributed", "ema", "epochs", "explain", "fold", "formats",
+        "freeze", "image_size", "init", "input", "key_metric", "learning_rate", "loss_function", "lr_scheduler",
+        "methods", "mixup", "most_instances", "network", "num_workers", "optimizer", "output_dir", "patience",
+        "positive_class", "postprocess", "precision", "resume", "save_interval", "seed", "sequence", "split", "start",
+        "sync_batchnorm", "test", "threshold", "threshold_rule", "train", "train_fraction", "trained_on",
+        "trunk_multiplier", "validate", "warmup", "weight_decay", "weights",
     }
 )  # fmt: skip

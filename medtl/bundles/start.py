@@ -132,7 +132,7 @@ def announce_recipe(recipe: Mapping[str, Any]) -> None:
         tell(f"recipe: shortened for the sample: {', '.join(shortened)}; all else as for real data")
     else:
         names = ("epochs", "batch_size", "image_size", "learning_rate")
-        tell("recipe: " + ", ".join(f"{name} {recipe[name]}" for name in names))
+        tell("recipe: " + ", ".join(f"{name} {recipe[name]}" for name in names if name in recipe))
 
 
 def seed(recipe: Mapping[str, Any]) -> None:

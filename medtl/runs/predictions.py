@@ -78,6 +78,8 @@ def read_predictions(path: Path, classes: Sequence[str], task: str | None) -> di
     table = {name: [line[place] for line in lines] for place, name in enumerate(header)}
     if not lines:
         raise MedtlError(f"{path} has no rows")
+    if task == "survival":
+        raise MedtlError(f"{path} holds risks of a survival, of which there is no report; metrics.json has C-indices")
     if task == "regression":
         return _splits(path, table, "image", read_numbers(path, table, classes))
     segmentation = header[:1] == ["case"]

@@ -1,0 +1,198 @@
+"""What a survival run leaves behind: as ``medtl.handlers.results``, with a risk a patient in place of probabilities."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from numpy.typing import NDArray
+
+from medtl.datalist import DataList, Entry
+from medtl.errors import MedtlError, tell
+from medtl.files import write_csv
+from medtl.handlers.best import BestEpoch
+from medtl.handlers.results import OpenTest, finite, measured, sentence
+from medtl.metrics import survival
+from medtl.metrics.survival import Followed
+from medtl.runs.recorder import Recorder
+from medtl.writers.tables import write_metrics
+
+COLUMNS = ("patient", "split", "time", "event", "risk")
+KEY_METRICS = ("c_index", "c_index_harrell", "c_index_ipcw")
+CHANCE = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredRisks:
+    """One split, scored.
+
+    Attributes:
+        split: short name.
+        entries: of the data list.
+        risk: (n,) of each entry; higher is an earlier event.
+        metrics: ``<split>_<score>`` to value.
+    """
+
+    split: str
+    entries: Sequence[Entry]
+    risk: NDArray[np.float64]
+    metrics: Mapping[str, float]
+
+    def state_dict(self) -> dict[str, Any]:
+        """As tensors and plain numbers, for a checkpoint; the entries are the data list's."""
+        metrics = {name: float(value) for name, value in self.metrics.items()}
+        return {"split": self.split, "risk": torch.from_numpy(self.risk), "metrics": metrics}
+
+
+def follow_up(entries: Sequence[Entry]) -> Followed:
+    """Times and events of the entries of a survival."""
+    return survival.followed([entry["time"] for entry in entries], [entry["event"] for entry in entries])
+
+
+class RiskScores:
+    """Evaluator handler: ``engine.state.risks`` (n,) and, as ``<split>_<score>``, ``engine.state.metrics`` after each
+    epoch.
+
+    Args:
+        split: short name of the split.
+        entries: of it, all of which come in batches with their ``index``.
+        reference: the training patients, whose censoring weights the IPCW C-index.
+    """
+
+    def __init__(self, split: str, entries: Sequence[Entry], reference: Followed) -> None:
+        self.split = split
+        self.entries = entries
+        self.reference = reference
+        self._risks = np.full(len(entries), np.nan)
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to an evaluator. Attach it before handlers that read the scores."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._score)
+
+    def _collect(self, engine: Engine) -> None:
+        index = engine.state.batch["index"].cpu().numpy()
+        self._risks[index] = engine.state.output["pred"].detach()[:, 0].double().cpu().numpy()
+
+    def _score(self, engine: Engine) -> None:
+        broken = int((~np.isfinite(self._risks)).sum())
+        if broken:
+            raise MedtlError(
+                f"the network gives no number for {broken:,} of {len(self._risks):,} patients: training has diverged,"
+                " try a lower --learning_rate"
+            )
+        engine.state.risks = self._risks.copy()
+        found = survival.scores(follow_up(self.entries), self._risks, self.reference)
+        engine.state.metrics.update({f"{self.split}_{name}": value for name, value in found.items()})
+
+
+def scored_risks(engine: Engine, listed: DataList, split: str) -> ScoredRisks:
+    """What an evaluator's last epoch found on ``split``."""
+    own = {name: value for name, value in engine.state.metrics.items() if name.startswith(f"{split}_")}
+    return ScoredRisks(split, listed.split(split), engine.state.risks, own)
+
+
+def with_intervals(scored: ScoredRisks, reference: Followed) -> ScoredRisks:
+    """The same with ``_lo`` and ``_hi`` (95 %, by patient) beside every C-index that has an interval."""
+    found = survival.intervals(follow_up(scored.entries), scored.risk, reference)
+    metrics: dict[str, float] = {}
+    for name, value in scored.metrics.items():
+        metrics[name] = value
+        ends = found.get(name.removeprefix(f"{scored.split}_"))
+        if ends is not None:
+            metrics[f"{name}_lo"], metrics[f"{name}_hi"] = ends
+    return ScoredRisks(scored.split, scored.entries, scored.risk, metrics)
+
+
+def write_risks(folder: Path, splits: Sequence[ScoredRisks]) -> dict[str, float]:
+    """``predictions.csv`` (``patient,split,time,event,risk``) and ``metrics.json``, whose content is returned."""
+    rows: list[Sequence[object]] = [COLUMNS]
+    for scored in splits:
+        for entry, risk in zip(scored.entries, scored.risk, strict=True):
+            rows.append([entry["patient"], scored.split, f"{entry['time']:g}", entry["event"], f"{risk:.7g}"])
+    write_csv(folder / "predictions.csv", rows)
+    metrics = {name: value for scored in splits for name, value in scored.metrics.items()}
+    write_metrics(folder / "metrics.json", metrics)
+    return metrics
+
+
+class KeepBestRisks(BestEpoch[ScoredRisks]):
+    """``BestEpoch`` of patients with risks."""
+
+    def found(self, engine: Engine, split: str) -> ScoredRisks:
+        """What an evaluator's last epoch found on ``split``."""
+        return scored_risks(engine, self.listed, split)
+
+    def _write_tables(self, scored: ScoredRisks) -> None:
+        write_risks(self.folder, [scored])
+
+    def _restored(self, state: Mapping[str, Any]) -> ScoredRisks:
+        split = state["split"]
+        return ScoredRisks(split, self.listed.split(split), state["risk"].numpy(), state["metrics"])
+
+
+class FinishRisks:
+    """Trainer handler: intervals, the closed ``run.json``, and one line that says what came out.
+
+    Args:
+        output_dir: the run's folder.
+        best: the handler that kept the best epoch.
+        record: the run's record.
+        test: the handler that opened the test split.
+    """
+
+    def __init__(self, output_dir: str, best: KeepBestRisks, record: Recorder, test: OpenTest[ScoredRisks]) -> None:
+        self.folder = Path(output_dir)
+        self.best = best
+        self.record = record
+        self.test = test
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to a trainer; attach it after the validation."""
+        engine.add_event_handler(Events.COMPLETED, self._finish)
+
+    def _finish(self, engine: Engine) -> None:
+        if idist.get_rank() or self.best.scored is None:
+            return
+        found, outcome = measured(engine, self.best, self.test)
+        reference = follow_up(self.best.listed.training)
+        metrics = write_risks(self.folder, [with_intervals(each, reference) for each in found])
+        self.record.close(self.folder, **outcome, metrics=finite(metrics))
+        what = sentence(engine, self.best, metrics, CHANCE)
+        tell(f"{what}; weights, risks and metrics in {self.folder}")
+
+
+class SaveRisks:
+    """Evaluator handler of an evaluation: ``predictions.csv`` and ``metrics.json`` of the split, and one last line.
+
+    Args:
+        output_dir: the run's folder.
+        listed: the data list.
+        split: short name of the evaluated split.
+        record: the run's record, closed here.
+        key_metric: named in the last line.
+    """
+
+    def __init__(self, output_dir: str, listed: DataList, split: str, record: Recorder, key_metric: str) -> None:
+        self.folder = Path(output_dir)
+        self.listed = listed
+        self.split = split
+        self.record = record
+        self.key_metric = key_metric
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to an evaluator whose scores are attached already."""
+        engine.add_event_handler(Events.COMPLETED, self._save)
+
+    def _save(self, engine: Engine) -> None:
+        if idist.get_rank():
+            return
+        what = with_intervals(scored_risks(engine, self.listed, self.split), follow_up(self.listed.training))
+        metrics = write_risks(self.folder, [what])
+        self.record.close(self.folder, evaluated_split=self.split, metrics=finite(metrics))
+        name = f"{self.split}_{self.key_metric}"
+        tell(f"{name} {metrics[name]:.3f} on {len(what.entries):,} patients; in {self.folder}")
