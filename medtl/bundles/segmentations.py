@@ -217,7 +217,10 @@ def beside(weights: str) -> TrainedCases:
         listed = {"classes": run.data.classes, "channels": run.data.channels} if run.data else {}
         return _trained({**run.recipe, "mean": mean, "std": std, **listed})
     card = card_of(Path(str(weights)))
-    return _trained({**card.recipe, "mean": card.input.mean, "std": card.input.std} if card else {})
+    if card is None:
+        return _trained({})
+    listed = {"classes": card.classes[1:], "channels": card.input.file_channels}  # classes without the background
+    return _trained({**card.recipe, "mean": card.input.mean, "std": card.input.std, **listed})
 
 
 def _trained(said: Mapping[str, Any]) -> TrainedCases:
