@@ -332,7 +332,7 @@ def test_parallel_atrous_convolutions_equal_ones_written_by_hand() -> None:
     """Each of four rates looks at the map and at what the next narrower one found."""
     network = randomised(build_segmenter("resnet18", 2, decoder="atrous_parallel", output_stride=32))
     block = network.classifier.coarse[0]  # type: ignore[union-attr, index]
-    features = torch.rand(1, 128, 11, 9)
+    features = torch.rand(1, 128, 11, 9, dtype=torch.float64)
 
     def layer(images: torch.Tensor, layers: torch.nn.Module, rate: int = 1) -> torch.Tensor:
         weight, norm = layers[0].weight, layers[1]  # type: ignore[index]
@@ -347,4 +347,4 @@ def test_parallel_atrous_convolutions_equal_ones_written_by_hand() -> None:
         third = layer(entered + second, block.branches[2], 4)
         fourth = layer(entered + third, block.branches[3], 8)
         expected = layer(torch.cat((first, second, third, fourth), dim=1), block.leave)
-        assert torch.allclose(block(features), expected, atol=1e-5)
+        assert torch.allclose(block(features), expected, atol=1e-12)
