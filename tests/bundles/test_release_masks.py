@@ -15,9 +15,13 @@ from PIL import Image
 from released_bundles import without_medtl
 from typer.testing import CliRunner
 
+from medtl.bundles.audit.files import tree
 from medtl.bundles.inspect import problems_of_bundle
 from medtl.bundles.release import release
+from medtl.bundles.release_segmentation import export
 from medtl.cli import app
+from medtl.networks.registry import DECODERS
+from medtl.networks.segmenter import build_segmenter, output_stride_of
 from medtl.weights.card import SegmentationArchitecture, VolumeContract, WeightsCard
 
 pytestmark = pytest.mark.slow
@@ -109,3 +113,21 @@ def test_it_predicts_alone_what_medtl_predicts(backbone: str, decoder: str, post
         found |= set(np.unique(masks[0]).tolist())
     assert found == {0, 1, 2}
     assert problems_of_bundle(folder)[1] == []
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "timm/mobilenetv3_small_050"])
+def test_every_decoder_is_exported_and_calls_reviewed_operators_alone(backbone: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    pictures = torch.rand(2, 3, SIZE, SIZE)
+    for card in DECODERS.records():
+        stride = output_stride_of(backbone, card.name)
+        network = build_segmenter(backbone, 3, output_stride=stride, decoder=card.name, auxiliary=True).eval()
+        what = SegmentationArchitecture(
+            backbone, 3, SIZE, 3, network=card.title, output_stride=stride, decoder=card.name, auxiliary=True
+        )
+        export(network, what, tmp_path / f"{card.name}.ts")
+        with torch.no_grad():
+            assert torch.equal(torch.jit.load(tmp_path / f"{card.name}.ts")(pictures), network(pictures)), card.name
+    names = frozenset(path.name for path in tmp_path.iterdir())
+    assert len(names) == len(DECODERS.names()) >= 5
+    assert tree(tmp_path, names).unreviewed == []
