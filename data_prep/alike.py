@@ -59,6 +59,22 @@ def dealer(out: Path, name: str, shares: tuple[float, float], seed: int, workers
     return deal
 
 
+def with_masks(deal: Deal) -> Deal:
+    """Return a deal of pictures with masks, all of one label; the mask becomes the label."""
+
+    def dealt(entries: list[Entry], classes: Sequence[str]) -> tuple[dict[str, list[Entry]], list[Rejected]]:
+        for entry in entries:
+            entry["label"] = classes[0]
+        splits, rejected = deal(entries, classes)
+        for own in splits.values():
+            for entry in own:
+                entry["label"] = entry.pop("mask")
+                entry.pop("channels", None)
+        return splits, rejected
+
+    return dealt
+
+
 def _listed(entries: Sequence[Entry], out: Path, name: str, classes: Sequence[str]) -> DataList:
     head: dict[str, Any] = {"name": name, "classes": tuple(classes), "channels": 1, "licence": "", "created_by": ""}
     return DataList(**head, sample=False, training=list(entries), validation=[], test=[], folder=out)

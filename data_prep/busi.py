@@ -5,14 +5,15 @@ from collections import defaultdict
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
-from data_prep import alike, listed, options, sample
+from data_prep import alike, listed, masked, options, sample
 from data_prep.listed import Listed
+from data_prep.masked import Mask, Row
 from data_prep.sample.breastmnist import ultrasound
-from data_prep.work import Source
+from data_prep.work import Rejected, Source
 from medtl.cards import DatasetCard
 from medtl.errors import UsageError
 from medtl.readers.find import below
@@ -31,10 +32,18 @@ CARD = DatasetCard(
     disk_gb=0.3,
     layout="{benign,malignant,normal}/KIND (N).png with KIND (N)_mask.png, _mask_1.png … beside it",
 )
+LESIONS = replace(CARD, task="segmentation", classes=("lesion",), published={})
 TEST_FRACTION = 0.15  # nobody published a split
 MALIGNANT, MERGED = CARD.classes
 PUBLISHED = {"benign": 437, "malignant": 210, "normal": 133}
 NAME = re.compile(r"(?P<kind>benign|malignant|normal) \((?P<number>\d+)\)(?P<mask>_mask(?:_\d+)?)?\.png", re.IGNORECASE)
+
+
+class Task(StrEnum):
+    """What is learned."""
+
+    CLASSIFICATION = "classification"
+    SEGMENTATION = "segmentation"  # of the lesions
 
 
 class Normals(StrEnum):
@@ -49,6 +58,7 @@ def command(
     raw: options.Raw,
     out: options.Out,
     normals: Annotated[Normals, typer.Option(help="What pictures without a lesion are.")] = Normals.BENIGN,
+    task: Annotated[Task, typer.Option(help="Kinds of pictures, or their lesions' outlines.")] = Task.CLASSIFICATION,
     workers: options.Workers = None,
     dask: options.Dask = None,
     dry_run: options.DryRun = False,
@@ -57,13 +67,15 @@ def command(
     test_fraction: options.Test = TEST_FRACTION,
     debug: options.Debug = False,
 ) -> None:
-    source = find(options.raw_folder(raw, "--raw", CARD.name), normals)
+    lesions = task is Task.SEGMENTATION
+    source = (find_lesions if lesions else find)(options.raw_folder(raw, "--raw", CARD.name), normals)
     shares = (validation_fraction, test_fraction)
+    deal = alike.dealer(out, CARD.name, shares, seed, workers or options.CPUS, None)
     options.finish(
-        card(normals),
+        LESIONS if lesions else card(normals),
         [source],
         out,
-        choices={"normals": normals.value},
+        choices={"normals": normals.value, "task": task.value if lesions else None},
         is_sample=raw == sample.WORD,
         workers=workers,
         dask=dask,
@@ -71,7 +83,7 @@ def command(
         seed=seed,
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
-        deal=alike.dealer(out, CARD.name, shares, seed, workers or options.CPUS, None),
+        deal=alike.with_masks(deal) if lesions else deal,
     )
 
 
@@ -93,6 +105,33 @@ def find(raw: Path, normals: Normals = Normals.BENIGN) -> Source:
     Raises:
         UsageError: it holds no picture of the set.
     """
+    usable, rejected = _usable(raw, normals)
+    rows = []
+    for kind, number, file, masks in usable:
+        label = kind if kind == MALIGNANT or normals is not Normals.BENIGN else MERGED
+        rows.append(Listed(file, label, f"{kind}-{number}", masks=masks))
+    return listed.source(card(normals), raw, rows, rejected, channels=1)
+
+
+def find_lesions(raw: Path, normals: Normals = Normals.BENIGN) -> Source:
+    """Return the work of a download: its pictures, each with its lesions' outlines as one mask, empty for a picture
+    without a lesion. Arguments and errors as of ``find``."""
+    usable, rejected = _usable(raw, normals)
+    rows = [Row(file, tuple(Mask(mask, 1) for mask in masks), f"{kind}-{n}") for kind, n, file, masks in usable]
+    return masked.source(CARD.name, raw, rows, [Rejected(*one) for one in rejected], LESIONS.classes)
+
+
+class Usable(NamedTuple):
+    """A picture: what it shows, its number among these, its file and those of its masks."""
+
+    kind: str
+    number: int
+    file: str
+    masks: tuple[str, ...]
+
+
+def _usable(raw: Path, normals: Normals) -> tuple[list[Usable], list[tuple[str, str]]]:
+    """Return the pictures that are wanted, and files that cannot be used, with the reason."""
     tree = below(raw)
     rejected = [(one.name, one.reason) for one in tree.refused]
     pictures: dict[tuple[str, int], str] = {}
@@ -111,16 +150,15 @@ def find(raw: Path, normals: Normals = Normals.BENIGN) -> Source:
     rejected += [(masks[key][0], "is a mask without its picture") for key in sorted(masks.keys() - pictures)]
     if not pictures and not rejected:
         raise UsageError(f"{raw} holds no picture of BUSI: expected {CARD.layout}")
-    rows = []
+    usable = []
     for (kind, number), file in sorted(pictures.items()):
         if kind == "normal" and normals is Normals.LEFT_OUT:
             continue
         if kind != "normal" and not masks[kind, number]:
             rejected.append((file, "has no mask beside it"))
             continue
-        label = kind if kind == MALIGNANT or normals is not Normals.BENIGN else MERGED
-        rows.append(Listed(file, label, f"{kind}-{number}", masks=tuple(masks[kind, number])))
-    return listed.source(card(normals), raw, rows, rejected, channels=1)
+        usable.append(Usable(kind, number, file, tuple(masks[kind, number])))
+    return usable, rejected
 
 
 def make_sample(folder: Path) -> None:

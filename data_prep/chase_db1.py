@@ -3,12 +3,11 @@
 import re
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image
 
 from data_prep import masked, options, sample
 from data_prep.masked import Mask, Row
-from data_prep.sample.drawing import generator
+from data_prep.sample.fundus import fundus
 from data_prep.work import Rejected, Source
 from medtl.cards import DatasetCard
 from medtl.errors import UsageError
@@ -83,31 +82,12 @@ def find(raw: Path) -> Source:
 
 
 def make_sample(folder: Path) -> None:
-    """Draw the official layout: dark vessels that branch from a bright disc, and their masks by two observers."""
+    """Draw the official layout, with masks by two observers."""
     for child in range(1, 15):
         for eye in "LR":
-            rng = generator("chase_db1", child, eye)
-            mask = Image.new("L", (96, 96))
-            pen = ImageDraw.Draw(mask)
-            start = np.array([30.0 if eye == "L" else 66.0, 48.0])
-            for branch in range(9):
-                _branch(pen, rng, start, 2 * np.pi * branch / 9, 3)
-            vessels = np.asarray(mask.filter(ImageFilter.GaussianBlur(0.5)), np.float32)[..., None] / 255
-            rows, columns = np.mgrid[0:96, 0:96]
-            disc = np.exp(-((columns - start[0]) ** 2 + (rows - start[1]) ** 2) / 60)[..., None]
-            ground = np.array([170, 85, 45]) + disc * np.array([70, 90, 60]) + rng.normal(0, 6, (96, 96, 3))
-            picture = ground * (1 - 0.45 * vessels)
+            picture, vessels, _ = fundus("chase_db1", child, eye, left=eye == "L")
             stem = folder / "CHASEDB1" / f"Image_{child:02d}{eye}"
             stem.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8)).save(f"{stem}.jpg", quality=95)
+            Image.fromarray(picture).save(f"{stem}.jpg", quality=95)
             for who in ("1st", "2nd"):
-                mask.point(lambda value: 255 * (value > 127)).convert("1").save(f"{stem}_{who}HO.png")
-
-
-def _branch(pen: ImageDraw.ImageDraw, rng: np.random.Generator, at: np.ndarray, angle: float, width: int) -> None:
-    """Draw a vessel, and two thinner ones from its end."""
-    end = at + rng.uniform(10, 22) * np.array([np.cos(angle), np.sin(angle)])
-    pen.line([tuple(at), tuple(end)], fill=255, width=width)
-    if width > 1:
-        for turn in (-0.5, 0.4):
-            _branch(pen, rng, end, angle + turn + rng.uniform(-0.2, 0.2), width - 1)
+                Image.fromarray(255 * vessels).convert("1").save(f"{stem}_{who}HO.png")

@@ -8,14 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
-from PIL import Image
 
-from data_prep import options, private, run, sample
+from data_prep import folder_masked, options, private, run, sample
 from data_prep.folder_deal import Shares, dealer
 from data_prep.folder_labels import CLASSIFICATION, REGRESSION, Wanted, in_order
+from data_prep.folder_pixels import kind_of, read
 from data_prep.folder_rows import LOST, Found, Row, from_folders, from_table, with_classes, with_patients
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import DatasetCard
@@ -23,8 +21,6 @@ from medtl.datalist import DataList, Entry
 from medtl.errors import BadFileError, UsageError, tell
 from medtl.files import file_hash, private_folder
 from medtl.readers.find import counted
-from medtl.readers.kinds import kind
-from medtl.readers.picture import read_picture
 from medtl.writers.images import write_png
 
 CARD = DatasetCard(
@@ -38,12 +34,12 @@ CARD = DatasetCard(
     how_to_get="Put them into one folder a class, or list them in a CSV with columns path, label, patient and split; a"
     " label is a class, several findings, or a number.",
     disk_gb=None,
-    layout="DIR/<class>/… or DIR/{train,val,test}/<class>/… of PNG, JPEG, TIFF, DICOM; or --table FILE.csv",
+    layout="DIR/<class>/… or DIR/{train,val,test}/<class>/… of PNG, JPEG, TIFF, DICOM; or --table FILE.csv;"
+    " or --masks DIR with a mask for each picture",
 )
 
 TEST_FRACTION = 0.2
 ROWS_A_PIECE = 64
-COLOURED = 10  # grey levels by which two channels must differ: less is what JPEG does to grey
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 SAMPLE_PATTERN = r"(p\d+)_"
 SAMPLE_SHARES = Shares(validation=0.2, test=0.2, folds=0, seed=0)
@@ -58,11 +54,13 @@ def command(
     table: Annotated[
         Path | None, typer.Option(help="CSV with columns path, label and where known patient, split.")
     ] = None,
+    masks: folder_masked.Masks = None,
+    mask_suffix: folder_masked.Suffix = "",
     classes: Annotated[
         str,
         typer.Option(
             help="Class names in index order, comma-separated; of a table without a column label those of 0 and 1,"
-            " with --task regression the column of the number. Default: all, or label."
+            " with --task regression the column of the number; of masks NAME=VALUE. Default: all, or label."
         ),
     ] = "",
     task: Annotated[
@@ -99,6 +97,16 @@ def command(
     folder = options.raw_folder(raw, "--raw", CARD.name)
     if out.resolve().is_relative_to(folder.resolve()):
         raise UsageError(f"--out {out} lies in the raw folder; choose another folder")
+    if masks is not None:
+        others = {"table": table, "task": task, "separator": separator, "positive": positive, "size": size}
+        folder_masked.check(raw, others)
+        card = replace(CARD, name=name, title=f"{CARD.title}: {name}", licence=licence)
+        asked = folder_masked.WantedMasks(folder, masks, mask_suffix, classes, patient_pattern, key_file)
+        again = {"licence": licence if licence != CARD.licence else None}
+        folder_masked.prepare(card, asked, out, shares, again, workers=workers, dask=dask, dry_run=dry_run)
+        return
+    if mask_suffix:
+        raise UsageError(f"--mask-suffix {mask_suffix}: expected --masks DIR beside it")
     wanted = Wanted(task, tuple(word.strip() for word in classes.split(",") if word.strip()), separator)
     if raw == sample.WORD and not patient_pattern and table is None:
         patient_pattern = SAMPLE_PATTERN
@@ -249,7 +257,7 @@ def process(work: Work, raw: Path, out: Path, *, name: str, size: int, secret: b
         known = patient or (private.dicom_identity(path)[0] if kind_of(path) == "dicom" else "")
         code = private.keyed_hash(secret, f"patient {known}" if known else f"image {name} {file}")
         try:
-            pixels = _read(path, size)
+            pixels = read(path, size)
         except BadFileError as error:
             done.rejected.append(Rejected(_masked(Row(file, path, tuple(labels), patient), secret), str(error)))
             continue
@@ -266,35 +274,6 @@ def process(work: Work, raw: Path, out: Path, *, name: str, size: int, secret: b
         extra: dict[str, Any] = ({"split": split} if split else {}) | ({"group": dict(group)} if group else {})
         done.entries.append({**entry, **extra} if known else {**entry, **extra, "alone": True})
     return done
-
-
-def kind_of(path: Path) -> str | None:
-    """Return the picture's kind; None for a file that cannot be opened."""
-    try:
-        return kind(path)
-    except (OSError, ValueError):
-        return None
-
-
-def _read(path: Path, size: int) -> NDArray[np.uint8]:
-    """Return grey (rows, columns) or, if it is really coloured, RGB (rows, columns, 3), its longest side at most
-    ``size``."""
-    try:
-        if not path.is_file():
-            raise BadFileError("is missing")
-        if path.stat().st_size == 0:
-            raise BadFileError("is empty (0 bytes)")
-        pixels = read_picture(path, channels=3 if kind(path) == "raster" else 1)
-    except OSError as error:
-        raise BadFileError(f"cannot be read: {error.strerror}") from None
-    if pixels.min() == pixels.max():
-        raise BadFileError("shows nothing: all its pixels are alike")
-    image = Image.fromarray(pixels)
-    if pixels.ndim == 3 and int((pixels.max(axis=2) - pixels.min(axis=2)).max()) <= COLOURED:
-        image = image.convert("L")
-    if size and max(image.size) > size:
-        image.thumbnail((size, size), Image.Resampling.LANCZOS)
-    return np.asarray(image)
 
 
 def _image(name: str, number: int) -> str:

@@ -61,6 +61,17 @@ def dealer(shares: Shares, task: str, file_of: Callable[[Entry], str]) -> Deal:
     return deal
 
 
+def dealer_of_masks(shares: Shares) -> Deal:
+    """Return the function that gives pictures with masks their splits; the mask becomes the label."""
+
+    def deal(entries: list[Entry], classes: Sequence[str]) -> tuple[dict[str, list[Entry]], list[Rejected]]:
+        for entry in entries:
+            entry["label"] = entry.pop("mask")
+        return _dealt(entries, shares), []
+
+    return deal
+
+
 def _label(names: Sequence[str], classes: Sequence[str], task: str) -> int | float | list[int]:
     if task == datalist.REGRESSION:
         return float(names[0])

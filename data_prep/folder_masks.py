@@ -1,20 +1,23 @@
 """One's own pictures with masks: which mask file belongs to which picture, and what its values mean."""
 
+import os
 import re
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from data_prep import masked, private
 from data_prep.masked import Mask, Row
-from data_prep.work import Rejected, Source
+from data_prep.work import Done, Rejected, Source, Work
 from medtl.errors import UsageError
-from medtl.readers.find import below, images
+from medtl.readers.find import File, Passed, images
 
 SPEC = re.compile(r"(?P<name>[^=#]+?)\s*(?:=\s*(?P<value>\d+|#[0-9a-fA-F]{6}))?")
 SEPARATORS = "_-. ("
-MARKS = ("mask", "label", "labels", "seg", "segmentation", "gt", "groundtruth", "annotation", "manual1", "roi")
+MARKS = ("mask", "label", "labels", "seg", "segmentation", "gt", "groundtruth", "annotation", "manual", "roi")
+NO_PARTNER, SEVERAL = "is a mask without its picture", "is a mask that fits several pictures of one name"
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,26 @@ class Classes:
     colour: bool = False
 
 
+@dataclass(frozen=True)
+class Pairing:
+    """How pictures, masks and patients are told.
+
+    Attributes:
+        name: of the data set.
+        classes: what the masks' values mean.
+        pattern: on the picture's path below its folder; its first group is the patient. None: each picture is one.
+        suffix: what a mask's name has behind its picture's; empty where ``MARKS`` and the classes' names are looked
+            for.
+        secret: key of the patients' hashes.
+    """
+
+    name: str
+    classes: Classes
+    pattern: re.Pattern[str] | None
+    suffix: str
+    secret: bytes
+
+
 def classes_of(text: str) -> Classes:
     """Return the classes that ``--classes`` names: ``vessel``; ``disc,cup`` for masks of 1 and 2; ``disc=128,cup=255``;
     or ``disc=#ff0000,cup=#00ff00`` for masks in colours.
@@ -47,105 +70,149 @@ def classes_of(text: str) -> Classes:
     if len(set(names)) < len(names) or len(said) not in (0, len(names)) or len({one[0] == "#" for one in said}) > 1:
         raise UsageError(f"--classes {text}: expected different names, and values of one kind for all or for none")
     colour = bool(said) and said[0][0] == "#"
-    return Classes(names, tuple(int(one[1:], 16) if colour else int(one) for one in said), colour)
+    values = tuple(int(one[1:], 16) if colour else int(one) for one in said)
+    if len(set(values)) < len(values) or 0 in values:
+        raise UsageError(f"--classes {text}: expected a different value for each, and none of 0, the background")
+    return Classes(names, values, colour)
 
 
-def find(
-    name: str, raw: Path, masks: Path, classes: Classes, pattern: re.Pattern[str] | None, secret: bytes
-) -> tuple[Source, dict[str, tuple[str, str]]]:
-    """Return the work of a folder of pictures and one of masks, and image to file and patient, which is private.
+def find(raw: Path, masks: Path, pairing: Pairing) -> tuple[Source, dict[str, tuple[str, str]]]:
+    """Return the work of a folder of pictures and one of masks, and picture to file and patient, which is private.
 
     A mask belongs to the picture of its name, also with a word behind it (``p01.jpg`` and ``p01_mask.png``). With
     several classes, a word that is a class's name says that the file shows this class alone (``p01_cup.png``).
 
     Args:
-        name: of the set.
         raw: folder of the pictures; masks may lie in a folder below it.
         masks: folder of the masks.
-        classes: what their values mean.
-        pattern: on the picture's path below ``raw``; its first group is the patient. None: each picture is a patient.
-        secret: key of the patients' hashes.
+        pairing: how they are told.
 
     Raises:
         UsageError: there is no picture, or no mask.
     """
-    root = raw if masks.resolve().is_relative_to(raw.resolve()) else _common(raw, masks)
-    inside = masks.resolve()
-    tree = images(raw, ("raster",))
-    rejected = [Rejected(_from(root, raw / one.name), one.reason) for one in tree.refused]
-    pictures = [file for file in tree.files if not file.path.resolve().is_relative_to(inside)]
+    root = Path(os.path.commonpath((_absolute(raw), _absolute(masks))))
+    tree, others = images(raw, ("raster",)), images(masks, ("raster",))
+    pictures = [file for file in tree.files if not _is_in(file.path, masks)]
     if not pictures:
         raise UsageError(f"--raw {raw} holds no picture beside the masks")
-    if not below(masks).files:
-        raise UsageError(f"--masks {masks} holds no file")
-    partners = _partners([file.name for file in pictures], masks, raw, classes)
-    rows, used, mapping = [], set(), {}
+    if not others.files and not others.refused:
+        raise UsageError(f"--masks {masks} holds no picture")
+    if pairing.pattern and not any(_patient(file.name, pairing.pattern) for file in pictures):
+        raise UsageError(f"--patient-pattern {pairing.pattern.pattern!r} fits no path, such as {pictures[0].name}")
+    partners, lost, passed = _partners([file.name for file in pictures], others.files, pairing)
+    ruled_out = [
+        *((masks / file, reason) for file, reason in lost),
+        *((masks / one.name, one.reason) for one in others.refused),
+        *((raw / one.name, one.reason) for one in tree.refused if not _is_in(raw / one.name, masks)),
+    ]
+    passed += tuple(one for one in tree.passed if not _is_in(raw / one.name, masks)) + others.passed
+    start = _from(root, raw)
+    rejected = [Rejected(_from(root, path), reason) for path, reason in ruled_out]
+    rows, mapping = [], {}
     for count, file in enumerate(pictures):
-        own = partners.get(file.name, [])
-        used |= {path for path, _ in own}
-        place = _from(root, file.path)
-        match = pattern.search(file.name) if pattern else None
-        if pattern and match is None:
+        place, own = _from(root, file.path), partners.get(file.name, [])
+        patient = _patient(file.name, pairing.pattern)
+        if patient is None:
             rejected.append(Rejected(place, "the patient pattern does not match its path"))
         elif not own:
             rejected.append(Rejected(place, "has no mask of its name"))
         else:
-            patient = match.group(1) if match else PurePosixPath(file.name).with_suffix("").as_posix()
-            layers = tuple(_mask(_from(root, path), number, classes) for path, number in own)
-            code = private.keyed_hash(secret, f"patient {patient}")
+            layers = tuple(_mask(_from(root, path), number, pairing.classes) for path, number in own)
+            code = private.keyed_hash(pairing.secret, f"patient {patient}")
             rows.append(Row(place, layers, code, name=f"{count:06d}"))
-            mapping[f"images/{name}/{count:06d}.png"] = (place, patient)
-    for mask in images(masks, ("raster",)).files:
-        if mask.path not in used:
-            rejected.append(Rejected(_from(root, mask.path), "is a mask without its picture"))
-    return masked.source(name, root, rows, rejected, classes.names), mapping
+            mapping[f"images/{pairing.name}/{count:06d}.png"] = (place, patient)
+    source = masked.source(pairing.name, root, rows, rejected, pairing.classes.names)
+    hidden = tuple(_hidden(row, start, pairing) for row in rejected)
+    work = partial(process, start=start, pairing=pairing)
+    return replace(source, process=work, rejected=hidden, passed=passed), mapping
+
+
+def process(work: Work, raw: Path, out: Path, *, start: str, pairing: Pairing) -> Done:
+    """Check and write one chunk of pictures with their masks; what is rejected does not name the patient."""
+    done = masked.process(work, raw, out)
+    return Done(done.entries, [_hidden(row, start, pairing) for row in done.rejected])
+
+
+def _hidden(row: Rejected, start: str, pairing: Pairing) -> Rejected:
+    """Return a rejected file without the word that tells its patient; ``start`` is the pictures' folder."""
+    patient = _patient(row.file.removeprefix(f"{start}/"), pairing.pattern) if pairing.pattern else None
+    if patient is None:
+        return row
+    code = private.keyed_hash(pairing.secret, f"patient {patient}")
+    return Rejected(private.masked(row.file, [patient], code), private.masked(row.reason, [patient], code))
+
+
+def _patient(file: str, pattern: re.Pattern[str] | None) -> str | None:
+    """Return who a picture is of: itself without a pattern; None where the pattern does not match."""
+    if pattern is None:
+        return PurePosixPath(file).with_suffix("").as_posix()
+    match = pattern.search(file)
+    return (match.group(1) or None) if match else None
 
 
 def _mask(file: str, number: int, classes: Classes) -> Mask:
+    """Return a mask file; ``number`` is the class that it shows alone, or 0."""
     if number or (len(classes.names) == 1 and not classes.values):
         return Mask(file, number or 1)
     values = tuple(zip(classes.values, range(1, len(classes.names) + 1), strict=True)) if classes.values else ()
     return Mask(file, 0, values, classes.colour)
 
 
-def _partners(pictures: Sequence[str], masks: Path, raw: Path, classes: Classes) -> dict[str, list[tuple[Path, int]]]:
-    """Return each picture's mask files, with the class that one shows alone, or 0."""
+def _partners(
+    pictures: Sequence[str], masks: Sequence[File], pairing: Pairing
+) -> tuple[dict[str, list[tuple[Path, int]]], list[tuple[str, str]], tuple[Passed, ...]]:
+    """Return each picture's mask files, each with the class that it shows alone or 0; masks of no picture, with the
+    reason; and files that are passed over because of the suffix."""
     stems: dict[str, list[str]] = defaultdict(list)
     for picture in pictures:
         stems[PurePosixPath(picture).stem.casefold()].append(picture)
-    ordered = sorted(stems, key=len, reverse=True)  # p01_left before p01
-    numbers = {one.casefold(): number for number, one in enumerate(classes.names, 1)}
+    names = pairing.classes.names
+    numbers = {one.casefold(): number for number, one in enumerate(names, 1)} if len(names) > 1 else {}
+    suffix = pairing.suffix.casefold()
     found: dict[str, list[tuple[Path, int]]] = defaultdict(list)
-    for mask in images(masks, ("raster",)).files:
+    lost, passed = [], []
+    for mask in masks:
         stem = PurePosixPath(mask.name).stem.casefold()
-        owner = next((one for one in ordered if stem == one or _is_behind(stem, one, numbers)), None)
-        if owner is None:
+        if suffix and not stem.endswith(suffix):
+            passed.append(Passed(mask.name, f"without {pairing.suffix} in the folder of masks"))
             continue
-        word = stem[len(owner) :].strip(SEPARATORS + ")")
-        chosen = _nearest(stems[owner], mask.name)
-        found[chosen].append((mask.path, numbers.get(word, 0) if len(numbers) > 1 else 0))
-    return found
+        owner, word = (stem.removesuffix(suffix), "") if suffix else _owner(stem, stems, {*MARKS, *numbers})
+        chosen = _nearest(stems.get(owner, []), mask.name)
+        if len(chosen) == 1:
+            found[chosen[0]].append((mask.path, numbers.get(word, 0)))
+        else:
+            lost.append((mask.name, SEVERAL if chosen else NO_PARTNER))
+    for own in found.values():  # classes in index order: a later one lies above
+        own.sort(key=lambda one: (one[1], one[0]))
+    return found, lost, tuple(passed)
 
 
-def _is_behind(stem: str, picture: str, classes: dict[str, int]) -> bool:
-    """Whether a mask's name is a picture's with a known word behind it."""
-    rest = stem[len(picture) :] if stem.startswith(picture) else ""
-    return (
-        rest[:1] in SEPARATORS and rest.strip(SEPARATORS + ")0123456789") in {*MARKS, *classes, ""} if rest else False
-    )
+def _owner(stem: str, stems: Mapping[str, Sequence[str]], words: set[str]) -> tuple[str, str]:
+    """Return the picture's name that a mask's name begins with, the longest, and the word behind it."""
+    if stem in stems:
+        return stem, ""
+    for end in range(len(stem) - 1, 0, -1):
+        word = stem[end:].strip(f"{SEPARATORS})0123456789")
+        if stem[end] in SEPARATORS and word in words and stem[:end] in stems:
+            return stem[:end], word
+    return "", ""
 
 
-def _nearest(pictures: Sequence[str], mask: str) -> str:
-    """Return, of pictures of one name, the one whose folders are most like the mask's."""
+def _nearest(pictures: Sequence[str], mask: str) -> list[str]:
+    """Return, of pictures of one name, those whose folders have most in common with the mask's."""
     folders = set(PurePosixPath(mask).parts[:-1])
-    return max(pictures, key=lambda picture: len(folders & set(PurePosixPath(picture).parts[:-1])))
+    shared = [len(folders & set(PurePosixPath(picture).parts[:-1])) for picture in pictures]
+    return [picture for picture, own in zip(pictures, shared, strict=True) if own == max(shared)]
 
 
-def _common(raw: Path, masks: Path) -> Path:
-    """Return the folder above both."""
-    one, other = raw.resolve(), masks.resolve()
-    return next(folder for folder in (one, *one.parents) if other.is_relative_to(folder))
+def _is_in(path: Path, folder: Path) -> bool:
+    """Whether a file lies below a folder, by whatever way it was reached; what a link to it leads to does not count."""
+    return path.parent.resolve().is_relative_to(folder.resolve())
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))
 
 
 def _from(root: Path, path: Path) -> str:
-    return path.resolve().relative_to(root.resolve()).as_posix()
+    return _absolute(path).relative_to(root).as_posix()

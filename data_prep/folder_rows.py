@@ -244,12 +244,11 @@ def _split(text: str) -> str | None:
     return SPLIT_NAMES[text.lower()] if text else None
 
 
-def with_patients(found: Found, pattern: str) -> Found:
-    """Return the same pictures, with the patient that a regular expression's first group finds in the path, where the
-    table names none.
+def compiled(pattern: str) -> re.Pattern[str]:
+    """Return the regular expression whose first group is the patient.
 
     Raises:
-        UsageError: it is no regular expression, has no group, or fits no path.
+        UsageError: it is no regular expression, or has no group.
     """
     try:
         expression = re.compile(pattern)
@@ -257,6 +256,17 @@ def with_patients(found: Found, pattern: str) -> Found:
         raise UsageError(f"--patient-pattern {pattern!r} is no regular expression: {error}") from None
     if not expression.groups:
         raise UsageError(f"--patient-pattern {pattern!r} has no group: put the patient's part in brackets")
+    return expression
+
+
+def with_patients(found: Found, pattern: str) -> Found:
+    """Return the same pictures, with the patient that a regular expression's first group finds in the path, where the
+    table names none.
+
+    Raises:
+        UsageError: it is no regular expression, has no group, or fits no path.
+    """
+    expression = compiled(pattern)
     rows, rejected = [], list(found.rejected)
     for row in found.rows:
         match = expression.search(row.file)

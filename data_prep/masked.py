@@ -26,14 +26,16 @@ class Mask(NamedTuple):
     Attributes:
         file: relative to the raw folder.
         number: class of every value above 0; 0 where the file's values say the class.
-        values: value to class, where the values are no class indices themselves; 0 is background.
+        values: value to class, where the values are no class indices themselves; 0 is background unless it stands here.
         colour: whether a value is a colour, 65536 red + 256 green + blue.
+        above: with ``number``, the value that must be exceeded: 0, or a share of experts in a map of their agreement.
     """
 
     file: str
     number: int = 0
     values: tuple[tuple[int, int], ...] = ()
     colour: bool = False
+    above: int = 0
 
 
 class Row(NamedTuple):
@@ -80,8 +82,8 @@ def process(work: Work, raw: Path, out: Path) -> Done:
     name, classes, rows = work.payload
     done = Done()
     for file, masks, patient, split, given in rows:
-        own = tuple(Mask(name_, number, tuple(map(tuple, values)), colour) for name_, number, values, colour in masks)
-        row = Row(file, own, patient, split, given)
+        own = [Mask(*one)._replace(values=tuple(map(tuple, one[2]))) for one in masks]
+        row = Row(file, tuple(own), patient, split, given)
         try:
             done.entries.append(_entry(name, classes, row, raw, out))
         except BadFileError as error:
@@ -97,7 +99,8 @@ def _entry(name: str, classes: int, row: Row, raw: Path, out: Path) -> dict[str,
         values = _values(raw / mask.file, Path(mask.file).name, mask.colour)
         if values.shape != shape:
             raise BadFileError(f"has {shape} pixels, its mask {Path(mask.file).name} {values.shape}")
-        labels = np.where(values > 0, mask.number or _named(values, mask, classes), labels).astype(np.uint8)
+        found = mask.number * (values > mask.above) if mask.number else _named(values, mask, classes)
+        labels = np.where(found > 0, found, labels).astype(np.uint8)
     case = row.name or Path(row.file).with_suffix("").as_posix()
     target, place = f"images/{name}/{row.name + '.png' if row.name else row.file}", f"masks/{name}/{case}.png"
     if row.name:
@@ -128,7 +131,9 @@ def _named(values: NDArray[np.int64], mask: Mask, classes: int) -> NDArray[np.in
     """
     known = dict(mask.values) or {number: number for number in range(1, classes + 1)}
     found = np.zeros_like(values)
-    for value in np.unique(values[values > 0]).tolist():
+    for value in np.unique(values).tolist():
+        if value == 0 and value not in known:
+            continue
         if value not in known:
             said = f"the colour #{value:06x}" if mask.colour else f"the value {value}"
             raise BadFileError(f"its mask {Path(mask.file).name} has {said}, which has no class")

@@ -11,7 +11,8 @@ import numpy as np
 import typer
 
 from data_prep import mix_shares, options, sample
-from data_prep.folder import COLOURED, check_name
+from data_prep.folder import check_name
+from data_prep.folder_pixels import COLOURED
 from data_prep.mix_shares import Shares
 from data_prep.run import VALIDATION_FRACTION
 from data_prep.work import Done, Rejected, Source, Work

@@ -213,10 +213,10 @@ def _print_dry_run(card: DatasetCard, sources: Sequence[Source], incomplete: str
 def _promised(card: DatasetCard, sources: Sequence[Source]) -> Table:
     """Return what tables and headers promise of each class or sequence."""
     segmentation = card.task == "segmentation"
-    table = _table(card, "sequence" if segmentation else "class", "found", "counted in")
+    table = _table(card, "sequence" if segmentation and card.published else "class", "found", "counted in")
     units = {name: source.unit for source in sources for name in source.found}
     found = run.promised(sources)
-    for name in card.published if segmentation else card.classes:
+    for name in (card.published or card.classes) if segmentation else card.classes:
         table.add_row(name, f"{found[name]:,}", units.get(name, ""), _paper(card, name))
     return table
 

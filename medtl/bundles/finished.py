@@ -84,6 +84,11 @@ def is_segmentation(run: FinishedRun) -> bool:
     return str(run.network.get("_target_")).endswith(f".{SEGMENTER}")
 
 
+def of_pictures(run: FinishedRun) -> bool:
+    """Return whether a segmentation was trained on pictures; slices of volumes are of a sequence."""
+    return is_segmentation(run) and run.record.recipe.get("sequence") is None
+
+
 def architecture(run: FinishedRun) -> Architecture:
     """Return the network that a run trained.
 
@@ -131,17 +136,18 @@ def input_contract(run: FinishedRun, in_channels: int) -> InputContract:
         "mean": found.mean,
         "std": found.std,
     }
-    if found.percentiles is None:
+    if found.percentiles is None or of_pictures(run):
         return InputContract(**common)
     return VolumeContract(**common, percentiles=found.percentiles)
 
 
 def _check_channels(run: FinishedRun, found: Preprocessing, in_channels: int) -> None:
-    allowed = (1,) if is_segmentation(run) else (1, 3)
+    volumes = is_segmentation(run) and not of_pictures(run)
+    allowed = (1,) if volumes else (1, 3)
     widths = {len(found.mean), len(found.std)}
     if found.channels not in allowed or in_channels % found.channels or widths != {in_channels}:
-        told = "; a segmentation is released for grey slices" if is_segmentation(run) else ""
-        what = "slices" if is_segmentation(run) else "pictures"
+        told = "; a segmentation of volumes is released for grey slices" if volumes else ""
+        what = "slices" if volumes else "pictures"
         raise MedtlError(
             f"{run.folder}: {what} of {found.channels} channel(s), {len(found.mean)} means and {len(found.std)}"
             f" deviations do not give a network's {in_channels} channels{told}"

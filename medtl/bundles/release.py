@@ -13,7 +13,7 @@ import torch
 from monai.bundle import ConfigParser
 from safetensors.torch import save_file
 
-from medtl.bundles import release_configs, release_docs, release_segmentation, segmentation_docs
+from medtl.bundles import release_configs, release_docs, release_masks, release_segmentation, segmentation_docs
 from medtl.bundles.finished import FinishedRun, architecture, input_contract, is_segmentation, read_run
 from medtl.bundles.stock_parts import Config, networks
 from medtl.cards import dataset_cards
@@ -21,7 +21,7 @@ from medtl.errors import MedtlError, UsageError
 from medtl.files import file_hash, read_object, replacing, replacing_folder, write_text
 from medtl.runs.record import Start
 from medtl.weights.archive import SUMS
-from medtl.weights.card import SegmentationArchitecture, WeightsCard
+from medtl.weights.card import SegmentationArchitecture, VolumeContract, WeightsCard
 from medtl.weights.read import StateDict, disagreements, read_state_dict
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -149,7 +149,11 @@ def card_of(run: FinishedRun, name: str, licence: str = "") -> WeightsCard:
         data=data | {"sample": bool(data["sample"])},
         start=start,
         metrics={key: value for key, value in run.metrics.items() if isinstance(value, int | float)},
-        recipe={key: _unplaced(value) for key, value in record.recipe.items() if key not in UNSAID},
+        recipe={
+            key: value if value == what.backbone else _unplaced(value)  # a name such as timm/NAME is no path
+            for key, value in record.recipe.items()
+            if key not in UNSAID
+        },
         seed=int(record.seed or 0),
         source=asdict(record.bundle),
         versions={key: _plain(str(value)) for key, value in record.versions.items()},
@@ -236,9 +240,9 @@ def _write(folder: Path, run: FinishedRun, card: WeightsCard, state: StateDict) 
     files = ["models/model.pt", "models/model.safetensors"]
     if isinstance(card.architecture, SegmentationArchitecture):
         files.append("models/model.ts")
-        network = _network(card)
+        network = release_segmentation.network(card.architecture)
         network.load_state_dict(state)
-        release_segmentation.export(network, folder / "models" / "model.ts")
+        release_segmentation.export(network, card.architecture, folder / "models" / "model.ts")
     card = replace(card, sha256={name: file_hash(folder / name) for name in files})
     recipe = read_object(run.source / "configs" / "metadata.json")
     configs, readme = _told(card, recipe)
@@ -261,7 +265,8 @@ def _told(card: WeightsCard, recipe: Mapping[str, Any]) -> tuple[dict[str, Confi
     """Return the configs by name, and the README."""
     if isinstance(card.architecture, SegmentationArchitecture):
         metadata = segmentation_docs.metadata(card, recipe)
-        inference = release_segmentation.inference_config(card)
+        room = release_segmentation if isinstance(card.input, VolumeContract) else release_masks
+        inference = room.inference_config(card)
         return {"metadata": metadata, "inference": inference}, segmentation_docs.readme(card)
     configs = {
         "metadata": release_docs.metadata(card, recipe),

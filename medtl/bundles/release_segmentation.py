@@ -1,5 +1,5 @@
-"""What a released segmentation has beside a classifier: its network as TorchScript, for stock MONAI has no DeepLabV3,
-and an inference.json that repeats medtl's own with MONAI and torch alone."""
+"""What a released segmentation has beside a classifier: its network as TorchScript, for stock MONAI has none of these,
+and, of volumes, an inference.json that repeats medtl's own with MONAI and torch alone."""
 
 import io
 import re
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from medtl.bundles.stock_parts import Config, common, dataloader, evaluator
-from medtl.networks.segmenter import build_segmenter
+from medtl.networks.segmenter import TIMM, Segmenter, build_segmenter
 from medtl.weights.card import SegmentationArchitecture, VolumeContract, WeightsCard
 
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
@@ -26,27 +26,36 @@ WRITER = (
 )
 
 
-def network(what: SegmentationArchitecture) -> torch.nn.Module:
+def network(what: SegmentationArchitecture) -> Segmenter:
     """Return the network that weights of this architecture fill."""
     return build_segmenter(
         what.backbone, what.num_classes, what.in_channels, what.output_stride, what.decoder, what.auxiliary
     )
 
 
-def export(trained: torch.nn.Module, path: Path) -> None:
-    """Write a network as TorchScript: for pictures of any number and size, in evaluation mode.
+def export(trained: Segmenter, what: SegmentationArchitecture, path: Path) -> None:
+    """Write a network as TorchScript: for pictures of any number, in evaluation mode.
 
-    It is compiled, not traced, so no size is built in. The same network gives the same bytes in a fresh process; behind
-    other networks in one process TorchScript may number its types differently.
+    It is compiled, not traced, so no size is built in. A trunk of timm alone, whose code cannot be compiled, is traced
+    at the square that it was trained on: what its code decides by a size holds for that size. The same network gives
+    the same bytes in a fresh process; behind other networks in one process TorchScript may number its types
+    differently.
 
     Args:
         trained: with its weights.
+        what: its architecture.
         path: the ``.ts``.
     """
+    trained = trained.eval()
     content = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)  # of torch.jit; MONAI's bundles are built on it
-        torch.jit.save(torch.jit.script(trained.eval()), content)
+        if what.backbone.startswith(TIMM):
+            warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+            square = torch.zeros(1, what.in_channels, what.image_size, what.image_size)
+            trunk = torch.jit.trace(trained.backbone, square, check_trace=False)
+            trained = Segmenter(trunk, trained.classifier, trained.aux_classifier).eval()
+        torch.jit.save(torch.jit.script(trained), content)
     with zipfile.ZipFile(content) as saved, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as kept:
         for info in saved.infolist():
             if not info.filename.endswith(UNTOLD):
@@ -126,9 +135,8 @@ def _grey(card: WeightsCard) -> Config:
     }
 
 
-def _slices(card: WeightsCard) -> Config:
-    """Return ``inferer``: each slice fitted into the square, through the network, its logits back on the slice's own
-    grid."""
+def fitting(card: WeightsCard) -> Config:
+    """Return the ids of a picture's way into the square and of its logits' way back to its own size."""
     what, pixels = card.architecture, card.input
     scale = f"{pixels.scale:g}"
     enlarge = "torch.nn.functional.interpolate"
@@ -148,6 +156,14 @@ def _slices(card: WeightsCard) -> Config:
         "unfitted": f"$lambda logits, rows, columns: (lambda top, left, height, width: {enlarge}(logits[:, :, top:top +"
         " height, left:left + width].float(), (rows, columns), mode='bilinear', align_corners=False))"
         "(*@place(rows, columns))",
+    }
+
+
+def _slices(card: WeightsCard) -> Config:
+    """Return ``inferer``: each slice fitted into the square, through the network, its logits back on the slice's own
+    grid."""
+    return {
+        **fitting(card),
         # MONAI's slices are (columns, rows)
         "through": "$lambda network: lambda grey: @unfitted(network(@normalised(@fitted(grey.mT))), *grey.mT.shape[2:])"
         ".mT",
@@ -161,19 +177,25 @@ def _slices(card: WeightsCard) -> Config:
     }
 
 
-def _postprocessing(card: WeightsCard) -> list[dict[str, Any]]:
-    """Return transforms from logits to a mask file on the axes and with the affine of the volume's own."""
-    organs = list(range(1, card.architecture.num_classes))
+def largest_pieces(card: WeightsCard) -> list[dict[str, Any]]:
+    """Return the transform that keeps each class's largest piece, where the run did so."""
+    if card.recipe.get("postprocess") != "largest":
+        return []
     largest = {
         "_target_": "KeepLargestConnectedComponentd",
         "keys": "pred",
-        "applied_labels": organs,
+        "applied_labels": list(range(1, card.architecture.num_classes)),
         "independent": True,
         "is_onehot": False,
     }
+    return [largest]
+
+
+def _postprocessing(card: WeightsCard) -> list[dict[str, Any]]:
+    """Return transforms from logits to a mask file on the axes and with the affine of the volume's own."""
     return [
         {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
-        *([largest] if card.recipe.get("postprocess") == "largest" else []),
+        *largest_pieces(card),
         {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "image"},
         {
             "_target_": "SaveImaged",

@@ -221,7 +221,8 @@ def beside(weights: str) -> TrainedCases:
     if card is None:
         return _trained({})
     organs = card.classes[1:] if card.classes[:1] == (BACKGROUND,) else card.classes
-    return _trained({**card.recipe, "mean": card.input.mean, "std": card.input.std, "classes": organs})
+    listed = {"classes": organs, "channels": card.input.file_channels}
+    return _trained({**card.recipe, "mean": card.input.mean, "std": card.input.std, **listed})
 
 
 def _trained(said: Mapping[str, Any]) -> TrainedCases:

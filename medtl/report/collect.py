@@ -284,4 +284,4 @@ def describe_data(run: Run) -> str:
     if run.record.task == "regression":
         return f"{run.data.name} (a number: {classes[0]})"
     shown = ", ".join(classes) if len(classes) <= 4 else f"{', '.join(classes[:3])}, …"
-    return f"{run.data.name} ({len(classes)} classes: {shown})"
+    return f"{run.data.name} ({len(classes)} class{'' if len(classes) == 1 else 'es'}: {shown})"

@@ -31,7 +31,7 @@ def results(study: Study, scored: Scores, found: Sequence[Comparison]) -> list[T
             metrics = [name for name in names if name.startswith(f"{kind}_")]
             columns = [_column(study, found, m, m.removeprefix(f"{kind}_").replace("_", " ")) for m in metrics]
             notes = _notes(study, scored, [each for each in found if each.metric in metrics], "")
-            caption = f"{metric_name(f'{kind}_').strip()} {where} and organ."
+            caption = f"{metric_name(f'{kind}_').strip()} {where} and class."
             tables.append(by_start(study, scored, caption, columns, notes, whole=True))
         return tables
     guess, without = of_majority(study)
@@ -104,7 +104,7 @@ def _notes(study: Study, scored: Scores, found: Sequence[Comparison], guess: str
     if study.kind == "multilabel":
         notes.append("AUC: mean over the findings that occur. Accuracy: share of right answers at probability 0.5.")
     if study.kind == "segmentation":
-        notes.append("Cases in which an organ is neither there nor found do not count for it. Mean: over the organs.")
+        notes.append("Cases in which a class is neither there nor found do not count for it. Mean: over the classes.")
     shown = [(arm.value(m), arm.estimate(m).low) for m in shown_metrics(study) for arm in scored.values()]
     if len(study.patients) > 1 and any(math.isfinite(value) and math.isnan(low) for value, low in shown):
         notes.append("No interval where none can be said: of a perfect score, or with too few patients of a class.")

@@ -261,7 +261,7 @@ def _overlays(study: Study) -> Section:
         return Section("overlays", "Slices")
     organs = [str(name).replace("_", " ") for name in study.found.runs[0].data.classes]
     colours = ", ".join(f"{organ} {colour}" for organ, colour in zip(organs, COLOUR_NAMES, strict=False))
-    text = "Of each case the slice with the most organ: alone, with the ground truth, with the prediction"
+    text = "Of each case the slice with the most of the classes: alone, with the ground truth, with the prediction"
     text += f" ({colours})." if len(organs) <= len(COLOUR_NAMES) else "."
     if all_ > MOST:
         text += f" {MOST} of {all_} slices are shown."

@@ -52,7 +52,7 @@ def _packed(dataset: Packed, normalisation: Any) -> Preprocessing | None:
         std=_numbers(batch.std),
         by="slices" if with_masks else "packed",
         resize="bilinear" if with_masks else "area",
-        percentiles=PERCENTILES if with_masks else None,
+        percentiles=PERCENTILES if with_masks and dataset.images.shape[1] == 1 else None,  # pictures come as they are
     )
 
 

@@ -50,7 +50,8 @@ class InputContract:
 
     Attributes:
         file_channels: 1, the picture is read as 8-bit grey and repeated to the network's channels, or 3, as RGB.
-        resize: how it is brought to the network's size: interpolation mode, aspect ratio not kept.
+        resize: how it is brought to the network's size: interpolation mode, aspect ratio not kept; for a segmentation
+            kept, with black around.
         rounded: the resized values are rounded to whole numbers, as pictures packed for training are.
         scale: what its values are divided by, to lie in 0..1.
         mean, std: subtracted and divided by after that, a channel.

@@ -194,7 +194,7 @@ def test_both_heads_answer_in_training_only() -> None:
     assert build_segmenter("resnet18", 5)(images).shape == (2, 5, 32, 32)
 
 
-@pytest.mark.parametrize("decoder", ["deeplabv3", "deeplabv3plus"])
+@pytest.mark.parametrize("decoder", ["atrous_parallel", "deeplabv3", "deeplabv3plus"])
 def test_torchscript_takes_any_size(decoder: str) -> None:
     network = build_segmenter("resnet18", 5, decoder=decoder).eval()
     scripted = torch.jit.script(network)
@@ -285,7 +285,7 @@ def test_what_cannot_be_built_is_refused(words: dict[str, object], expected: str
         build_segmenter(**{"backbone": "resnet18", "num_classes": 5, **words})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("decoder", ["unet", "cenet", "deeplabv3", "deeplabv3plus"])
+@pytest.mark.parametrize("decoder", ["unet", "cenet", "atrous_parallel", "deeplabv3", "deeplabv3plus"])
 @pytest.mark.parametrize("backbone", ["resnet18", "timm/mobilenetv2_050", "timm/convnext_atto"])
 def test_every_decoder_fits_every_trunk(backbone: str, decoder: str) -> None:
     """Logits of each pixel for sides that no stage halves evenly, and a gradient for every parameter that trains."""
@@ -326,3 +326,25 @@ def test_the_unet_has_as_many_parameters_as_counted_by_hand() -> None:
     steps = [(512 + 256, 256), (256 + 128, 128), (128 + 64, 64), (64, 32), (32, 16)]
     expected = sum(9 * into * out + 2 * out + 9 * out * out + 2 * out for into, out in steps) + 16 * 2 + 2
     assert sum(each.numel() for each in network.classifier.parameters()) == expected
+
+
+def test_parallel_atrous_convolutions_equal_ones_written_by_hand() -> None:
+    """Each of four rates looks at the map and at what the next narrower one found."""
+    network = randomised(build_segmenter("resnet18", 2, decoder="atrous_parallel", output_stride=32))
+    block = network.classifier.coarse[0]  # type: ignore[union-attr, index]
+    features = torch.rand(1, 128, 11, 9, dtype=torch.float64)
+
+    def layer(images: torch.Tensor, layers: torch.nn.Module, rate: int = 1) -> torch.Tensor:
+        weight, norm = layers[0].weight, layers[1]  # type: ignore[index]
+        found = F.conv2d(images, weight, padding=rate * (weight.shape[-1] // 2), dilation=rate)
+        mean, scale = norm.running_mean, norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        return torch.relu((found - mean[:, None, None]) * scale[:, None, None] + norm.bias[:, None, None])
+
+    with torch.no_grad():
+        entered = layer(features, block.enter)
+        first = layer(entered, block.branches[0])
+        second = layer(entered + first, block.branches[1], 2)
+        third = layer(entered + second, block.branches[2], 4)
+        fourth = layer(entered + third, block.branches[3], 8)
+        expected = layer(torch.cat((first, second, third, fourth), dim=1), block.leave)
+        assert torch.allclose(block(features), expected, atol=1e-12)

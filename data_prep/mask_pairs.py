@@ -1,0 +1,106 @@
+"""Public sets of pictures with masks whose file names say everything: which mask is whose, who it is, and its split."""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_prep import masked, options, sample
+from data_prep.masked import Mask, Row
+from data_prep.work import Rejected, Source
+from medtl.cards import DatasetCard
+from medtl.errors import UsageError
+from medtl.readers.find import below
+
+VALIDATION = 0.15
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """How the files of a set are named. Patterns are looked for in the path below the download, whatever the case.
+
+    Attributes:
+        picture: its group ``key`` is what picture and masks share, and the patient.
+        masks: pattern with the same group, and what such a file shows (its ``file`` is empty); one of each is needed.
+        split: path of a picture to the split that the publisher (or custom) fixed, empty where it is dealt; None where
+            all are.
+        anew: whether pictures are written as PNG, because training does not read them as they are.
+    """
+
+    picture: re.Pattern[str]
+    masks: tuple[tuple[re.Pattern[str], Mask], ...]
+    split: Callable[[str], str] | None = None
+    anew: bool = False
+
+
+def find(card: DatasetCard, pairs: Pairs, raw: Path) -> Source:
+    """Return the work of a download: its pictures, each with its masks; what has no partner is named.
+
+    Raises:
+        UsageError: it holds no picture of the set.
+    """
+    tree = below(raw)
+    rejected = [Rejected(*one) for one in tree.refused]
+    pictures: dict[str, str] = {}
+    masks: dict[str, dict[int, str]] = defaultdict(dict)
+    for file in sorted(one.name for one in tree.files):
+        found = [(place, pattern.search(file)) for place, (pattern, _) in enumerate(pairs.masks)]
+        shown = [(place, match["key"].lower()) for place, match in found if match]
+        picture = pairs.picture.search(file)
+        if shown:
+            place, key = shown[0]
+            masks[key].setdefault(place, file)
+        elif picture and picture["key"].lower() in pictures:
+            rejected.append(Rejected(file, f"{pictures[picture['key'].lower()]} has the same name"))
+        elif picture:
+            pictures[picture["key"].lower()] = file
+    rows = []
+    for key, file in sorted(pictures.items()):
+        own = masks.pop(key, {})
+        if len(own) < len(pairs.masks):
+            rejected.append(Rejected(file, "has no mask" if not own else "has not all of its masks"))
+            continue
+        layers = tuple(what._replace(file=own[place]) for place, (_, what) in enumerate(pairs.masks))
+        split = pairs.split(file) if pairs.split else ""
+        rows.append(Row(file, layers, key, split, name=Path(file).stem if pairs.anew else ""))
+    rejected += [Rejected(file, "is a mask without its picture") for own in masks.values() for file in own.values()]
+    if not rows and not rejected:
+        raise UsageError(f"{raw} holds no picture of the set: expected {card.layout}")
+    return masked.source(card.name, raw, rows, rejected, card.classes)
+
+
+def command_of(card: DatasetCard, pairs: Pairs, test_fraction: float | None = None) -> Callable[..., None]:
+    """Return the command of a set: one without options of splits where all are fixed, else one that deals patients,
+    ``test_fraction`` of them for test by default."""
+
+    def finish(raw: str, out: Path, dealt: dict[str, Any], **rest: Any) -> None:
+        source = find(card, pairs, options.raw_folder(raw, "--raw", card.name))
+        options.finish(card, [source], out, choices={}, is_sample=raw == sample.WORD, **dealt, **rest)
+
+    def fixed(
+        raw: options.Raw,
+        out: options.Out,
+        workers: options.Workers = None,
+        dask: options.Dask = None,
+        dry_run: options.DryRun = False,
+        debug: options.Debug = False,
+    ) -> None:
+        finish(raw, out, {}, workers=workers, dask=dask, dry_run=dry_run)
+
+    def dealt(
+        raw: options.Raw,
+        out: options.Out,
+        workers: options.Workers = None,
+        dask: options.Dask = None,
+        dry_run: options.DryRun = False,
+        seed: options.Seed = 0,
+        validation_fraction: options.Validation = VALIDATION,
+        test_fraction: options.Test = test_fraction or 0.0,
+        debug: options.Debug = False,
+    ) -> None:
+        shares = {"seed": seed, "validation_fraction": validation_fraction, "test_fraction": test_fraction}
+        finish(raw, out, shares, workers=workers, dask=dask, dry_run=dry_run)
+
+    return fixed if test_fraction is None else dealt

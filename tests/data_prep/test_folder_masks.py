@@ -1,0 +1,270 @@
+"""One's own pictures with masks: pairs, values and colours, what is named, and that nobody can be recognised."""
+
+import csv
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_prep.folder_masks import Classes, classes_of
+from medtl.errors import UsageError
+from medtl.integrity import problems_of_data
+
+pytestmark = pytest.mark.slow
+
+Prep = Callable[..., Any]
+SHAPE = (18, 24)
+
+
+def save(path: Path, pixels: np.ndarray, mode: str | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).convert(mode).save(path) if mode else Image.fromarray(pixels).save(path)
+    return path
+
+
+def picture(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*SHAPE, 3), dtype=np.uint8)
+
+
+def regions(seed: int, classes: int) -> np.ndarray:
+    """Random indices 0..classes, all there."""
+    found = np.random.default_rng(100 + seed).integers(0, classes + 1, SHAPE, dtype=np.uint8)
+    found[0, : classes + 1] = range(classes + 1)
+    return found
+
+
+def pairs(root: Path, patients: int = 8, images: int = 2, classes: int = 1) -> dict[str, np.ndarray]:
+    """``images/smith0_0.png`` and ``masks/smith0_0.png`` of indices; the masks by name."""
+    made = {}
+    for patient in range(patients):
+        for number in range(images):
+            name = f"smith{patient}_{number}"
+            save(root / "images" / f"{name}.png", picture(len(made)))
+            made[name] = regions(len(made), classes)
+            save(root / "masks" / f"{name}.png", made[name])
+    return made
+
+
+def given(folder: Path) -> dict[str, dict[str, str]]:
+    with (folder / "private_mapping.csv").open(encoding="utf-8", newline="") as file:
+        return {row["image"]: row for row in csv.DictReader(file)}
+
+
+def masks(ended: Any) -> dict[str, np.ndarray]:
+    """Each prepared mask by the name of the picture that it came from."""
+    found, names = {}, given(ended.folder)
+    for split in ("training", "validation", "test"):
+        for entry in ended.listed[split]:
+            with Image.open(ended.folder / entry["label"]) as mask:
+                found[Path(names[entry["image"]]["file"]).stem] = np.asarray(mask)
+    return found
+
+
+def prepared(prep: Prep, root: Path, *words: object) -> Any:
+    return prep("folder", "--raw", root / "images", "--masks", root / "masks", *words)
+
+
+def test_patients_stay_in_one_split_and_nobody_is_named(prep: Prep, tmp_path: Path) -> None:
+    made = pairs(tmp_path / "raw", patients=10)
+    ended = prepared(prep, tmp_path / "raw", "--patient-pattern", r"([a-z]+\d+)_", "--name", "mine")
+    assert ended.status == 0
+    assert ended.listed["task"] == "segmentation"
+    assert ended.listed["name"] == "mine"
+    assert [len(ended.listed[split]) for split in ("training", "validation", "test")] == [14, 2, 4]
+    splits = defaultdict(set)
+    names = given(ended.folder)
+    for split in ("training", "validation", "test"):
+        for entry in ended.listed[split]:
+            splits[names[entry["image"]]["given"]].add(split)
+            assert re.fullmatch(r"mine/[0-9a-f]{16}", entry["patient"])
+            number = list(made).index(Path(names[entry["image"]]["file"]).stem)
+            assert np.array_equal(ended.picture(entry), picture(number))
+    assert len(splits) == 10
+    assert all(len(own) == 1 for own in splits.values())
+    assert (ended.folder / "rejected.csv").stat().st_mode & 0o77 == 0
+    for path in (path for path in ended.folder.rglob("*") if path.is_file() and path.name != "private_mapping.csv"):
+        assert b"smith" not in path.read_bytes().lower(), path
+        assert "smith" not in path.as_posix().removeprefix(str(tmp_path))
+    assert problems_of_data(ended.folder)[1] == []
+
+
+def test_the_key_decides_names_and_nothing_else(prep: Prep, tmp_path: Path) -> None:
+    pairs(tmp_path / "raw")
+    words: tuple[object, ...] = ("--patient-pattern", r"(smith\d+)_")
+    first = prepared(prep, tmp_path / "raw", *words, "--out", tmp_path / "a").listed
+    other = prepared(prep, tmp_path / "raw", *words, "--out", tmp_path / "b").listed
+    words += ("--out", tmp_path / "c", "--key-file", tmp_path / "a" / ".progress" / "key")
+    assert prepared(prep, tmp_path / "raw", *words).listed == first
+    assert first != other
+    for listed in (first, other):
+        for entry in listed["training"] + listed["validation"] + listed["test"]:
+            entry.pop("patient")
+    assert first == other
+
+
+def test_values_stand_for_classes(prep: Prep, tmp_path: Path) -> None:
+    made = pairs(tmp_path / "raw", classes=2)
+    for name, indices in made.items():
+        save(tmp_path / "raw" / "masks" / f"{name}.png", np.array([0, 255, 128], np.uint8)[indices])
+    ended = prepared(prep, tmp_path / "raw", "--classes", "disc=255,cup=128")
+    assert ended.status == 0
+    assert ended.listed["classes"] == ["disc", "cup"]
+    found = masks(ended)
+    assert found.keys() == made.keys()
+    assert all(np.array_equal(found[name], made[name]) for name in made)
+
+
+@pytest.mark.parametrize("palette", [False, True])
+def test_colours_stand_for_classes(palette: bool, prep: Prep, tmp_path: Path) -> None:
+    made = pairs(tmp_path / "raw", classes=2)
+    colours = np.array([[0, 0, 0], [255, 0, 0], [0, 128, 64]], np.uint8)
+    for name, indices in made.items():
+        path = tmp_path / "raw" / "masks" / f"{name}.png"
+        if palette:
+            image = Image.fromarray(
+                np.array([0, 2, 1], np.uint8)[indices], "P"
+            )  # the palette's order is not the classes'
+            image.putpalette(colours[[0, 2, 1]].tobytes())
+            image.save(path)
+        else:
+            save(path, colours[indices])
+    found = masks(prepared(prep, tmp_path / "raw", "--classes", "disc=#ff0000,cup=#008040"))
+    assert found.keys() == made.keys()
+    assert all(np.array_equal(found[name], made[name]) for name in made)
+
+
+def test_a_palette_without_colours_is_read_by_index(prep: Prep, tmp_path: Path) -> None:
+    made = pairs(tmp_path / "raw", classes=2)
+    for name, indices in made.items():
+        image = Image.fromarray(indices, "P")
+        image.putpalette(bytes([9, 9, 9, 200, 0, 0, 0, 200, 0]))
+        image.save(tmp_path / "raw" / "masks" / f"{name}.png")
+    found = masks(prepared(prep, tmp_path / "raw", "--classes", "disc,cup"))
+    assert all(np.array_equal(found[name], made[name]) for name in made)
+
+
+def test_a_file_a_class_and_the_last_class_lies_above(prep: Prep, tmp_path: Path) -> None:
+    made = pairs(tmp_path / "raw")
+    expected = {}
+    for number, name in enumerate(made):
+        (tmp_path / "raw" / "masks" / f"{name}.png").unlink()
+        disc, cup = (regions(10 * number + k, 1) for k in (1, 2))
+        save(tmp_path / "raw" / "masks" / f"{name}_Disc.png", 255 * disc)
+        save(tmp_path / "raw" / "masks" / f"{name}-cup.bmp", 255 * cup)
+        expected[name] = np.where(cup > 0, 2, disc)
+    ended = prepared(prep, tmp_path / "raw", "--classes", "disc,cup")
+    assert ended.status == 0
+    found = masks(ended)
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+
+
+def test_what_cannot_be_used_is_named_and_the_rest_is_done(prep: Prep, tmp_path: Path) -> None:
+    pairs(tmp_path / "raw", patients=10, images=1, classes=2)
+    folder = tmp_path / "raw" / "masks"
+    (folder / "smith0_0.png").unlink()
+    save(folder / "smith1_0.png", np.ones((5, 6), np.uint8))
+    save(folder / "smith2_0.png", np.full(SHAPE, 7, np.uint8))
+    (folder / "smith3_0.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    (tmp_path / "raw" / "images" / "smith4_0.png").unlink()
+    save(folder / "smith5_0_mask_2.png", regions(5, 2))  # a second mask of the picture
+    ended = prepared(prep, tmp_path / "raw", "--classes", "disc,cup", "--patient-pattern", r"(smith\d+)_")
+    assert ended.status == 3
+    assert sum(len(ended.listed[split]) for split in ("training", "validation", "test")) == 5
+    reasons = dict(ended.rejected)
+    assert len(reasons) == 5
+    assert sum("no mask" in reason for reason in reasons.values()) == 1
+    assert sum("(5, 6)" in reason for reason in reasons.values()) == 1
+    assert sum("value 7" in reason and "no class" in reason for reason in reasons.values()) == 1
+    assert sum("no readable image" in reason for reason in reasons.values()) == 1
+    assert sum("without its picture" in reason for reason in reasons.values()) == 1
+    told = json.dumps(ended.rejected) + ended.out + ended.err
+    assert not [number for number in range(4) if f"smith{number}" in told]
+
+
+def test_a_suffix_takes_its_masks_alone(prep: Prep, tmp_path: Path) -> None:
+    made = pairs(tmp_path / "raw")
+    for name, indices in made.items():
+        (tmp_path / "raw" / "masks" / f"{name}.png").unlink()
+        save(tmp_path / "raw" / "masks" / f"{name}_1stHO.png", 255 * indices)
+        save(tmp_path / "raw" / "masks" / f"{name}_2ndHO.png", 0 * indices)
+    ended = prepared(prep, tmp_path / "raw", "--mask-suffix", "_1stHO", "--classes", "vessel")
+    assert ended.status == 0
+    assert "16 without _1stHO" in ended.err
+    found = masks(ended)
+    assert all(np.array_equal(found[name], made[name]) for name in made)
+
+
+def test_equal_names_in_folders_are_paired_by_folder_or_named(prep: Prep, tmp_path: Path) -> None:
+    for number, place in enumerate(("a", "b", "c", "d")):
+        save(tmp_path / "raw" / place / "images" / "1.png", picture(number))
+        save(tmp_path / "raw" / "masks" / place / "1.png", regions(number, 1))
+    save(tmp_path / "raw" / "masks" / "1.png", regions(9, 1))
+    ended = prep("folder", "--raw", tmp_path / "raw", "--masks", tmp_path / "raw" / "masks", "--test-fraction", "0.25")
+    assert ended.status == 3
+    assert [reason for _, reason in ended.rejected] == ["is a mask that fits several pictures of one name"]
+    names = given(ended.folder)
+    for split in ("training", "validation", "test"):
+        for entry in ended.listed[split]:
+            place = "abcd".index(names[entry["image"]]["file"][0])
+            with Image.open(ended.folder / entry["label"]) as mask:
+                assert np.array_equal(np.asarray(mask), regions(place, 1))
+
+
+def test_a_number_behind_a_name_is_another_picture(prep: Prep, tmp_path: Path) -> None:
+    """``p1_2.png`` is the mask of a picture that is not there, and not a second one of ``p1.png``."""
+    pairs(tmp_path / "raw")
+    save(tmp_path / "raw" / "masks" / "smith1_0_2.png", regions(1, 1))
+    ended = prepared(prep, tmp_path / "raw")
+    assert ended.status == 3
+    assert [file for file, _ in ended.rejected] == ["masks/smith1_0_2.png"]
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("--classes", "disc=1,cup"), "--classes"),
+        (("--classes", "disc=1,cup=1"), "--classes"),
+        (("--classes", "disc=1,cup=#ff0000"), "--classes"),
+        (("--classes", "disc=0"), "background"),
+        (("--task", "regression"), "--task"),
+        (("--positive", "disc"), "--positive"),
+        (("--patient-pattern", "smith"), "group"),
+        (("--patient-pattern", "(jones)"), "fits no path"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(words: tuple[str, ...], part: str, prep: Prep, tmp_path: Path) -> None:
+    pairs(tmp_path / "raw", patients=2)
+    ended = prepared(prep, tmp_path / "raw", *words)
+    assert ended.status == 2
+    assert part in ended.err
+    assert not (ended.folder / "datalist.json").exists()
+
+
+def test_classes_are_read() -> None:
+    assert classes_of("vessel") == Classes(("vessel",))
+    assert classes_of("optic disc = 128, cup=255") == Classes(("optic disc", "cup"), (128, 255))
+    assert classes_of("a=#0000ff") == Classes(("a",), (255,), True)
+    with pytest.raises(UsageError, match="--classes"):
+        classes_of("a,,b")
+
+
+def test_real_vessels(prep: Prep, shared_data: Path, tmp_path: Path) -> None:
+    """CHASE_DB1 as a user might have it: a folder of pictures, and one of masks by two people."""
+    for file in (shared_data / "chase_db1").rglob("Image_*"):
+        target = tmp_path / ("masks" if "HO" in file.name else "images") / file.name
+        target.parent.mkdir(exist_ok=True)
+        target.symlink_to(file)
+    words = ("--mask-suffix", "_1stHO", "--classes", "vessel", "--patient-pattern", r"Image_(\d+)")
+    ended = prepared(prep, tmp_path, *words)
+    assert ended.status == 0
+    found = masks(ended)
+    assert len(found) == 28
+    with Image.open(tmp_path / "masks" / "Image_07R_1stHO.png") as first:
+        assert np.array_equal(found["Image_07R"], np.asarray(first.convert("L")) > 0)
