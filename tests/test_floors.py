@@ -67,3 +67,8 @@ def test_what_reads_and_counts_imports_no_engine(start: str) -> None:
     assert mine
     named = {module for module in mine if {name.split(".")[0] for name in imported(module)} & set(ENGINES)}
     assert named <= JOINS
+
+
+def test_every_file_is_read_in_one_sitting() -> None:
+    long = {module: count for module, path in MODULES.items() if (count := len(path.read_text().splitlines())) > 350}
+    assert long == {}
