@@ -70,5 +70,9 @@ def test_what_reads_and_counts_imports_no_engine(start: str) -> None:
 
 
 def test_every_file_is_read_in_one_sitting() -> None:
-    long = {module: count for module, path in MODULES.items() if (count := len(path.read_text(encoding="utf-8").splitlines())) > 350}
+    long = {
+        module: count
+        for module, path in MODULES.items()
+        if (count := len(path.read_text(encoding="utf-8").splitlines())) > 350
+    }
     assert long == {}

@@ -123,7 +123,8 @@ def load_pretrained(
         reason = "" if (better := _better(file.state, card)) else why_not(checkpoint.state)
         told = f"{reason}; {report}" if reason else str(report)
         raise MedtlError(f"{option} {source} does not fit {backbone}: {told}{better}")
-    network.load_state_dict({**network.state_dict(), **fitting})
+    if not next(network.parameters()).is_meta:  # of one without numbers only the verdict is wanted
+        network.load_state_dict({**network.state_dict(), **fitting})
     return report
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep import mix, mix_shares, sample
+from data_prep import mix_pictures, mix_shares, sample
 from medtl import datalist
 from medtl.datalist import DataList
 from medtl.files import file_hash
@@ -94,7 +94,7 @@ def test_a_copy_where_there_are_no_links(
     def refused(*_: Any) -> None:
         raise OSError("cross-device link")
 
-    monkeypatch.setattr(mix.os, "link", refused)
+    monkeypatch.setattr(mix_pictures.os, "link", refused)
     ended = prep("mix", "--lists", f"one={prepared(tmp_path / 'one')}")
     assert ended.status == 0
     assert problems_of_data(ended.folder)[1] == []
