@@ -3,15 +3,16 @@ picture is tested on."""
 
 from collections import Counter
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from data_prep.folder_deal import without_contradictions
 from data_prep.run import Deal
 from data_prep.work import Rejected
 from medtl import datalist
 from medtl.datalist import DataList, Entry
 from medtl.errors import tell
-from medtl.integrity import contradictions
 from medtl.leaks import near_pairs
 from medtl.signatures import Listed, sign_list
 from medtl.splits import assign_patients, same_people
@@ -37,9 +38,7 @@ def dealer(out: Path, name: str, shares: tuple[float, float], seed: int, workers
         index = {label: number for number, label in enumerate(classes)}
         for entry in entries:
             entry["label"] = index[entry["label"]]
-        differing = contradictions(entries)
-        rejected = [_contradicting(entry, differing, classes) for entry in entries if entry["sha256"] in differing]
-        kept = [entry for entry in entries if entry["sha256"] not in differing]
+        kept, rejected = without_contradictions(entries, classes, itemgetter("image"))
         own = sign_list(_listed(kept, out, name, classes), name, workers)
         if known is not None:
             _name_patients(kept, own, known, classes, workers)
@@ -53,7 +52,8 @@ def dealer(out: Path, name: str, shares: tuple[float, float], seed: int, workers
         part = assign_patients(labels, (1 - sum(shares), *shares), seed)
         splits: dict[str, list[Entry]] = {split: [] for split in datalist.SPLITS}
         for entry, leader in zip(kept, group, strict=True):
-            splits[datalist.SPLITS[part[leader]]].append({**entry, "patient": leader})
+            entry["patient"] = leader
+            splits[datalist.SPLITS[part[leader]]].append(entry)
         return splits, rejected
 
     return deal
@@ -69,7 +69,6 @@ def with_masks(deal: Deal) -> Deal:
         for own in splits.values():
             for entry in own:
                 entry["label"] = entry.pop("mask")
-                entry.pop("channels", None)
         return splits, rejected
 
     return dealt
@@ -78,11 +77,6 @@ def with_masks(deal: Deal) -> Deal:
 def _listed(entries: Sequence[Entry], out: Path, name: str, classes: Sequence[str]) -> DataList:
     head: dict[str, Any] = {"name": name, "classes": tuple(classes), "channels": 1, "licence": "", "created_by": ""}
     return DataList(**head, sample=False, training=list(entries), validation=[], test=[], folder=out)
-
-
-def _contradicting(entry: Entry, differing: dict[str, list[Entry]], classes: Sequence[str]) -> Rejected:
-    other = next(each for each in differing[entry["sha256"]] if each["label"] != entry["label"])
-    return Rejected(entry["image"], f"the same picture is {other['image']}, labelled {classes[other['label']]}")
 
 
 def _name_patients(entries: list[Entry], own: Listed, known: Path, classes: Sequence[str], workers: int) -> None:
@@ -105,18 +99,5 @@ def _groups(entries: Sequence[Entry], own: Listed) -> list[str]:
     """Return each picture's group, named by its first patient in the alphabet."""
     patient = {entry["image"]: entry["patient"] for entry in entries}
     of = [patient[image] for image in own.images]
-    leader = {one: one for one in of}
-
-    def find(one: str) -> str:
-        while leader[one] != one:
-            leader[one] = one = leader[leader[one]]
-        return one
-
-    for first, second, _, _ in near_pairs(own, own):
-        a, b = find(of[first]), find(of[second])
-        leader[max(a, b)] = min(a, b)
-    same = same_people(entries)
-    for one, other in same.items():
-        a, b = find(one), find(other)
-        leader[max(a, b)] = min(a, b)
-    return [find(entry["patient"]) for entry in entries]
+    group = same_people(entries, ((of[first], of[second]) for first, second, _, _ in near_pairs(own, own)))
+    return [group[entry["patient"]] for entry in entries]

@@ -1,7 +1,6 @@
 """Sets that RadImageNet's authors published as tables of splits and folds, ``(NAME_)train(_foldN).csv``, validation and
 test alike, with pictures beside them. A set's own file says which columns and labels its tables have."""
 
-import csv
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from data_prep.listed import Listed
 from data_prep.sample.drawing import generator, smooth_field
 from data_prep.work import Source
 from medtl.cards import DatasetCard
-from medtl.errors import BadFileError, UsageError
+from medtl.errors import UsageError
 from medtl.files import write_csv
 from medtl.readers.find import below
 from medtl.writers.images import write_png
@@ -127,21 +126,17 @@ def read_table(path: Path, name: str, file: Sequence[str], label: Sequence[str])
         file, label: names that the two columns may have, in small letters; the first that is there is taken.
 
     Raises:
-        UsageError: a column is missing. BadFileError: it cannot be read.
+        UsageError: a column is missing, or it cannot be read.
     """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as opened:
-            table = csv.DictReader(opened)
-            columns = {column.strip().lower(): column for column in table.fieldnames or () if column}
-            chosen = []
-            for wanted in (file, label):
-                column = next((columns[one] for one in wanted if one in columns), None)
-                if column is None:
-                    raise UsageError(f"{name} has no column {' or '.join(wanted)}; it has {', '.join(columns)}")
-                chosen.append(column)
-            return [(row[chosen[0]] or "", row[chosen[1]] or "") for row in table]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadFileError(f"{name} cannot be read: {error}") from None
+    rows = list(listed.table(path, ()))
+    columns = {column.strip().lower(): column for column in (rows[0] if rows else ())}
+    chosen = []
+    for wanted in (file, label):
+        column = next((columns[one] for one in wanted if one in columns), None)
+        if column is None:
+            raise UsageError(f"{name} has no column {' or '.join(wanted)}; it has {', '.join(columns) or 'no rows'}")
+        chosen.append(column)
+    return [(row[chosen[0]], row[chosen[1]]) for row in rows]
 
 
 def _locate(beside: PurePosixPath, file: str, there: Mapping[str, Path]) -> str | None:

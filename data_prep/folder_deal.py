@@ -51,7 +51,7 @@ def dealer(shares: Shares, task: str, file_of: Callable[[Entry], str]) -> Deal:
         _warn_of_unknown_patients(entries)
         for entry in entries:
             entry["label"] = _label(entry["label"], classes, task)
-        agreeing, contradicting = _without_contradictions(entries, classes, file_of)
+        agreeing, contradicting = without_contradictions(entries, classes, file_of)
         kept, rejected = _one_split_each(agreeing, file_of)
         splits = _dealt(kept, shares)
         if task != datalist.REGRESSION:
@@ -101,7 +101,7 @@ def _warn_of_rare_classes(entries: Sequence[Entry], classes: Sequence[str], want
             tell(f"data_prep: warning: class {name!r} has {there}: it cannot be in every split")
 
 
-def _without_contradictions(
+def without_contradictions(
     entries: Sequence[Entry], classes: Sequence[str], file_of: Callable[[Entry], str]
 ) -> tuple[list[Entry], list[Rejected]]:
     """Return entries without the pictures that stand under several labels: which one is right, nobody here can say."""

@@ -22,7 +22,7 @@ class Pairs:
     """How the files of a set are named. Patterns are looked for in the path below the download, whatever the case.
 
     Attributes:
-        picture: its group ``key`` is what picture and masks share, and the patient.
+        picture: its group ``key`` is what picture and masks share; its group ``patient`` is the patient, else the key.
         masks: pattern with the same group, and what such a file shows (its ``file`` is empty); one of each is needed.
         split: path of a picture to the split that the publisher (or custom) fixed, empty where it is dealt; None where
             all are.
@@ -44,6 +44,7 @@ def find(card: DatasetCard, pairs: Pairs, raw: Path) -> Source:
     tree = below(raw)
     rejected = [Rejected(*one) for one in tree.refused]
     pictures: dict[str, str] = {}
+    patients: dict[str, str] = {}
     masks: dict[str, dict[int, str]] = defaultdict(dict)
     for file in sorted(one.name for one in tree.files):
         found = [(place, pattern.search(file)) for place, (pattern, _) in enumerate(pairs.masks)]
@@ -56,6 +57,7 @@ def find(card: DatasetCard, pairs: Pairs, raw: Path) -> Source:
             rejected.append(Rejected(file, f"{pictures[picture['key'].lower()]} has the same name"))
         elif picture:
             pictures[picture["key"].lower()] = file
+            patients[picture["key"].lower()] = picture.groupdict().get("patient") or picture["key"].lower()
     rows = []
     for key, file in sorted(pictures.items()):
         own = masks.pop(key, {})
@@ -64,10 +66,10 @@ def find(card: DatasetCard, pairs: Pairs, raw: Path) -> Source:
             continue
         layers = tuple(what._replace(file=own[place]) for place, (_, what) in enumerate(pairs.masks))
         split = pairs.split(file) if pairs.split else ""
-        rows.append(Row(file, layers, key, split, name=Path(file).stem if pairs.anew else ""))
+        rows.append(Row(file, layers, patients[key], split, name=Path(file).stem if pairs.anew else ""))
     rejected += [Rejected(file, "is a mask without its picture") for own in masks.values() for file in own.values()]
     if not rows and not rejected:
-        raise UsageError(f"{raw} holds no picture of the set: expected {card.layout}")
+        raise UsageError(f"{raw} holds no picture of {card.name}: expected {card.layout}")
     return masked.source(card.name, raw, rows, rejected, card.classes)
 
 

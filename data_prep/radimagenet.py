@@ -5,12 +5,14 @@ No table says which pictures are of one patient: only the authors' split keeps p
 
 from collections import Counter
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from data_prep import listed, options, sample
 from data_prep.fold_tables import SPLITS, read_table
+from data_prep.folder_deal import without_contradictions
 from data_prep.listed import Listed
 from data_prep.sample.drawing import generator
 from data_prep.work import Rejected, Source
@@ -19,7 +21,6 @@ from medtl.cards import DatasetCard
 from medtl.datalist import Entry
 from medtl.errors import UsageError
 from medtl.files import write_csv
-from medtl.integrity import contradictions
 from medtl.writers.images import write_png
 
 # MODALITY_PART_FOLDER, letter for letter as the folders are written, as listed in MedAI-Clemson/radimagenet
@@ -282,17 +283,10 @@ def deal(entries: list[Entry], classes: Sequence[str]) -> tuple[dict[str, list[E
     index = {name: number for number, name in enumerate(classes)}
     for entry in entries:
         entry["label"] = index[entry["label"]]
-    differing = contradictions(entries)
+    kept, rejected = without_contradictions(entries, classes, itemgetter("image"))
     splits: dict[str, list[Entry]] = {split: [] for split in datalist.SPLITS}
-    rejected = []
-    for entry in entries:
-        split = entry.pop("split")
-        if alike := differing.get(entry["sha256"]):
-            other = next(each for each in alike if each["label"] != entry["label"])
-            reason = f"the same picture is {other['image']}, labelled {classes[other['label']]}"
-            rejected.append(Rejected(entry["image"], reason))
-        else:
-            splits[split].append(entry)
+    for entry in kept:
+        splits[entry.pop("split")].append(entry)
     return splits, rejected
 
 

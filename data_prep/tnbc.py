@@ -1,18 +1,17 @@
 """TNBC: nuclei in histology of triple-negative breast cancer; every nucleus is of the one class."""
 
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from data_prep import masked, options, sample
-from data_prep.masked import Mask, Row
+from data_prep import mask_pairs
+from data_prep.mask_pairs import Pairs
+from data_prep.masked import Mask
 from data_prep.sample.drawing import generator
-from data_prep.work import Rejected, Source
+from data_prep.work import Source
 from medtl.cards import DatasetCard
-from medtl.errors import UsageError
-from medtl.readers.find import below
 from medtl.writers.images import write_png
 
 CARD = DatasetCard(
@@ -28,64 +27,18 @@ CARD = DatasetCard(
     disk_gb=0.05,
     layout="images/NN_K.png with labels_instance/NN_K_label.png, or the authors' Slide_NN/NN_K.png with GT_NN/NN_K.png",
 )
-NAME = re.compile(r"(?P<slide>\d{2})_(?P<number>\d+)(?:_label)?\.png", re.IGNORECASE)
-MASKS = re.compile(r"labels?_?\w*|gt_\d+|masks?", re.IGNORECASE)
 TEST_FRACTION = 0.25  # nobody published a split: slides are dealt
-
-
-def command(
-    raw: options.Raw,
-    out: options.Out,
-    workers: options.Workers = None,
-    dask: options.Dask = None,
-    dry_run: options.DryRun = False,
-    seed: options.Seed = 0,
-    validation_fraction: options.Validation = 0.15,
-    test_fraction: options.Test = TEST_FRACTION,
-    debug: options.Debug = False,
-) -> None:
-    options.finish(
-        CARD,
-        [find(options.raw_folder(raw, "--raw", CARD.name))],
-        out,
-        choices={},
-        is_sample=raw == sample.WORD,
-        workers=workers,
-        dask=dask,
-        dry_run=dry_run,
-        seed=seed,
-        validation_fraction=validation_fraction,
-        test_fraction=test_fraction,
-    )
+MASK = re.compile(r"(?:^|/)(?:labels?\w*|gt_\d+|masks?)/(?P<key>\d{2}_\d+)(?:_label)?\.png$", re.IGNORECASE)
+PAIRS = Pairs(
+    picture=re.compile(r"(?P<key>(?P<patient>\d{2})_\d+)\.png$", re.IGNORECASE),
+    masks=((MASK, Mask("", 1)),),
+)
+command = mask_pairs.command_of(CARD, PAIRS, TEST_FRACTION)
 
 
 def find(raw: Path) -> Source:
-    """Return the work of a download: its pictures, each with its mask. A slide is a patient.
-
-    Args:
-        raw: a folder with the pictures anywhere below it; masks lie in folders of their own.
-
-    Raises:
-        UsageError: it holds no picture of the set.
-    """
-    tree = below(raw)
-    rejected = [Rejected(*one) for one in tree.refused]
-    found: dict[bool, dict[str, str]] = {True: {}, False: {}}
-    for file in sorted(one.name for one in tree.files):
-        path = PurePosixPath(file)
-        if NAME.fullmatch(path.name):
-            found[bool(MASKS.fullmatch(path.parent.name))].setdefault(path.stem.removesuffix("_label"), file)
-    pictures, masks = found[False], found[True]
-    rows = []
-    for stem, file in sorted(pictures.items()):
-        if stem in masks:
-            rows.append(Row(file, (Mask(masks[stem], 1),), stem.split("_")[0]))
-        else:
-            rejected.append(Rejected(file, "has no mask of its name"))
-    rejected += [Rejected(masks[stem], "is a mask without its picture") for stem in sorted(masks.keys() - pictures)]
-    if not rows and not rejected:
-        raise UsageError(f"{raw} holds no picture of TNBC: expected {CARD.layout}")
-    return masked.source(CARD.name, raw, rows, rejected, CARD.classes)
+    """Return the work of a download; raises as ``mask_pairs.find``."""
+    return mask_pairs.find(CARD, PAIRS, raw)
 
 
 def make_sample(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Errors that end in one readable line, and the one place where a command turns them into a line and a status.
 
-Library functions raise; whoever calls them from Python catches ``MedtlError``. Only commands (``guarded``) and the
+Library functions raise ``MedtlError``, which callers from Python catch. Only commands (``guarded``) and the
 configs' ``medtl.bundles.facade`` print and leave. Anything else that escapes is a bug and keeps its traceback.
 """
 

@@ -1,4 +1,4 @@
-"""What a file of strangers may ask for: how far it may grow when it is unpacked, and how large a picture may be.
+"""What a file of unknown origin may ask for: how far it may grow when it is unpacked, and how large a picture may be.
 
 A few kB can stand for gigabytes. Data of patients packs to a tenth, rarely to less; only masks and empty pictures pack
 to a hundredth, and these are small. So what is both large and packed beyond ``MOST_RATIO`` is refused before memory is

@@ -3,7 +3,7 @@
 import math
 import random
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from medtl.errors import UsageError
@@ -54,9 +54,16 @@ def assign_patients(labels: Mapping[str, Sequence[int]], fractions: Sequence[flo
     return dealt
 
 
-def same_people(entries: Sequence[Entry]) -> dict[str, str]:
-    """Each patient's group: patients who share an identical image, directly or through others, are taken for one, so
-    that no image lies on both sides of a split. The group is named by its first patient."""
+def same_people(entries: Sequence[Entry], alike: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
+    """Return each patient's group, named by its first patient.
+
+    Patients who share an identical image, directly or through others, are taken for one, so that no image lies on both
+    sides of a split.
+
+    Args:
+        entries: of a data list.
+        alike: pairs of patients that are taken for one, too.
+    """
     leader: dict[str, str] = {}
 
     def find(patient: str) -> str:
@@ -70,6 +77,9 @@ def same_people(entries: Sequence[Entry]) -> dict[str, str]:
         leader.setdefault(patient, patient)
         first = find(owner.setdefault(entry["sha256"], patient))
         other = find(patient)
+        leader[max(first, other)] = min(first, other)
+    for one, another in alike:
+        first, other = find(one), find(another)
         leader[max(first, other)] = min(first, other)
     return {patient: find(patient) for patient in leader}
 

@@ -120,7 +120,7 @@ def warnings_of(card: WeightsCard) -> list[str]:
     if own := [str(name) for name in sources if name not in public]:
         warnings.append(
             f"{', '.join(own)} is no public data set that medtl knows: weights can remember the images that they"
-            " were trained on, so ask whoever answers for the data before you share them"
+            " were trained on, so ask the people who answer for the data before you share them"
         )
     return warnings
 

@@ -1,4 +1,4 @@
-"""One cell as whoever runs it needs it, and whether what its folder holds is the beginning, or end, of just that."""
+"""One cell as its runner needs it, and whether what its folder holds is the beginning, or end, of just that."""
 
 import sys
 from collections.abc import Iterable, Mapping

@@ -248,7 +248,7 @@ def _pool(runs: Sequence[Run], split: str) -> Sample:
 
 
 def _check_agreement(arms: Any) -> None:
-    """An image has one label and one patient, whoever predicts it."""
+    """An image has one label and one patient in all prediction files."""
     known: dict[str, tuple[str, bytes, str]] = {}
     columns: dict[tuple[str, ...], str] = {}
     for arm in arms:
