@@ -1,4 +1,4 @@
-"""Which start is best for a few hundred images, and does the probe say so? Every figure of docs/which_start_study.md.
+"""Which start is best for a few hundred images, and does the probe say so? The tables of docs/results.md.
 
     python benchmarks/starts_study.py --out STUDY [--shared SHARED] [--sets breastmnist,busi] [--networks resnet18]
         [--steps data,probe,tune,report,ranks] [--list]
