@@ -35,7 +35,6 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT / os.environ.get("MEDTL_SHARED", "../shared")
 SOME_REJECTED = 3
 STEPS = ("data", "probe", "tune", "report", "ranks")
-MINI2 = ROOT / "benchmarks" / "mini2" / "labels_views" / "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ SETS = {
 }
 # what a network starts from, and which sets these weights have seen
 STARTS: dict[str, dict[str, tuple[str, ...]]] = {
-    "timm/mobilenetv2_100": {"random": (), "imagenet": (), str(MINI2): ("chestxray2017", "covid_radiography")},
+    "timm/mobilenetv2_100": {"random": (), "imagenet": ()},
     "resnet18": {"random": (), "imagenet": (), "mini": ("chestxray2017", "covid_radiography")},
     "timm/tf_efficientnet_lite0": {"random": (), "imagenet": ()},
 }
