@@ -10,7 +10,7 @@
 # The rule that chooses between them was written down before either was trained: the one whose frozen features give the
 # higher mean test AUC of a logistic probe (penalty chosen on validation, seeds 0 to 4) on HAM10000, which is in no
 # mix and no target of the study. If the chosen one is not above its own ImageNet start on the targets that it has not
-# seen (BreastMNIST, BUSI), the ImageNet start is what is shipped.
+# seen (BreastMNIST, BUSI), the ImageNet start is what is shipped. It was not: docs/transfer_study.md.
 set -u
 mix=$1 weights=$2 out=$3 epochs=${4:-50}
 cd "$(dirname "$0")/.." || exit 1

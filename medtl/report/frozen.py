@@ -3,8 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from scipy.stats import spearmanr
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata, spearmanr
 
+from medtl.metrics.bootstrap import percentile
 from medtl.report.arms import Arm, Study
 from medtl.report.layout import Field, Group, Section, Table
 from medtl.report.scores import ScoredArm
@@ -30,14 +33,15 @@ def frozen_and_tuned(study: Study, scored: Scores, metric: str) -> Section:
     for head in dict.fromkeys(_head(arm) for _, arm in frozen):
         own = [(key, tuned[_start(arm)], arm) for key, arm in frozen if _head(arm) == head]
         rows.append(Group(f"head {head}"))
-        pairs = []
+        pairs, drawn = [], []
         for key, other, arm in own:
             both = [scored[each].estimate(metric) for each in (key, other)]
             pairs.append([each.value for each in both])
+            drawn.append([scored[each].replicates(metric) for each in (key, other)])
             label = f"{arm.backbone} {arm.init}" + (f", {arm.fraction:g} of the patients" if arm.fraction != 1 else "")
             fields = [Field(number(each.value), span(each.low, each.high)) for each in both]
             rows.append([Field(label, init=arm.init, left=True), *fields])
-        notes.append(f"Head {head}: {_correlation(pairs)}.")
+        notes.append(f"Head {head}: {_correlation(pairs, drawn)}.")
     caption = f"{name} of the same starts on the {set_name(study)}: a head on frozen features, and all weights trained."
     text = (
         "A probe takes minutes and fine-tuning hours; whether the first orders the starts as the second does has to be "
@@ -46,7 +50,23 @@ def frozen_and_tuned(study: Study, scored: Scores, metric: str) -> Section:
     return Section("frozen", title, [text], tables=[Table(caption, header, rows, notes)])
 
 
-def _correlation(pairs: Sequence[Sequence[float]]) -> str:
+def rank_agreement(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return Spearman's rank correlation of two scores in each replicate.
+
+    Args:
+        first, second: (starts, replicates) scores of the same starts on the same drawn patients.
+
+    Returns:
+        (replicates,) in [−1, 1]; NaN where a score is not defined, or all starts have the same one.
+    """
+    sides = [rankdata(side, axis=0) - (len(side) + 1) / 2 for side in (first, second)]
+    spread = np.sqrt((sides[0] ** 2).sum(axis=0) * (sides[1] ** 2).sum(axis=0))
+    together = (sides[0] * sides[1]).sum(axis=0)
+    known = (spread > 0) & np.isfinite(first).all(axis=0) & np.isfinite(second).all(axis=0)
+    return np.divide(together, spread, out=np.full(spread.shape, np.nan), where=known)
+
+
+def _correlation(pairs: Sequence[Sequence[float]], drawn: Sequence[Sequence[NDArray[np.float64]]]) -> str:
     known = [pair for pair in pairs if all(math.isfinite(value) for value in pair)]
     starts = count(len(known), "start")
     if len(known) < FEWEST:
@@ -54,7 +74,11 @@ def _correlation(pairs: Sequence[Sequence[float]]) -> str:
     if any(len(set(side)) < 2 for side in zip(*known, strict=True)):
         return f"rank correlation {NONE}: all {starts} are alike"
     found = float(spearmanr(*zip(*known, strict=True)).statistic)
-    return f"Spearman's rank correlation {number(found, 2)} over {starts}; of so few starts it is uncertain"
+    low, high = math.nan, math.nan
+    if all(len(side) for pair in drawn for side in pair):
+        low, high = percentile(rank_agreement(*(np.array(side) for side in zip(*drawn, strict=True))))
+    covered = f" (95 % interval of the patients {number(low, 2)} to {number(high, 2)})" if math.isfinite(low) else ""
+    return f"Spearman's rank correlation {number(found, 2)}{covered} over {starts}; of so few starts it is uncertain"
 
 
 def _is_frozen(arm: Arm) -> bool:

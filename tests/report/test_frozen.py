@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from report_grids import write_grid, write_run
 from scipy.stats import spearmanr
@@ -11,7 +12,7 @@ from medtl.files import read_rows
 from medtl.report.arms import study
 from medtl.report.build import write_report
 from medtl.report.collect import collect
-from medtl.report.frozen import frozen_and_tuned
+from medtl.report.frozen import frozen_and_tuned, rank_agreement
 from medtl.report.page import evaluate
 
 STRENGTHS = {"random": 0.2, "imagenet": 0.9, "cpmid": 0.6}
@@ -58,9 +59,8 @@ def test_the_same_starts_stand_side_by_side_with_their_rank_correlation(both: Pa
     }
     expected = spearmanr(*zip(*pairs.values(), strict=True)).statistic
     shown = f"{expected:.2f}".replace("-", "−")
-    assert table.notes[0] == (
-        f"Head logistic: Spearman's rank correlation {shown} over 3 starts; of so few starts it is uncertain."
-    )
+    assert table.notes[0].startswith(f"Head logistic: Spearman's rank correlation {shown}")
+    assert table.notes[0].endswith("over 3 starts; of so few starts it is uncertain.")
     assert len(table.rows) == 1 + 3
 
 
@@ -82,3 +82,14 @@ def test_of_two_starts_no_correlation_is_told_and_without_fine_tuning_nothing(tm
     write_grid(tmp_path / "p" / "fine_tuning", TWO, backbones=("resnet18",), inits=("random", "imagenet"), seeds=(0, 1))
     more = evaluate(study(collect(tmp_path / "p")), None, "auc")
     assert "no rank correlation" in frozen_and_tuned(more.study, more.scored, "auc").tables[0].notes[0]
+
+
+def test_the_agreement_of_each_replicate_is_spearmans() -> None:
+    random = np.random.default_rng(0)
+    first, second = random.normal(size=(2, 6, 50))
+    first = first.round(0)  # some are alike
+    expected = [spearmanr(*sides).statistic for sides in zip(first.T, second.T, strict=True)]
+    np.testing.assert_allclose(rank_agreement(first, second), expected, atol=1e-12)
+    first[:, 0], second[2, 1] = 1.0, np.nan
+    assert np.isnan(rank_agreement(first, second)[:2]).all()
+    assert np.isfinite(rank_agreement(first, second)[2:]).all()
