@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtl.metrics import registry, weighted
-from medtl.metrics.classification import one_side
-from medtl.metrics.registry import Split, split_of
+from medtl.metrics.registry import Split
 from medtl.metrics.weighted import Scorer, by_patient
 
 REPLICATES = 2000
@@ -80,66 +79,11 @@ def closed_intervals(split: Split, level: float = 0.95) -> Intervals:
     return found
 
 
-def single_label(
-    labels: NDArray[np.int64],
-    probabilities: NDArray[np.floating],
-    patients: Sequence[str] | NDArray,
-    level: float = 0.95,
-    seed: int = 0,
-    replicates: int = REPLICATES,
-) -> Intervals:
-    """``intervals`` where each image has one class, from arrays as of ``registry.Split``; ``patients`` (n,) are names
-    of whose image each is."""
-    return intervals(split_of(labels, probabilities, patients), level, seed, replicates)
-
-
-def multi_label(
-    labels: NDArray[np.floating],
-    probabilities: NDArray[np.floating],
-    patients: Sequence[str] | NDArray,
-    level: float = 0.95,
-    seed: int = 0,
-    replicates: int = REPLICATES,
-) -> Intervals:
-    """``intervals`` where each image has any number of classes; arguments as of ``single_label``, but labels (n,
-    n_classes) of 0 and 1."""
-    return intervals(split_of(labels, probabilities, patients), level, seed, replicates)
-
-
-def binary(
-    labels: NDArray[np.int64],
-    scores: NDArray[np.floating],
-    patients: Sequence[str] | NDArray,
-    positive: int,
-    threshold: float = 0.5,
-    level: float = 0.95,
-    seed: int = 0,
-    replicates: int = REPLICATES,
-) -> Intervals:
-    """``intervals`` of a two-class problem, told from the side of one class.
-
-    Args:
-        labels: (n,) class indices; whatever is not ``positive`` is negative.
-        scores: (n,) of the positive class, higher is more positive.
-        patients: (n,) whose image each is.
-        positive: index of the positive class.
-        threshold: score from which on (inclusive) an image is called positive; it is taken as given, so the interval
-            says nothing about how it was chosen.
-        level: of confidence.
-        seed: of the draws.
-        replicates: number of draws.
-    """
-    split = one_side(labels, scores, positive, threshold, np.asarray(patients))
-    return intervals(split, level, seed, replicates)
-
-
 def paired_difference(
     labels: NDArray,
     first: NDArray[np.floating],
     second: NDArray[np.floating],
     patients: Sequence[str] | NDArray,
-    positive: int | None = None,
-    thresholds: tuple[float, float] = (0.5, 0.5),
     level: float = 0.95,
     seed: int = 0,
     replicates: int = REPLICATES,
@@ -152,8 +96,6 @@ def paired_difference(
         first, second: probabilities (n, n_classes); or (n_trainings, n, n_classes) of several trainings, whose scores
             are averaged.
         patients: (n,) whose image each is.
-        positive: index of the positive class of two, to compare the metrics told from its side instead.
-        thresholds: of the first and the second model, used with ``positive`` only.
         level: of confidence.
         seed: of the draws.
         replicates: number of draws.
@@ -164,12 +106,12 @@ def paired_difference(
     """
     patient, count = by_patient(patients)
 
-    def scorer(probabilities: NDArray[np.floating], threshold: float) -> Scorer:
+    def scorer(probabilities: NDArray[np.floating]) -> Scorer:
         if probabilities.ndim == 3:
-            return weighted.mean_of([scorer(each, threshold) for each in probabilities])
-        return registry.scorer(Split(labels, probabilities, patient, count, None, positive, threshold))
+            return weighted.mean_of([scorer(each) for each in probabilities])
+        return registry.scorer(Split(labels, probabilities, patient, count))
 
-    return paired(scorer(first, thresholds[0]), scorer(second, thresholds[1]), count, level, seed, replicates)
+    return paired(scorer(first), scorer(second), count, level, seed, replicates)
 
 
 def paired(

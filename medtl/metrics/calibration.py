@@ -36,7 +36,7 @@ class Bin:
 
 
 def scores(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> dict[str, float]:
-    """Return the metrics of this file: small is good.
+    """Return the metrics of this file.
 
     Args:
         labels: (n,) class indices.
@@ -47,13 +47,15 @@ def scores(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> di
         never negative, so on few images even a perfect network gets one well above 0: see ``debiased_error``.
         ``brier``: squared error of the probabilities, 0..1 for two classes (of either), 0..2 (summed over the classes,
         as Brier did) for more. ``nll``: mean negative log-likelihood of the class, in nats, 0 or more.
+        ``log_likelihood``: the same with the other sign, large is good; a strictly proper score (Gneiting and Raftery
+        2007, section 4.1) by which an epoch of the lowest loss is chosen.
     """
     found = calibrated(split_of(labels, probabilities))(np.ones((1, len(labels))))
     return {name: float(each[0]) for name, each in found.items()}
 
 
 def calibrated(split: Split) -> Scorer:
-    """Return the scorer of ``ece``, ``brier`` and ``nll``."""
+    """Return the scorer of all metrics of this file."""
     confidence = split.probabilities.max(axis=1).astype(np.float64)
     surplus = confidence - (split.answers == split.labels)
     gaps = np.zeros((split.count, BINS))
@@ -69,6 +71,7 @@ def calibrated(split: Split) -> Scorer:
             "ece": np.abs(times @ gaps).sum(axis=1) / drawn,
             "brier": times @ brier / drawn,
             "nll": times @ surprise / drawn,
+            "log_likelihood": times @ -surprise / drawn,
         }
 
     return score
@@ -160,6 +163,15 @@ METRICS = (
         higher_is_better=False,
         tables=(),
         bounds=(0.0, math.inf),
+        order=202,
+    ),
+    Metric(
+        "log_likelihood",
+        "mean log-likelihood",
+        calibrated,
+        ("single_label",),
+        tables=(),
+        bounds=(math.log(LEAST), 0.0),
         order=202,
     ),
 )
