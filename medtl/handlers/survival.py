@@ -5,20 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 
 from medtl.datalist import DataList, Entry
-from medtl.errors import MedtlError, tell
+from medtl.errors import MedtlError
 from medtl.files import write_csv
 from medtl.handlers.best import BestEpoch
-from medtl.handlers.results import OpenTest, finite, measured, sentence
+from medtl.handlers.results import Finish, Save
 from medtl.metrics import survival
 from medtl.metrics.survival import Followed
-from medtl.runs.recorder import Recorder
 from medtl.writers.tables import write_metrics
 
 COLUMNS = ("patient", "split", "time", "event", "risk")
@@ -135,64 +133,22 @@ class KeepBestRisks(BestEpoch[ScoredRisks]):
         return ScoredRisks(split, self.listed.split(split), state["risk"].numpy(), state["metrics"])
 
 
-class FinishRisks:
-    """Trainer handler: intervals, the closed ``run.json``, and one line that says what came out.
+class FinishRisks(Finish[ScoredRisks]):
+    """``Finish`` of patients with risks."""
 
-    Args:
-        output_dir: the run's folder.
-        best: the handler that kept the best epoch.
-        record: the run's record.
-        test: the handler that opened the test split.
-    """
+    left = "risks and metrics"
 
-    def __init__(self, output_dir: str, best: KeepBestRisks, record: Recorder, test: OpenTest[ScoredRisks]) -> None:
-        self.folder = Path(output_dir)
-        self.best = best
-        self.record = record
-        self.test = test
-
-    def attach(self, engine: Engine) -> None:
-        """Listen to a trainer; attach it after the validation."""
-        engine.add_event_handler(Events.COMPLETED, self._finish)
-
-    def _finish(self, engine: Engine) -> None:
-        if idist.get_rank() or self.best.scored is None:
-            return
-        found, outcome = measured(engine, self.best, self.test)
+    def _written(self, splits: list[ScoredRisks], outcome: dict[str, Any]) -> Mapping[str, float]:
         reference = follow_up(self.best.listed.training)
-        metrics = write_risks(self.folder, [with_intervals(each, reference) for each in found])
-        self.record.close(self.folder, **outcome, metrics=finite(metrics))
-        what = sentence(engine, self.best, metrics, CHANCE)
-        tell(f"{what}; weights, risks and metrics in {self.folder}")
+        return write_risks(self.folder, [with_intervals(each, reference) for each in splits])
+
+    def _blind(self) -> tuple[float, str]:
+        return CHANCE, "chance"
 
 
-class SaveRisks:
-    """Evaluator handler of an evaluation: ``predictions.csv`` and ``metrics.json`` of the split, and one last line.
+class SaveRisks(Save):
+    """``Save`` of patients with risks."""
 
-    Args:
-        output_dir: the run's folder.
-        listed: the data list.
-        split: short name of the evaluated split.
-        record: the run's record, closed here.
-        key_metric: named in the last line.
-    """
-
-    def __init__(self, output_dir: str, listed: DataList, split: str, record: Recorder, key_metric: str) -> None:
-        self.folder = Path(output_dir)
-        self.listed = listed
-        self.split = split
-        self.record = record
-        self.key_metric = key_metric
-
-    def attach(self, engine: Engine) -> None:
-        """Listen to an evaluator whose scores are attached already."""
-        engine.add_event_handler(Events.COMPLETED, self._save)
-
-    def _save(self, engine: Engine) -> None:
-        if idist.get_rank():
-            return
+    def _written(self, engine: Engine) -> tuple[Mapping[str, float], str]:
         what = with_intervals(scored_risks(engine, self.listed, self.split), follow_up(self.listed.training))
-        metrics = write_risks(self.folder, [what])
-        self.record.close(self.folder, evaluated_split=self.split, metrics=finite(metrics))
-        name = f"{self.split}_{self.key_metric}"
-        tell(f"{name} {metrics[name]:.3f} on {len(what.entries):,} patients; in {self.folder}")
+        return write_risks(self.folder, [what]), f"{len(what.entries):,} patients"
