@@ -7,7 +7,7 @@ the same pictures in the same order, in ``<name>_lesion_masks.npz`` beside the .
 import re
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
@@ -59,16 +59,14 @@ class Release(NamedTuple):
     path: Path
 
 
+@options.shared
 def command(
     raw: options.Raw,
     out: options.Out,
     size: Annotated[
         int | None, typer.Option(help="Take the release of 28, 64, 128 or 224 pixels; default: the largest there is.")
     ] = None,
-    workers: options.Workers = None,
-    dask: options.Dask = None,
-    dry_run: options.DryRun = False,
-    debug: options.Debug = False,
+    **how: Any,
 ) -> None:
     place = options.raw_folder(raw, "--raw", CARD.name, file_suffix=".npz")
     source = find(place, size)
@@ -78,9 +76,7 @@ def command(
         out,
         choices={"size": source.options["size"]},
         is_sample=raw == sample.WORD,
-        workers=workers,
-        dask=dask,
-        dry_run=dry_run,
+        **how,
     )
 
 

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -60,6 +60,7 @@ class Lungs(StrEnum):
     ONLY = listed.ONLY
 
 
+@options.shared
 def command(
     raw: options.Raw,
     out: options.Out,
@@ -69,13 +70,10 @@ def command(
     chestxray2017: Annotated[
         Path | None, typer.Option(help="A prepared ChestXRay2017, whose patients are found again here.")
     ] = None,
-    workers: options.Workers = None,
-    dask: options.Dask = None,
-    dry_run: options.DryRun = False,
     seed: options.Seed = 0,
     validation_fraction: options.Validation = 0.2,
     test_fraction: options.Test = TEST_FRACTION,
-    debug: options.Debug = False,
+    **how: Any,
 ) -> None:
     source = find(options.raw_folder(raw, "--raw", CARD.name), classes, balance, mask_lungs, seed)
     shares = (validation_fraction, test_fraction)
@@ -86,13 +84,11 @@ def command(
         out,
         choices=choices | {"chestxray2017": "DIR" if chestxray2017 else None},
         is_sample=raw == sample.WORD,
-        workers=workers,
-        dask=dask,
-        dry_run=dry_run,
+        **how,
         seed=seed,
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
-        deal=alike.dealer(out, CARD.name, shares, seed, workers or options.CPUS, chestxray2017),
+        deal=alike.dealer(out, CARD.name, shares, seed, how["workers"] or options.CPUS, chestxray2017),
     )
 
 

@@ -48,6 +48,7 @@ SAMPLE_KEY = b"phantoms have no secrets"
 Name = Annotated[str, typer.Option(help="The data set's name.")]
 
 
+@options.shared
 def command(
     raw: options.Raw,
     out: options.Out,
@@ -86,11 +87,8 @@ def command(
         Path | None,
         typer.Option(help="Secret behind the patients' hashes, made if absent; default: in OUT."),
     ] = None,
-    workers: options.Workers = None,
-    dask: options.Dask = None,
-    dry_run: options.DryRun = False,
     seed: options.Seed = 0,
-    debug: options.Debug = False,
+    **how: Any,
 ) -> None:
     check_name(name)
     shares = Shares(validation_fraction, test_fraction, folds, seed)
@@ -103,7 +101,7 @@ def command(
         card = replace(CARD, name=name, title=f"{CARD.title}: {name}", licence=licence)
         asked = folder_masked.WantedMasks(folder, masks, mask_suffix, classes, patient_pattern, key_file)
         again = {"licence": licence if licence != CARD.licence else None}
-        folder_masked.prepare(card, asked, out, shares, again, workers=workers, dask=dask, dry_run=dry_run)
+        folder_masked.prepare(card, asked, out, shares, again, **how)
         return
     if mask_suffix:
         raise UsageError(f"--mask-suffix {mask_suffix}: expected --masks DIR beside it")
@@ -121,7 +119,7 @@ def command(
             tell(f"data_prep: error: {row.file}: {reason}")
     run.check_out(card, [], out)
     secret = b"dry run"
-    if not dry_run:
+    if not how["dry_run"]:
         private_folder(out / run.PROGRESS)
         secret = private.key(key_file or out / run.PROGRESS / "key")
     source = find(folder, found, name, size, secret)
@@ -142,12 +140,10 @@ def command(
             "licence": licence if licence != CARD.licence else None,
         },
         is_sample=raw == sample.WORD,
-        workers=workers,
-        dask=dask,
         seed=seed,
         validation_fraction=validation_fraction,
-        dry_run=dry_run,
         command=CARD.name,
+        **how,
         deal=dealer(shares, found.task, partial(_shown, found.rows, secret)),
         after=partial(_write_mapping, found.rows),
     )

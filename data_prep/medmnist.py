@@ -50,6 +50,7 @@ class Release(NamedTuple):
     path: Path
 
 
+@options.shared
 def command(
     raw: options.Raw,
     out: options.Out,
@@ -57,10 +58,7 @@ def command(
     size: Annotated[
         int | None, typer.Option(help="28, 64, 128 or 224 pixels; without it the largest there is.")
     ] = None,
-    workers: options.Workers = None,
-    dask: options.Dask = None,
-    dry_run: options.DryRun = False,
-    debug: options.Debug = False,
+    **how: Any,
 ) -> None:
     name = known(subset)
     place = options.raw_folder(raw, "--raw", CARD.name, file_suffix=".npz")
@@ -77,10 +75,8 @@ def command(
         out,
         choices={"subset": name, "size": source.options["size"]},
         is_sample=raw == sample.WORD,
-        workers=workers,
-        dask=dask,
-        dry_run=dry_run,
         command=CARD.name,
+        **how,
     )
 
 

@@ -1,8 +1,9 @@
 """The options that every data set's command shares, and the two ways in which a command ends."""
 
+import inspect
 import os
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,6 +42,37 @@ Test = Annotated[
     float, typer.Option(min=0.0, max=0.9, help="Share of the images, by patient, for test, where none is fixed.")
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+SHARED = {"workers": (Workers, None), "dask": (Dask, None), "dry_run": (DryRun, False)}
+DEALT = {"seed": (Seed, 0), "validation_fraction": (Validation, run.VALIDATION_FRACTION)}
+
+
+def shared(command: Callable[..., None], more: Mapping[str, tuple[Any, Any]] | None = None) -> Callable[..., None]:
+    """Return a data set's command with the options that all have behind its own.
+
+    Args:
+        command: takes what its own options say, and ``**how``, which ``finish`` takes: ``workers``, ``dask`` and
+            ``dry_run``.
+        more: options in ``how`` beside these, name to type and default.
+    """
+    own = [each for each in inspect.signature(command).parameters.values() if each.kind is not each.VAR_KEYWORD]
+    added = {**SHARED, **(more or {}), "debug": (Debug, False)}
+
+    def called(debug: bool, **given: Any) -> None:  # ``main`` has read debug
+        command(**given)
+
+    behind = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=annotation)
+        for name, (annotation, value) in added.items()
+    ]
+    called.__signature__ = inspect.Signature([*own, *behind])  # type: ignore[attr-defined]
+    return called
+
+
+def dealt(command: Callable[..., None]) -> Callable[..., None]:
+    """Return ``shared`` of the command of a set whose patients are dealt into training and validation: ``seed`` and
+    ``validation_fraction`` are in ``how``, too."""
+    return shared(command, DEALT)
 
 
 def raw_folder(raw: str, option: str, name: str, file_suffix: str | None = None) -> Path:

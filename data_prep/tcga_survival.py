@@ -48,6 +48,7 @@ OLDEST = 90  # all ages above 89, as HIPAA's safe harbour asks
 FOLDS = 5
 
 
+@options.shared
 def command(
     out: options.Out,
     raw: Annotated[str, typer.Option(help="A folder with the table and, if any, features; 'sample' is drawn.")] = "",
@@ -56,10 +57,7 @@ def command(
     type_: Annotated[str, typer.Option("--type", help="GBM, LGG or both.")] = "both",
     folds: Annotated[int, typer.Option(min=2, help="Folds, by patient, with as many events in each.")] = FOLDS,
     seed: options.Seed = 0,
-    workers: options.Workers = None,
-    dask: options.Dask = None,
-    dry_run: options.DryRun = False,
-    debug: options.Debug = False,
+    **how: Any,
 ) -> None:
     if bool(raw) == bool(table) or (features and not table):
         raise UsageError("expected --raw DIR, or --table CSV [--features DIR]")
@@ -74,11 +72,9 @@ def command(
         out,
         choices={"type": type_, "folds": folds},
         is_sample=raw == sample.WORD,
-        workers=workers,
-        dask=dask,
-        dry_run=dry_run,
         seed=seed,
         deal=lambda entries, names: deal(entries, folds, seed),
+        **how,
     )
 
 
