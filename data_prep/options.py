@@ -177,7 +177,7 @@ def _classes(card: DatasetCard, made: datalist.DataList) -> Table:
     counts = {split: datalist.class_counts(made, split) for split in datalist.SPLITS}
     table = _table(card, "class", "training", "validation", "test")
     for name in made.classes:
-        table.add_row(name, *(f"{counts[split][name]:,}" for split in datalist.SPLITS), _paper(card, name))
+        table.add_row(name, *(f"{counts[split][name]:,}" for split in datalist.SPLITS), *_paper(card, name))
     return table
 
 
@@ -201,7 +201,7 @@ def _sequences(card: DatasetCard, made: datalist.DataList) -> Table:
     for name in card.published:
         own = [entry for entry in made.training if entry["sequence"] == name]
         slices = (f"{sum(entry['fold'] == fold for entry in own):,}" for fold in folds)
-        table.add_row(name, *slices, f"{len({entry['case'] for entry in own}):,}", _paper(card, name))
+        table.add_row(name, *slices, f"{len({entry['case'] for entry in own}):,}", *_paper(card, name))
     return table
 
 
@@ -249,7 +249,7 @@ def _promised(card: DatasetCard, sources: Sequence[Source]) -> Table:
     units = {name: source.unit for source in sources for name in source.found}
     found = run.promised(sources)
     for name in (card.published or card.classes) if segmentation else card.classes:
-        table.add_row(name, f"{found[name]:,}", units.get(name, ""), _paper(card, name))
+        table.add_row(name, f"{found[name]:,}", units.get(name, ""), *_paper(card, name))
     return table
 
 
@@ -269,12 +269,15 @@ def _table(card: DatasetCard, kind: str, *columns: str) -> Table:
     table = Table(title=card.title, title_justify="left")
     table.add_column(kind)
     paper = f"paper ({' + '.join(card.parts)})" if card.parts else "paper"
-    for column in (*columns, paper):
+    for column in (*columns, *([paper] if card.parts or card.published else [])):
         table.add_column(column, justify="right")
     return table
 
 
-def _paper(card: DatasetCard, name: str) -> str:
+def _paper(card: DatasetCard, name: str) -> list[str]:
+    """Return the last cell of a row of ``_table``: the count that was published; nothing where none was."""
     if card.parts:
-        return " + ".join(f"{published[name]:,}" for published in card.parts.values())
-    return f"{card.published[name]:,}" if name in card.published else "–"
+        return [" + ".join(f"{published[name]:,}" for published in card.parts.values())]
+    if card.published:
+        return [f"{card.published[name]:,}" if name in card.published else "–"]
+    return []
