@@ -66,7 +66,7 @@ def test_links_to_headings_name_a_heading(document: Path) -> None:
 
 
 def test_versions_agree() -> None:
-    version = re.search(r'__version__ = "(.+)"', (ROOT / "medtl" / "__init__.py").read_text())
+    version = re.search(r'__version__ = "(.+)"', (ROOT / "medtl" / "version.py").read_text())
     assert version is not None
     assert f"version: {version[1]}" in (ROOT / "CITATION.cff").read_text()
 

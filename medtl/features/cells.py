@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import medtl
 from medtl.compare.plan import short_init
 from medtl.datalist import SPLITS, DataList, Entry, class_counts
 from medtl.features import heads
@@ -20,6 +19,7 @@ from medtl.handlers.scored import Scored, with_intervals
 from medtl.metrics import registry
 from medtl.metrics.ignite import Predictions
 from medtl.runs.record import FINISHED, PROBE, Bundle, Data, Preprocessing, RunRecord, Start
+from medtl.version import __version__
 from medtl.writers.tables import Table, write_metrics, write_predictions
 
 OPENED_ONCE = "opened once, after the penalty was chosen on validation"
@@ -190,7 +190,7 @@ def write(folder: Path, cell: Cell, model: Embedded, draw: Draw, judged: Judged,
     replace(
         common,
         status=FINISHED,
-        bundle=Bundle(PROBE, medtl.__version__),
+        bundle=Bundle(PROBE, __version__),
         task=draw.listed.task,
         network=model.network,
         preprocessing=model.preprocessing,

@@ -68,7 +68,7 @@ def test_a_cell_that_fails_stops_no_other_and_a_worker_that_sees_other_data_ends
     (request.dataset_dir / "fail").write_text(ALL[1])
     assert run(request, dask=address) == 1
     assert [records(request)[name]["status"] for name in ALL] == ["finished", "failed", "finished", "finished"]
-    monkeypatch.setattr("medtl.__version__", "0.0.0")
+    monkeypatch.setattr("medtl.compare.dask.__version__", "0.0.0")
     with pytest.raises(MedtlError, match=r"^--dask: a worker has medtl .*, this command is of 0\.0\.0"):
         run(request, dask=address)
 
