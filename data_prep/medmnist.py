@@ -103,7 +103,7 @@ def card_of(name: str) -> DatasetCard:
 
 
 def find(raw: Path, name: str = SAMPLE_SUBSET, size: int | None = None) -> Source:
-    """The work of a download: its three splits.
+    """Return the work of a download: its three splits.
 
     Args:
         raw: an .npz, a folder with one or several, or up to two above it.
@@ -222,7 +222,7 @@ def _names(label: NDArray, what: Subset) -> list[str] | None:
 
 
 def process(work: Work, raw: Path, out: Path) -> Done:
-    """One split, picture by picture: the large files do not fit into memory."""
+    """Process one split, picture by picture: the large files do not fit into memory."""
     place, name, size, split = work.payload
     done = Done()
     try:
@@ -259,7 +259,7 @@ def _entry(pixels: NDArray[np.uint8], names: Sequence[str] | None, key: tuple[st
 
 
 def prepare_sample(raw: Path, out: Path) -> None:
-    """What ``--subset pneumoniamnist --raw sample`` gives."""
+    """Prepare what ``--subset pneumoniamnist --raw sample`` gives."""
     run.prepare(
         card_of(SAMPLE_SUBSET),
         [find(raw)],

@@ -2,7 +2,7 @@
 
 A worker runs a cell as this machine would, in a process of its own. When the comparison stops, or is killed, the
 scheduler cancels what the worker does, which tells the cell to stop; when the worker dies, the process that its cell
-was forked from does. What a cell left is read from its folder, whoever ran it.
+was forked from does. What a cell left is read from its folder, whichever worker ran it.
 """
 
 import functools

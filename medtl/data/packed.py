@@ -64,7 +64,7 @@ def pack(
     channels: int | None = None,
     workers: int = 0,
 ) -> Packed:
-    """The packed pixels of a split, made if they are not there; of several processes one makes them.
+    """Return the packed pixels of a split, made if they are not there; of several processes one makes them.
 
     Images become grey or RGB as in ``LoadPictured``, are resized by area as in MONAI's ``Resized(mode="area")`` and
     rounded to whole grey values.
@@ -117,7 +117,7 @@ def fingerprint(entries: Sequence[Entry], channels: int, image_size: int) -> str
 
 
 def read_index(path: Path) -> dict[str, Any]:
-    """The index of a packed file: format, shape, chunk (images) and crc32 (one number a chunk).
+    """Return the index of a packed file: format, shape, chunk (images) and crc32 (one number a chunk).
 
     Raises:
         MedtlError: the file is not whole.
@@ -212,7 +212,7 @@ def _written(chunks: "_Chunks", workers: int) -> Iterator[int]:
         OSError: the disk.
     """
     workers = workers if len(chunks) >= FEW_CHUNKS else 0
-    own = torch.Generator()  # whoever finds the set packed draws nothing either: a seed gives one network, not two
+    own = torch.Generator()  # where the set is packed already nothing is drawn either: a seed gives one network
     loader = DataLoader(
         chunks, batch_size=None, num_workers=min(workers, len(chunks)), collate_fn=_as_it_is, generator=own
     )
@@ -297,7 +297,7 @@ def _decoded(path: Path, sha256: str, channels: int, size: int) -> NDArray[np.ui
 
 
 def resized(planes: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """(channels, rows, columns) to (channels, size, size) by area, rounded half to even."""
+    """Resize (channels, rows, columns) to (channels, size, size) by area, rounded half to even."""
     if planes.shape[1:] == (size, size):
         return planes
     values = torch.from_numpy(planes.astype(np.float32))[None]

@@ -53,7 +53,7 @@ class Embedded:
 
     @property
     def word(self) -> str:
-        """The start in a table."""
+        """Return the start in a table."""
         return f"{self.backbone} {short_init(self.init)}"
 
 
@@ -76,7 +76,7 @@ class Cell:
     fraction: float | None = None
 
     def name(self, model: Embedded) -> str:
-        """``<backbone>_<init>_seed<S>[_fold<K>][_frac<F>]_<head>``: its folder's."""
+        """Return ``<backbone>_<init>_seed<S>[_fold<K>][_frac<F>]_<head>``: its folder's."""
         found = f"{_safe(model.backbone)}_{_safe(short_init(model.init))}_seed{self.seed}"
         found += "" if self.fold is None else f"_fold{self.fold}"
         return f"{found}{'' if self.fraction is None else f'_frac{self.fraction}'}_{self.head}"
@@ -96,7 +96,7 @@ class Draw:
 
     @property
     def key(self) -> tuple[bytes, ...]:
-        """What tells draws apart."""
+        """Return what tells draws apart."""
         return tuple(rows.tobytes() for rows in self.rows.values())
 
 

@@ -26,7 +26,7 @@ class KeepBest(BestEpoch[Scored]):
     """``BestEpoch`` of images."""
 
     def found(self, engine: Engine, split: str) -> Scored:
-        """What an evaluator's last epoch found on ``split``."""
+        """Return what an evaluator's last epoch found on ``split``."""
         return scored(engine, self.listed, split)
 
     def _write_tables(self, scored: Scored) -> None:
@@ -145,7 +145,7 @@ class FinishRun(Finish[Scored]):
 
 
 def measured(engine: Engine, best: BestEpoch[S], test: OpenTest[S] | None) -> tuple[list[S], dict[str, Any]]:
-    """The splits that a training run has scored, in the order of their rows, and what run.json says of it."""
+    """Return the splits that a training run has scored, in the order of their rows, and what run.json says of it."""
     outcome: dict[str, Any] = {"epochs": engine.state.epoch, "best_epoch": best.best_epoch}
     splits = [best.scored] if best.scored is not None else []
     if test is not None and test.scored is not None:
@@ -159,8 +159,8 @@ def measured(engine: Engine, best: BestEpoch[S], test: OpenTest[S] | None) -> tu
 def sentence(
     engine: Engine, best: BestEpoch[S], metrics: Mapping[str, float], blind: float, word: str = "chance"
 ) -> str:
-    """What came out, such as ``best epoch 7 of 8: val_auc 0.912 (chance 0.500), test_auc 0.897``; ``last epoch 8 of 8``
-    where no metric chose it. ``blind`` is what can be had without looking at an image, and ``word`` says how."""
+    """Return what came out, such as ``best epoch 7 of 8: val_auc 0.912 (chance 0.500), test_auc 0.897``; ``last epoch 8
+    of 8`` where no metric chose it. ``blind`` is what can be had without looking at an image, and ``word`` says how."""
     name = best.key_metric
     on_test = name.replace("val_", "test_", 1)
     tested = f", {on_test} {metrics[on_test]:.3f}" if on_test in metrics else ""
@@ -231,5 +231,5 @@ class SaveScores(Save):
 
 
 def finite(metrics: Mapping[str, Any]) -> dict[str, float | None]:
-    """Metrics as JSON can hold them."""
+    """Return metrics as JSON can hold them."""
     return json.loads(json.dumps({k: v if math.isfinite(v) else None for k, v in metrics.items()}))

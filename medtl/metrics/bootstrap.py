@@ -47,8 +47,8 @@ class Difference:
 
 
 def intervals(split: Split, level: float = 0.95, seed: int = 0, replicates: int = REPLICATES) -> Intervals:
-    """Intervals of all metrics that the split's kind defines, of one training: each by its own method where it has one
-    (``Metric.interval``: DeLong's for the AUC), the others by resampling.
+    """Return the intervals of all metrics that the split's kind defines, of one training: each by its own method where
+    it has one (``Metric.interval``: DeLong's for the AUC), the others by resampling.
 
     Args:
         split: what the network said.
@@ -67,8 +67,8 @@ def intervals(split: Split, level: float = 0.95, seed: int = 0, replicates: int 
 
 
 def closed_intervals(split: Split, level: float = 0.95) -> Intervals:
-    """Intervals of one training that need no resampling: DeLong's of the AUC, and the exact bound of a share of images
-    of which all, or none, are right. NaN where a method says that it knows none."""
+    """Return the intervals of one training that need no resampling: DeLong's of the AUC, and the exact bound of a share
+    of images of which all, or none, are right. NaN where a method says that it knows none."""
     found: Intervals = {}
     for metric in registry.of_kind(split.kind):
         if metric.trials is not None:
@@ -88,8 +88,8 @@ def paired_difference(
     seed: int = 0,
     replicates: int = REPLICATES,
 ) -> dict[str, Difference]:
-    """Differences of every metric between two models that saw the same images; each replicate draws the same patients
-    for both.
+    """Return the differences of every metric between two models that saw the same images; each replicate draws the same
+    patients for both.
 
     Args:
         labels: (n,) class indices, or (n, n_classes) of 0 and 1 where an image has any number of classes.
@@ -117,7 +117,8 @@ def paired_difference(
 def paired(
     first: Scorer, second: Scorer, count: int, level: float = 0.95, seed: int = 0, replicates: int = REPLICATES
 ) -> dict[str, Difference]:
-    """Differences between two scorers of the same ``count`` patients, as ``paired_difference`` gives them."""
+    """Return the differences between two scorers of the same ``count`` patients, as ``paired_difference`` gives
+    them."""
 
     def differ(times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         ones, others = first(times), second(times)
@@ -131,7 +132,7 @@ def paired(
 
 
 def distribution(scorer: Scorer, count: int, replicates: int = REPLICATES, seed: int = 0) -> dict[str, NDArray]:
-    """Each replicate's values.
+    """Return each replicate's values.
 
     Args:
         scorer: of a split.
@@ -147,7 +148,7 @@ def distribution(scorer: Scorer, count: int, replicates: int = REPLICATES, seed:
 
 
 def percentile(values: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
-    """The middle ``level`` of the replicates' values; NaN where the rules above define no interval."""
+    """Return the middle ``level`` of the replicates' values; NaN where the rules above define no interval."""
     defined = values[np.isfinite(values)]
     if len(defined) < level * len(values) or not len(defined) or np.ptp(defined) < 1e-12:
         return math.nan, math.nan

@@ -78,7 +78,7 @@ def calibrated(split: Split) -> Scorer:
 
 
 def reliability(labels: NDArray[np.int64], probabilities: NDArray[np.floating], bins: int = BINS) -> list[Bin]:
-    """Points of the reliability curve: the bins of equal width that hold an image, by rising confidence.
+    """Return the points of the reliability curve: the bins of equal width that hold an image, by rising confidence.
 
     Args:
         labels: (n,) class indices.
@@ -130,12 +130,12 @@ def debiased_error(labels: NDArray[np.int64], probabilities: NDArray[np.floating
 
 
 def bin_of(confidence: NDArray[np.float64], bins: int = BINS) -> NDArray[np.int64]:
-    """(n,) bin of equal width, open below and closed above, that each confidence of (n,) falls into."""
+    """Return (n,) bin of equal width, open below and closed above, that each confidence of (n,) falls into."""
     return np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
 
 
 def image_brier(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(n,) Brier score of each image; arguments and range as of ``scores``."""
+    """Return (n,) Brier score of each image; arguments and range as of ``scores``."""
     n_classes = probabilities.shape[1]
     errors = probabilities.astype(np.float64) - (labels[:, np.newaxis] == np.arange(n_classes))
     return (errors**2).sum(axis=1) / (2 if n_classes == 2 else 1)
