@@ -64,7 +64,7 @@ def command(
     raw: options.Raw,
     out: options.Out,
     size: Annotated[
-        int | None, typer.Option(help="Take the release of 28, 64, 128 or 224 pixels; default: the largest there is.")
+        int | None, typer.Option(help="Take the release of 28, 64, 128 or 224 pixels, by default the largest there is.")
     ] = None,
     **how: Any,
 ) -> None:

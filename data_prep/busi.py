@@ -47,7 +47,7 @@ class Task(StrEnum):
 
 
 class Normals(StrEnum):
-    """What pictures without a lesion are."""
+    """Say what pictures without a lesion are."""
 
     BENIGN = "benign"  # filed with the benign ones, as BreastMNIST and RadImageNet's authors did
     CLASS = "class"  # a class of their own
@@ -58,8 +58,10 @@ class Normals(StrEnum):
 def command(
     raw: options.Raw,
     out: options.Out,
-    normals: Annotated[Normals, typer.Option(help="What pictures without a lesion are.")] = Normals.BENIGN,
-    task: Annotated[Task, typer.Option(help="Kinds of pictures, or their lesions' outlines.")] = Task.CLASSIFICATION,
+    normals: Annotated[Normals, typer.Option(help="Say what pictures without a lesion are.")] = Normals.BENIGN,
+    task: Annotated[
+        Task, typer.Option(help="Predict kinds of pictures, or outline their lesions.")
+    ] = Task.CLASSIFICATION,
     seed: options.Seed = 0,
     validation_fraction: options.Validation = 0.1,
     test_fraction: options.Test = TEST_FRACTION,

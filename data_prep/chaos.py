@@ -64,7 +64,7 @@ UNLABELLED = "of cases without ground truth"
 EVERY = "all"  # for segmentation that means slices without an organ too: a case is scored whole
 
 KeySlices = Annotated[
-    str, typer.Option(help=f"Rule of the slices: {key_slice.RULES} (here every slice, with or without an organ).")
+    str, typer.Option(help=f"Choose slices by a rule: {key_slice.RULES} (here every slice, with or without an organ).")
 ]
 
 
@@ -83,7 +83,7 @@ def command(
     raw: options.Raw,
     out: options.Out,
     key_slices: KeySlices = EVERY,
-    seed: Annotated[int, typer.Option(help="Seed of the folds.")] = 0,
+    seed: Annotated[int, typer.Option(help="Deal the folds by this seed.")] = 0,
     **how: Any,
 ) -> None:
     folder = options.raw_folder(raw, "--raw", CARD.name)

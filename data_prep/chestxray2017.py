@@ -88,12 +88,10 @@ class Picture(NamedTuple):
 def command(
     raw: options.Raw,
     out: options.Out,
-    rule: Annotated[Rule, typer.Option(help="Three classes, or pneumonia against normal.")] = Rule.THREE_CLASS,
+    rule: Annotated[Rule, typer.Option(help="Take three classes, or pneumonia against normal.")] = Rule.THREE_CLASS,
     test_fraction: Annotated[
         float,
-        typer.Option(
-            min=0.0, max=0.9, help="Share of the images, by patient, for test, where test/ was not downloaded."
-        ),
+        typer.Option(min=0.0, max=0.9, help="Keep this share for test, by patient, where test/ was not downloaded."),
     ] = 0.0,
     **how: Any,
 ) -> None:

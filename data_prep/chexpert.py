@@ -81,7 +81,7 @@ class Rule(StrEnum):
 def command(
     raw: options.Raw,
     out: options.Out,
-    rule: Annotated[Rule, typer.Option(help="How several findings of one image become labels.")] = Rule.PAPER,
+    rule: Annotated[Rule, typer.Option(help="Say how several findings of one image become labels.")] = Rule.PAPER,
     **how: Any,
 ) -> None:
     folder = options.raw_folder(raw, "--raw", CARD.name)

@@ -64,11 +64,11 @@ class Lungs(StrEnum):
 def command(
     raw: options.Raw,
     out: options.Out,
-    classes: Annotated[int, typer.Option(min=3, max=4, help="3, or 4 with lung opacity.")] = 3,
-    balance: Annotated[int, typer.Option(min=0, help="Pictures drawn a class; the paper's is 1345. 0: all.")] = 0,
-    mask_lungs: Annotated[Lungs, typer.Option(help="Control: black the lungs out, or keep only them.")] = Lungs.KEEP,
+    classes: Annotated[int, typer.Option(min=3, max=4, help="Take 3 classes, or 4 with lung opacity.")] = 3,
+    balance: Annotated[int, typer.Option(min=0, help="Draw this many a class (paper: 1345; 0: all).")] = 0,
+    mask_lungs: Annotated[Lungs, typer.Option(help="Black the lungs out, or all else, as a control.")] = Lungs.KEEP,
     chestxray2017: Annotated[
-        Path | None, typer.Option(help="A prepared ChestXRay2017, whose patients are found again here.")
+        Path | None, typer.Option(help="Find the patients of this prepared ChestXRay2017 again.")
     ] = None,
     seed: options.Seed = 0,
     validation_fraction: options.Validation = 0.2,
@@ -105,7 +105,7 @@ def find(raw: Path, classes: int = 3, balance: int = 0, lungs: Lungs = Lungs.KEE
 
     Args:
         raw: a folder with the class folders anywhere below it, with or without ``images`` and ``masks`` in them.
-        classes: 3, or 4 with lung opacity.
+        classes: Take 3 classes, or 4 with lung opacity.
         balance: pictures drawn a class; 0 takes all.
         lungs: what is shown.
         seed: of the draw.

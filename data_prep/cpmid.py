@@ -73,7 +73,7 @@ CARD = DatasetCard(
     layout="the three downloads, named by --chexpert, --msd and --lidc",
 )
 
-Download = Annotated[str | None, typer.Option(help="Its download, or a folder above it; 'sample' for the phantoms.")]
+Download = Annotated[str | None, typer.Option(help="Read its download, also from above; 'sample': phantoms.")]
 
 
 @options.dealt
@@ -82,7 +82,7 @@ def command(
     chexpert: Download = None,
     msd: Download = None,
     lidc: Download = None,
-    rule: Annotated[Rule, typer.Option(help="X-rays with several findings.")] = Rule.PAPER,
+    rule: Annotated[Rule, typer.Option(help="Say what X-rays with several findings are.")] = Rule.PAPER,
     key_slices: KeySlices = "card",
     nodule_slices: NoduleSlices = Slices.LARGEST,
     min_readers: MinReaders = 1,

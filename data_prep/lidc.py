@@ -68,8 +68,8 @@ class Slices(StrEnum):
     ALL = "all"
 
 
-NoduleSlices = Annotated[Slices, typer.Option(help="The slice with the nodule's largest area, or all its slices.")]
-MinReaders = Annotated[int, typer.Option(min=1, max=4, help="Readers (of four) that must have marked a nodule.")]
+NoduleSlices = Annotated[Slices, typer.Option(help="Take the slice of the nodule's largest area, or all slices.")]
+MinReaders = Annotated[int, typer.Option(min=1, max=4, help="Take nodules that so many readers (of four) marked.")]
 
 
 @options.dealt

@@ -54,9 +54,9 @@ class Release(NamedTuple):
 def command(
     raw: options.Raw,
     out: options.Out,
-    subset: Annotated[str, typer.Option(help=f"Which set: {', '.join(SETS)}.")],
+    subset: Annotated[str, typer.Option(help=f"Prepare this set: {', '.join(SETS)}.")],
     size: Annotated[
-        int | None, typer.Option(help="28, 64, 128 or 224 pixels; without it the largest there is.")
+        int | None, typer.Option(help="Take the release of 28, 64, 128 or 224 pixels, by default the largest there is.")
     ] = None,
     **how: Any,
 ) -> None:

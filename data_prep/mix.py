@@ -60,29 +60,32 @@ class Part:
 def command(
     lists: Annotated[
         str,
-        typer.Option(help="NAME=DIR,…: prepared folders, NAME stands before their classes; DIR 'sample': phantoms."),
+        typer.Option(
+            help="Mix prepared folders, NAME=DIR,…: NAME stands before their classes; DIR 'sample': phantoms."
+        ),
     ],
     out: options.Out,
-    take: Annotated[str, typer.Option(help="Which of their splits, comma-separated.")] = "training",
-    per_class_limit: Annotated[int, typer.Option(min=0, help="Most images a class; 0 for all.")] = 0,
+    take: Annotated[str, typer.Option(help="Take these of their splits, comma-separated.")] = "training",
+    per_class_limit: Annotated[int, typer.Option(min=0, help="Take at most so many a class; 0: all.")] = 0,
     samples: Annotated[
-        int, typer.Option(min=0, help="Most images of each list, classes in their proportions; 0 for all.")
+        int, typer.Option(min=0, help="Take at most so many of each list, classes in proportion; 0: all.")
     ] = 0,
     shares: Annotated[
-        Shares, typer.Option(help="equal: of every list as many images as the smallest has left.")
+        Shares, typer.Option(help="Take all, or of every list as many as the smallest has left.")
     ] = Shares.ALL,
     drop_class: Annotated[
         str,
-        typer.Option("--drop_class", help="Classes to leave out, comma-separated: NAME of every list, or PART/NAME."),
+        typer.Option("--drop_class", help="Leave classes out, comma-separated: NAME of every list, or PART/NAME."),
     ] = "",
     exclude: Annotated[
         str | None,
-        typer.Option(help="Prepared folders, comma-separated: patients and images that are there are left out."),
+        typer.Option(help="Leave out patients and images of these prepared folders, comma-separated."),
     ] = None,
     licences: Annotated[
-        str, typer.Option(help="'NAME=TEXT;NAME=TEXT': licences of lists that state none, or another set's.")
+        str,
+        typer.Option(help="State licences that lists do not state, or state of another set: 'NAME=TEXT;NAME=TEXT'."),
     ] = "",
-    name: Annotated[str, typer.Option(help="The collection's name.")] = NAME,
+    name: Annotated[str, typer.Option(help="Name the collection.")] = NAME,
     **how: Any,
 ) -> None:
     check_name(name)

@@ -68,9 +68,9 @@ class Channels(StrEnum):
 
 
 KeySlices = Annotated[
-    str, typer.Option(help=f"Rule of the key slices: {key_slice.RULES}. 'card' takes each task's own.")
+    str, typer.Option(help=f"Choose key slices by a rule: {key_slice.RULES}. 'card' takes each task's own.")
 ]
-WhichChannels = Annotated[Channels, typer.Option(help="Channels of a multi-channel image that become pictures.")]
+WhichChannels = Annotated[Channels, typer.Option(help="Make pictures of these channels of an image.")]
 
 
 @options.dealt

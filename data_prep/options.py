@@ -21,10 +21,10 @@ from medtl.readers.find import counted
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 Raw = Annotated[
-    str, typer.Option(help="The official download, or a folder above it; 'sample' for the built-in phantoms.")
+    str, typer.Option(help="Read the official download, also from a folder above it; 'sample': the built-in phantoms.")
 ]
-Out = Annotated[Path, typer.Option(help="Folder to write images/, datalist.json and rejected.csv into.")]
-Workers = Annotated[int | None, typer.Option(min=1, show_default="one a CPU", help="Number of worker processes.")]
+Out = Annotated[Path, typer.Option(help="Write images/, datalist.json and rejected.csv into this folder.")]
+Workers = Annotated[int | None, typer.Option(min=1, show_default="one a CPU", help="Work in so many processes.")]
 Dask = Annotated[
     str | None,
     typer.Option(
@@ -36,10 +36,10 @@ Dask = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Read tables and headers only, print the counts, write nothing.")
 ]
-Seed = Annotated[int, typer.Option(help="Seed of the split into training and validation.")]
-Validation = Annotated[float, typer.Option(min=0.0, max=0.9, help="Share of the images, by patient, for validation.")]
+Seed = Annotated[int, typer.Option(help="Deal training and validation by this seed.")]
+Validation = Annotated[float, typer.Option(min=0.0, max=0.9, help="Keep this share for validation, by patient.")]
 Test = Annotated[
-    float, typer.Option(min=0.0, max=0.9, help="Share of the images, by patient, for test, where none is fixed.")
+    float, typer.Option(min=0.0, max=0.9, help="Keep this share for test, by patient, where none is fixed.")
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
