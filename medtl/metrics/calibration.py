@@ -6,6 +6,7 @@ bins of equal width), Kumar, Liang and Ma 2019 (the debiased error), Brier 1950.
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,37 +142,10 @@ def image_brier(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) 
     return (errors**2).sum(axis=1) / (2 if n_classes == 2 else 1)
 
 
+_calibration = partial(Metric, scorer=calibrated, kinds=("single_label",), tables=())
 METRICS = (
-    Metric(
-        "ece", "expected calibration error", calibrated, ("single_label",), higher_is_better=False, tables=(), order=200
-    ),
-    Metric(
-        "brier",
-        "Brier score",
-        calibrated,
-        ("single_label",),
-        higher_is_better=False,
-        tables=(),
-        bounds=(0.0, 2.0),
-        order=201,
-    ),
-    Metric(
-        "nll",
-        "negative log-likelihood",
-        calibrated,
-        ("single_label",),
-        higher_is_better=False,
-        tables=(),
-        bounds=(0.0, math.inf),
-        order=202,
-    ),
-    Metric(
-        "log_likelihood",
-        "mean log-likelihood",
-        calibrated,
-        ("single_label",),
-        tables=(),
-        bounds=(math.log(LEAST), 0.0),
-        order=202,
-    ),
+    _calibration("ece", "expected calibration error", higher_is_better=False, order=200),
+    _calibration("brier", "Brier score", higher_is_better=False, bounds=(0.0, 2.0), order=201),
+    _calibration("nll", "negative log-likelihood", higher_is_better=False, bounds=(0.0, math.inf), order=202),
+    _calibration("log_likelihood", "mean log-likelihood", bounds=(math.log(LEAST), 0.0), order=202),
 )
