@@ -14,7 +14,6 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,16 @@ from medtl import caches
 from medtl.data.sources import are_verified, stamps, verify_sources
 from medtl.datalist import DataList, Entry
 from medtl.errors import BadFileError, MedtlError, UsageError
-from medtl.files import OWNERS_FILE, OWNERS_FOLDER, TEMPORARY_SUFFIX, file_hash, locked, parse_json, replacing
+from medtl.files import (
+    OWNERS_FILE,
+    OWNERS_FOLDER,
+    TEMPORARY_SUFFIX,
+    disk_in_one_line,
+    file_hash,
+    locked,
+    parse_json,
+    replacing,
+)
 from medtl.places import PACKED, cache_folder, packed_folder, private_cache
 
 FORMAT = 1
@@ -94,7 +102,7 @@ def pack(
     if not entries:
         return Packed(np.zeros(shape, np.uint8), labels)
     path = Path(cache_dir or packed_folder()) / f"{fingerprint(entries, channels, image_size)}.u8"
-    with _one_line_for_the_disk(path.parent):
+    with disk_in_one_line("packed images", "MEDTL_PACKED", path.parent):
         if not _is_whole(path):
             _make_folder(path.parent)
             with locked(path, "packs"):
@@ -167,17 +175,6 @@ def _is_whole(path: Path) -> bool:
     except (FileNotFoundError, MedtlError):
         return False
     return True
-
-
-@contextmanager
-def _one_line_for_the_disk(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise MedtlError(
-            f"the packed images cannot be kept in {folder}: {error.strerror or error}; set $MEDTL_PACKED to a folder "
-            "with room"
-        ) from None
 
 
 def _make(path: Path, entries: Sequence[Entry], shape: tuple[int, ...], workers: int) -> None:
