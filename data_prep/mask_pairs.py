@@ -77,24 +77,32 @@ def command_of(card: DatasetCard, pairs: Pairs, test_fraction: float | None = No
     """Return the command of a set: one without options of splits where all are fixed, else one that deals patients,
     ``test_fraction`` of them for test by default."""
 
-    def finish(raw: str, out: Path, **rest: Any) -> None:
+    def finish(raw: str, out: Path, dealt: dict[str, Any], **rest: Any) -> None:
         source = find(card, pairs, options.raw_folder(raw, "--raw", card.name))
-        options.finish(card, [source], out, choices={}, is_sample=raw == sample.WORD, **rest)
+        options.finish(card, [source], out, choices={}, is_sample=raw == sample.WORD, **dealt, **rest)
 
-    @options.shared
-    def fixed(raw: options.Raw, out: options.Out, **how: Any) -> None:
-        finish(raw, out, **how)
+    def fixed(
+        raw: options.Raw,
+        out: options.Out,
+        workers: options.Workers = None,
+        dask: options.Dask = None,
+        dry_run: options.DryRun = False,
+        debug: options.Debug = False,
+    ) -> None:
+        finish(raw, out, {}, workers=workers, dask=dask, dry_run=dry_run)
 
-    @options.shared
     def dealt(
         raw: options.Raw,
         out: options.Out,
+        workers: options.Workers = None,
+        dask: options.Dask = None,
+        dry_run: options.DryRun = False,
         seed: options.Seed = 0,
         validation_fraction: options.Validation = VALIDATION,
         test_fraction: options.Test = test_fraction or 0.0,
-        **how: Any,
+        debug: options.Debug = False,
     ) -> None:
         shares = {"seed": seed, "validation_fraction": validation_fraction, "test_fraction": test_fraction}
-        finish(raw, out, **shares, **how)
+        finish(raw, out, shares, workers=workers, dask=dask, dry_run=dry_run)
 
     return fixed if test_fraction is None else dealt

@@ -48,16 +48,18 @@ OLDEST = 90  # all ages above 89, as HIPAA's safe harbour asks
 FOLDS = 5
 
 
-@options.shared
 def command(
     out: options.Out,
-    raw: Annotated[str, typer.Option(help="Read the table and any features of this folder; 'sample' is drawn.")] = "",
-    table: Annotated[Path | None, typer.Option(help="Read this table (.csv) in the place of --raw.")] = None,
-    features: Annotated[Path | None, typer.Option(help="Read features from this folder, with --table.")] = None,
-    type_: Annotated[str, typer.Option("--type", help="Take GBM, LGG or both.")] = "both",
-    folds: Annotated[int, typer.Option(min=2, help="Deal so many folds, with as many events in each.")] = FOLDS,
+    raw: Annotated[str, typer.Option(help="A folder with the table and, if any, features; 'sample' is drawn.")] = "",
+    table: Annotated[Path | None, typer.Option(help="The table (.csv), in the place of --raw.")] = None,
+    features: Annotated[Path | None, typer.Option(help="Folder of features beside --table.")] = None,
+    type_: Annotated[str, typer.Option("--type", help="GBM, LGG or both.")] = "both",
+    folds: Annotated[int, typer.Option(min=2, help="Folds, by patient, with as many events in each.")] = FOLDS,
     seed: options.Seed = 0,
-    **how: Any,
+    workers: options.Workers = None,
+    dask: options.Dask = None,
+    dry_run: options.DryRun = False,
+    debug: options.Debug = False,
 ) -> None:
     if bool(raw) == bool(table) or (features and not table):
         raise UsageError("expected --raw DIR, or --table CSV [--features DIR]")
@@ -72,9 +74,11 @@ def command(
         out,
         choices={"type": type_, "folds": folds},
         is_sample=raw == sample.WORD,
+        workers=workers,
+        dask=dask,
+        dry_run=dry_run,
         seed=seed,
         deal=lambda entries, names: deal(entries, folds, seed),
-        **how,
     )
 
 
@@ -97,7 +101,7 @@ def find_in(table: Path, features: Path | None, type_: str = "both") -> Source:
     Args:
         table: with ``COLUMNS``.
         features: folder with files that begin with the barcode of a patient; None takes covariates.
-        type_: Take GBM, LGG or both.
+        type_: GBM, LGG or both.
 
     Raises:
         UsageError: there is no such file or folder, or a column is missing.
