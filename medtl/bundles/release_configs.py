@@ -5,7 +5,6 @@ from medtl.bundles.stock_parts import (
     LABELLED,
     LISTED,
     MEASURED,
-    PICTURES,
     SPLITS,
     Config,
     answers,
@@ -13,7 +12,6 @@ from medtl.bundles.stock_parts import (
     common,
     dataloader,
     evaluator,
-    inputs,
     loading,
     loss,
     metrics,
@@ -56,10 +54,13 @@ def inference_config(card: WeightsCard) -> Config:
     # stock CSVSaver writes "<name>,<number>,…" lines: the name carries the header before the first of them
     quoted = "'\"%s\"' % item['name'].replace('\"', '\"\"')"
     row = f"({quoted} if set(item['name']) & set(',\"') else item['name']) + ',,inference'"
+    picture = "path.suffix.lower() in ('.png', '.jpg', '.jpeg') and path.name[0] not in '._'"
     return {
         **common(card, "inference"),
         "header": header,
-        **inputs(PICTURES),
+        "root": "$pathlib.Path(str(@dataset_dir))",
+        "files": f"$[@root] if @root.is_file() else sorted(path for path in @root.rglob('*') if {picture})"
+        " if @dataset_dir else []",
         "named": "$[{'image': str(path), 'name': path.name if path == @root else path.relative_to(@root).as_posix()}"
         " for path in @files]",
         "data": "$[{'image': item['image'], 'row': ('' if number else @header + '\\n') + "

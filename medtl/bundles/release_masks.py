@@ -2,7 +2,7 @@
 functions of a WeightsCard."""
 
 from medtl.bundles.release_segmentation import fitting, largest_pieces
-from medtl.bundles.stock_parts import PICTURES, Config, common, dataloader, evaluator, inputs, loading, traced
+from medtl.bundles.stock_parts import Config, common, dataloader, evaluator, loading
 from medtl.weights.card import WeightsCard
 
 
@@ -10,14 +10,22 @@ def inference_config(card: WeightsCard) -> Config:
     """Return inference.json: a folder (or file) of PNG and JPEG to masks of class indices, as PNG of the pictures'
     sizes."""
     every = {key: value for key, value in common(card, "inference").items() if key not in ("weights", "batch_size")}
+    picture = "path.suffix.lower() in ('.png', '.jpg', '.jpeg') and path.name[0] not in '._'"
     engine = {key: value for key, value in evaluator().items() if key != "val_handlers"}
     return {
         **every,
         "imports": [*every["imports"], "$import numpy"],
-        **inputs(PICTURES),
+        "root": "$pathlib.Path(str(@dataset_dir))",
+        "files": f"$[@root] if @root.is_file() else sorted(path for path in @root.rglob('*') if {picture})"
+        " if @dataset_dir else []",
         "data": "$[{'image': str(path)} for path in @files]",
         "initialize": ["$@network"],
-        **traced(),
+        "network_def": {
+            "_target_": "torch.jit.load",
+            "f": "$@bundle_root + '/models/model.ts'",
+            "map_location": "@device",
+        },
+        "network": "$@network_def.to(@device)",
         "preprocessing": {"_target_": "Compose", "transforms": loading(card)[:1]},
         "dataset": {"_target_": "Dataset", "data": "@data", "transform": "@preprocessing"},
         "dataloader": {**dataloader("@dataset"), "batch_size": 1},  # pictures differ in size

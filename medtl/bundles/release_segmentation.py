@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from medtl.bundles.stock_parts import SCANS, Config, common, dataloader, evaluator, inputs, traced
+from medtl.bundles.stock_parts import Config, common, dataloader, evaluator
 from medtl.networks.segmenter import TIMM, Segmenter, build_segmenter
 from medtl.weights.card import SegmentationArchitecture, VolumeContract, WeightsCard
 
@@ -73,15 +73,23 @@ def _ordered(name: str, content: bytes) -> bytes:
 def inference_config(card: WeightsCard) -> Config:
     """Return inference.json: a folder (or file) of NIfTI volumes to masks on the volumes' own grids."""
     every = {key: value for key, value in common(card, "inference").items() if key != "weights"}
+    scan = "path.name.lower().endswith(('.nii', '.nii.gz')) and path.name[0] not in '._'"
     engine = {key: value for key, value in evaluator().items() if key != "val_handlers"}
     return {
         **every,
         "imports": [*every["imports"], "$import monai", "$import numpy"],
         "batch_size": SLICES_AT_ONCE,
-        **inputs(SCANS),
+        "root": "$pathlib.Path(str(@dataset_dir))",
+        "files": f"$[@root] if @root.is_file() else sorted(path for path in @root.rglob('*') if {scan})"
+        " if @dataset_dir else []",
         "data": "$[{'image': str(path)} for path in @files]",
         "initialize": ["$@network"],
-        **traced(),
+        "network_def": {
+            "_target_": "torch.jit.load",
+            "f": "$@bundle_root + '/models/model.ts'",
+            "map_location": "@device",
+        },
+        "network": "$@network_def.to(@device)",
         **_grey(card),
         "preprocessing": {
             "_target_": "Compose",

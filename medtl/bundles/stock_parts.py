@@ -23,8 +23,6 @@ LISTED = (
     " or sys.exit('--dataset_dir %s holds no datalist.json' % (@dataset_dir or '(missing)'))"
 )
 INFERER = {"_target_": "SimpleInferer"}
-PICTURES = "path.suffix.lower() in ('.png', '.jpg', '.jpeg')"
-SCANS = "path.name.lower().endswith(('.nii', '.nii.gz'))"
 MEASURED = {"key_val_metric": "key_metric", "additional_metrics": "additional_metrics"}  # argument to id
 Config = dict[str, Any]
 
@@ -39,25 +37,6 @@ def networks(card: WeightsCard) -> Config:
         hook = "lambda module, inputs, output: output[0] if isinstance(output, tuple) else output"
         network = f"$[@network_def.register_forward_hook({hook}), @network_def.to(@device)][1]"
     return {"network_def": stock, "network": network}
-
-
-def inputs(wanted: str) -> Config:
-    """Return ``root`` and ``files``: the file that ``dataset_dir`` names, or those below it.
-
-    Args:
-        wanted: the expression of a ``path`` by which its name's ending is known.
-    """
-    found = f"path for path in @root.rglob('*') if {wanted} and path.name[0] not in '._'"
-    return {
-        "root": "$pathlib.Path(str(@dataset_dir))",
-        "files": f"$[@root] if @root.is_file() else sorted({found}) if @dataset_dir else []",
-    }
-
-
-def traced() -> Config:
-    """Return the network of a TorchScript file."""
-    stored = {"_target_": "torch.jit.load", "f": "$@bundle_root + '/models/model.ts'", "map_location": "@device"}
-    return {"network_def": stored, "network": "$@network_def.to(@device)"}
 
 
 def loading(card: WeightsCard) -> list[Config]:
