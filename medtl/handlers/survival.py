@@ -89,13 +89,13 @@ class RiskScores:
 
 
 def scored_risks(engine: Engine, listed: DataList, split: str) -> ScoredRisks:
-    """What an evaluator's last epoch found on ``split``."""
+    """Return what an evaluator's last epoch found on ``split``."""
     own = {name: value for name, value in engine.state.metrics.items() if name.startswith(f"{split}_")}
     return ScoredRisks(split, listed.split(split), engine.state.risks, own)
 
 
 def with_intervals(scored: ScoredRisks, reference: Followed) -> ScoredRisks:
-    """The same with ``_lo`` and ``_hi`` (95 %, by patient) beside every C-index that has an interval."""
+    """Return the same with ``_lo`` and ``_hi`` (95 %, by patient) beside every C-index that has an interval."""
     found = survival.intervals(follow_up(scored.entries), scored.risk, reference)
     metrics: dict[str, float] = {}
     for name, value in scored.metrics.items():
@@ -107,7 +107,7 @@ def with_intervals(scored: ScoredRisks, reference: Followed) -> ScoredRisks:
 
 
 def write_risks(folder: Path, splits: Sequence[ScoredRisks]) -> dict[str, float]:
-    """``predictions.csv`` (``patient,split,time,event,risk``) and ``metrics.json``, whose content is returned."""
+    """Write ``predictions.csv`` (``patient,split,time,event,risk``) and ``metrics.json``, whose content is returned."""
     rows: list[Sequence[object]] = [COLUMNS]
     for scored in splits:
         for entry, risk in zip(scored.entries, scored.risk, strict=True):
@@ -122,7 +122,7 @@ class KeepBestRisks(BestEpoch[ScoredRisks]):
     """``BestEpoch`` of patients with risks."""
 
     def found(self, engine: Engine, split: str) -> ScoredRisks:
-        """What an evaluator's last epoch found on ``split``."""
+        """Return what an evaluator's last epoch found on ``split``."""
         return scored_risks(engine, self.listed, split)
 
     def _write_tables(self, scored: ScoredRisks) -> None:

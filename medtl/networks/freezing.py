@@ -67,7 +67,7 @@ def freeze(network: nn.Module, backbone: str, how: str) -> None:
 
 
 def frozen_parts(backbone: str, how: str) -> tuple[str, ...]:
-    """Names of the modules and parameters that ``freeze`` freezes.
+    """Return the names of the modules and parameters that ``freeze`` freezes.
 
     Raises:
         UsageError: ``how`` is not understood.

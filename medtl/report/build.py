@@ -45,7 +45,7 @@ def write_report(
 
 
 def to_csv(results: Results) -> str:
-    """One row a training and metric, with the interval from patients; figures that are not defined are blank.
+    """Return one row a training and metric, with the interval from patients; figures that are not defined are blank.
 
     ``fold`` is ``all`` where the folds of a seed are scored together; ``n`` counts images or cases.
     """

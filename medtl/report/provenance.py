@@ -120,7 +120,7 @@ def _runs(runs: Sequence[Run]) -> Table:
 
 
 def reproduction(study: Study, baseline: str, metric: str) -> Section:
-    """The commands, places by name instead of path, and what to cite."""
+    """Return the commands, places by name instead of path, and what to cite."""
     runs = study.found.runs
     lines = [line for grid in study.found.grids if (line := _grid_command(grid))]
     if lines:
