@@ -48,7 +48,6 @@ SAMPLE_KEY = b"phantoms have no secrets"
 Name = Annotated[str, typer.Option(help="Name the data set.")]
 
 
-@options.shared
 def command(
     raw: options.Raw,
     out: options.Out,
@@ -60,17 +59,15 @@ def command(
     classes: Annotated[
         str,
         typer.Option(
-            help="List class names in index order, comma-separated; of a table without a column label those of 0 and 1,"
-            " with --task regression the column of the number; of masks NAME=VALUE. By default all, or label."
+            help="Class names in index order, comma-separated; of a table without a column label those of 0 and 1,"
+            " with --task regression the column of the number; of masks NAME=VALUE. Default: all, or label."
         ),
     ] = "",
     task: Annotated[
         str | None,
-        typer.Option(
-            help="Take labels for classification, multilabel or regression (a number); by default as they look."
-        ),
+        typer.Option(help="classification, multilabel or regression (a number); by default what the labels are."),
     ] = None,
-    separator: Annotated[str, typer.Option(help="Separate findings in a cell of a table by this (| or ;).")] = "",
+    separator: Annotated[str, typer.Option(help="Between the findings in a cell of a table; default: | or ;.")] = "",
     name: Name = CARD.name,
     positive: Annotated[
         str,
@@ -90,8 +87,11 @@ def command(
         Path | None,
         typer.Option(help="Hash patients with the secret in this file, made if absent; by default in OUT."),
     ] = None,
+    workers: options.Workers = None,
+    dask: options.Dask = None,
+    dry_run: options.DryRun = False,
     seed: options.Seed = 0,
-    **how: Any,
+    debug: options.Debug = False,
 ) -> None:
     check_name(name)
     shares = Shares(validation_fraction, test_fraction, folds, seed)
@@ -104,7 +104,7 @@ def command(
         card = replace(CARD, name=name, title=f"{CARD.title}: {name}", licence=licence)
         asked = folder_masked.WantedMasks(folder, masks, mask_suffix, classes, patient_pattern, key_file)
         again = {"licence": licence if licence != CARD.licence else None}
-        folder_masked.prepare(card, asked, out, shares, again, **how)
+        folder_masked.prepare(card, asked, out, shares, again, workers=workers, dask=dask, dry_run=dry_run)
         return
     if mask_suffix:
         raise UsageError(f"--mask-suffix {mask_suffix}: expected --masks DIR beside it")
@@ -122,7 +122,7 @@ def command(
             tell(f"data_prep: error: {row.file}: {reason}")
     run.check_out(card, [], out)
     secret = b"dry run"
-    if not how["dry_run"]:
+    if not dry_run:
         private_folder(out / run.PROGRESS)
         secret = private.key(key_file or out / run.PROGRESS / "key")
     source = find(folder, found, name, size, secret)
@@ -143,10 +143,12 @@ def command(
             "licence": licence if licence != CARD.licence else None,
         },
         is_sample=raw == sample.WORD,
+        workers=workers,
+        dask=dask,
         seed=seed,
         validation_fraction=validation_fraction,
+        dry_run=dry_run,
         command=CARD.name,
-        **how,
         deal=dealer(shares, found.task, partial(_shown, found.rows, secret)),
         after=partial(_write_mapping, found.rows),
     )

@@ -101,7 +101,7 @@ Scores = Mapping[tuple[str, str], ScoredArm]  # by row and init
 
 
 def standard_error(drawn: NDArray[np.float64]) -> float:
-    """Of a figure, from its replicates; NaN where these define no interval."""
+    """Return that of a figure, from its replicates; NaN where these define no interval."""
     return float(drawn[np.isfinite(drawn)].std(ddof=1)) if math.isfinite(percentile(drawn)[0]) else math.nan
 
 
