@@ -9,6 +9,26 @@ from medtl.metrics import registry
 from medtl.metrics.registry import split_of
 
 
+def single_label(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> dict[str, float]:
+    """Return the scores by which an epoch may be chosen, where each image has one class.
+
+    Args:
+        labels: (n,) class indices.
+        probabilities: (n, n_classes), rows adding up to 1.
+    """
+    return registry.of_epoch(split_of(labels, probabilities))
+
+
+def multi_label(labels: NDArray[np.floating], probabilities: NDArray[np.floating]) -> dict[str, float]:
+    """Return the scores by which an epoch may be chosen, where each image has any number of classes.
+
+    Args:
+        labels: (n, n_classes) of 0 and 1.
+        probabilities: (n, n_classes), each 0..1.
+    """
+    return registry.of_epoch(split_of(labels, probabilities))
+
+
 def binary(
     labels: NDArray[np.int64], scores: NDArray[np.floating], positive: int, threshold: float = 0.5
 ) -> dict[str, float]:

@@ -1,4 +1,5 @@
-"""Compare two ways of training over several seeds. docs/statistics.md says in words what each interval covers."""
+"""Two models on one test split, and two ways of training over several seeds: differences with what is known of their
+chance. docs/statistics.md says in words what each interval covers."""
 
 import math
 from collections.abc import Sequence
@@ -7,6 +8,28 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+
+from medtl.metrics import delong, paired
+from medtl.metrics.bootstrap import REPLICATES, Difference, paired_difference
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two trained models on the same images; the training's own chance is in none of it.
+
+    Attributes:
+        accuracy: difference with the patient bootstrap's interval, and McNemar's exact p (of whole patients where one
+            has several images).
+        discordance: how many images only one model got right.
+        auc: difference, interval and p.
+        auc_method: "DeLong" (two classes), "DeLong, clustered" (the same where patients have several images) or
+            "bootstrap" (more classes: the mean of one against the rest).
+    """
+
+    accuracy: Difference
+    discordance: paired.Discordance
+    auc: Difference
+    auc_method: str
 
 
 @dataclass(frozen=True)
@@ -30,6 +53,41 @@ class SeedComparison:
     both_low: float
     both_high: float
     both_p: float
+
+
+def compare_models(
+    labels: NDArray[np.int64],
+    first: NDArray[np.floating],
+    second: NDArray[np.floating],
+    patients: Sequence[str] | NDArray,
+    level: float = 0.95,
+    seed: int = 0,
+    replicates: int = REPLICATES,
+) -> Comparison:
+    """Accuracy and AUC of two models on the same images.
+
+    Args:
+        labels: (n,) class indices.
+        first, second: (n, n_classes) probabilities, rows adding up to 1.
+        patients: (n,) whose image each is.
+        level: of confidence.
+        seed: of the bootstrap's draws.
+        replicates: number of draws.
+
+    Returns:
+        First minus second.
+    """
+    drawn = paired_difference(labels, first, second, patients, level=level, seed=seed, replicates=replicates)
+    whose = np.asarray(patients, dtype=str)
+    discordance = paired.mcnemar(labels, first.argmax(axis=1), second.argmax(axis=1), whose)
+    raw = drawn["accuracy"]
+    accuracy = Difference(raw.value, raw.se, raw.low, raw.high, discordance.p)
+    if first.shape[1] != 2:
+        return Comparison(accuracy, discordance, drawn["auc"], "bootstrap")
+    alone = len(np.unique(whose)) == len(whose)
+    test = delong.paired_test(labels == 1, first[:, 1], second[:, 1], None if alone else whose, level)
+    auc = Difference(test.value, test.se, test.low, test.high, test.p)
+    return Comparison(accuracy, discordance, auc, "DeLong" if alone else "DeLong, clustered")
 
 
 def across_seeds(

@@ -9,17 +9,13 @@ from sklearn.metrics import average_precision_score, precision_score, roc_auc_sc
 from medtl.metrics import classification, registry
 
 
-def of_all(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    return registry.of_epoch(registry.split_of(labels, probabilities))
-
-
 def one_hot(classes: list[int], n: int) -> np.ndarray:
     return np.eye(n)[classes] * 0.9 + 0.1 / n
 
 
 def test_scores_of_a_hand_made_case() -> None:
     labels = np.array([0, 0, 0, 1, 1, 2])
-    scores = of_all(labels, one_hot([0, 0, 1, 1, 1, 0], 4))
+    scores = classification.single_label(labels, one_hot([0, 0, 1, 1, 1, 0], 4))
     assert tuple(scores) == registry.names("single_label")
     assert scores["accuracy"] == pytest.approx(4 / 6)
     assert scores["class_weighted_accuracy"] == pytest.approx((2 / 3 + 1 + 0) / 3)  # class 3 does not occur
@@ -37,7 +33,7 @@ def test_rankings_are_the_mean_of_one_against_the_rest() -> None:
     random = np.random.default_rng(0)
     labels = random.integers(0, 3, 200)
     probabilities = random.dirichlet(np.ones(3), 200)
-    scores = of_all(labels, probabilities)
+    scores = classification.single_label(labels, probabilities)
     expected = roc_auc_score(labels, probabilities, multi_class="ovr", average="macro")
     assert scores["auc"] == pytest.approx(expected)
     expected = average_precision_score(np.eye(3)[labels], probabilities, average="macro")
@@ -45,7 +41,7 @@ def test_rankings_are_the_mean_of_one_against_the_rest() -> None:
 
 
 def test_one_class_alone_has_no_ranking() -> None:
-    scores = of_all(np.zeros(4, int), one_hot([0, 1, 0, 0], 2))
+    scores = classification.single_label(np.zeros(4, int), one_hot([0, 1, 0, 0], 2))
     assert math.isnan(scores["auc"])
     assert math.isnan(scores["average_precision"])
 
@@ -53,7 +49,7 @@ def test_one_class_alone_has_no_ranking() -> None:
 def test_multi_label_scores() -> None:
     labels = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0]], dtype=np.float32)
     probabilities = np.array([[0.9, 0.2, 0.1], [0.4, 0.1, 0.1], [0.6, 0.8, 0.7]])
-    scores = of_all(labels, probabilities)
+    scores = classification.multi_label(labels, probabilities)
     assert tuple(scores) == registry.names("multi_label")
     assert scores["accuracy"] == pytest.approx(7 / 9)
     assert scores["auc"] == pytest.approx((1.0 + 0.5) / 2)  # the third class never occurs

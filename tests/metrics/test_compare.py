@@ -1,4 +1,4 @@
-"""Two ways of training, compared over seeds."""
+"""Two models, and two ways of training, compared."""
 
 import math
 
@@ -6,7 +6,52 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from medtl.metrics.compare import across_seeds
+from medtl.metrics import bootstrap, classification, delong, paired
+from medtl.metrics.compare import across_seeds, compare_models
+
+
+def models(n: int, n_classes: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, n_classes, n)
+    right = np.eye(n_classes)[labels]
+    first, second = (random.dirichlet(np.ones(n_classes), n) * (1 - s) + right * s for s in (0.4, 0.1))
+    return labels, first, second
+
+
+def test_two_classes_by_delong() -> None:
+    labels, first, second = models(120, 2, 0)
+    found = compare_models(labels, first, second, np.arange(120), replicates=500)
+    test = delong.paired_test(labels, first[:, 1], second[:, 1])
+    assert found.auc_method == "DeLong"
+    assert (found.auc.value, found.auc.low, found.auc.p) == (test.value, test.low, test.p)
+    alone = paired.mcnemar(labels, first.argmax(axis=1), second.argmax(axis=1))
+    assert (found.discordance.first_only, found.discordance.second_only) == (alone.first_only, alone.second_only)
+    assert found.accuracy.p == found.discordance.p == pytest.approx(alone.p)
+    one, other = (classification.single_label(labels, p)["accuracy"] for p in (first, second))
+    assert found.accuracy.value == pytest.approx(one - other)
+    assert found.accuracy.value * 120 == pytest.approx(found.discordance.first_only - found.discordance.second_only)
+    assert found.accuracy.low < found.accuracy.value < found.accuracy.high
+
+
+def test_several_images_a_patient() -> None:
+    labels, first, second = models(60, 2, 1)
+    rows, patients = np.repeat(np.arange(60), 2), np.repeat([f"set/{p}" for p in range(60)], 2)
+    once = compare_models(labels, first, second, np.arange(60), replicates=500)
+    found = compare_models(labels[rows], first[rows], second[rows], patients, replicates=500)
+    assert found.auc_method == "DeLong, clustered"
+    # every image twice is no more evidence
+    assert found.accuracy.p == pytest.approx(once.accuracy.p)
+    assert (found.auc.value, found.auc.se) == pytest.approx((once.auc.value, once.auc.se))
+
+
+def test_more_classes_by_bootstrap() -> None:
+    labels, first, second = models(150, 3, 2)
+    found = compare_models(labels, first, second, np.arange(150), replicates=500, seed=3)
+    assert found.auc_method == "bootstrap"
+    assert (
+        found.auc == bootstrap.paired_difference(labels, first, second, np.arange(150), seed=3, replicates=500)["auc"]
+    )
+    assert found.auc.p < 0.01
 
 
 def test_seeds_are_a_paired_t_test() -> None:
