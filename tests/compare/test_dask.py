@@ -30,7 +30,7 @@ def address() -> Iterator[str]:
         yield cluster.scheduler_address
 
 
-def until(true: Callable[[], bool], seconds: float = 60) -> None:
+def until(true: Callable[[], bool], seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "waited in vain"
@@ -52,7 +52,7 @@ def test_killed_or_stopped_and_gone_on_with_it_gives_what_a_local_one_gives(
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     until(lambda: all(half_way(cut, name) for name in SIX[3:5]))  # two at a time: one a worker
     process.send_signal(number)
-    printed, _ = process.communicate(timeout=120)
+    printed, _ = process.communicate(timeout=300)
     assert process.returncode == (130 if number == signal.SIGINT else -number), printed
     until(lambda: not any(still_runs(cut.out / "cells" / name) for name in SIX))  # the scheduler told the workers
     assert [records(cut)[name]["status"] for name in SIX[:5]] == ["finished"] * 3 + ["interrupted"] * 2
