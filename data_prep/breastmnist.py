@@ -7,19 +7,20 @@ the same pictures in the same order, in ``<name>_lesion_masks.npz`` beside the .
 import re
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 
 from data_prep import options, sample
+from data_prep.medmnist import SPLITS, Release, chosen, written
+from data_prep.medmnist_sets import SIZES
 from data_prep.pictures import read_checked
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import DatasetCard
 from medtl.datalist import Entry
-from medtl.errors import BadFileError, UsageError, tell
-from medtl.files import file_hash
+from medtl.errors import BadFileError, UsageError
 from medtl.readers.npz import open_npz, read_array, read_array_header
 from medtl.readers.raster import UNREADABLE, opened_picture
 from medtl.writers.images import write_png
@@ -44,31 +45,20 @@ CARD = DatasetCard(
     layout="breastmnist.npz or breastmnist_{64,128,224}.npz, or the folder of PNGs that medmnist exports",
 )
 
-SPLITS = {"train": "training", "val": "validation", "test": "test"}
-SIZES = (28, 64, 128, 224)
 RELEASED = re.compile(r"breastmnist(?:_(\d+))?")  # without a number: 28 pixels
 EXPORTED = re.compile(r"(train|val|test)(\d+)_(\d+)\.png")
 MASKS = "_lesion_masks"
 Pixels = NDArray[np.uint8]
 
 
-class Release(NamedTuple):
-    """One size of the data set: an .npz, or the folder of an export."""
-
-    size: int
-    path: Path
-
-
+@options.shared
 def command(
     raw: options.Raw,
     out: options.Out,
     size: Annotated[
-        int | None, typer.Option(help="Take the release of 28, 64, 128 or 224 pixels; default: the largest there is.")
+        int | None, typer.Option(help="Take the release of 28, 64, 128 or 224 pixels, by default the largest there is.")
     ] = None,
-    workers: options.Workers = None,
-    dask: options.Dask = None,
-    dry_run: options.DryRun = False,
-    debug: options.Debug = False,
+    **how: Any,
 ) -> None:
     place = options.raw_folder(raw, "--raw", CARD.name, file_suffix=".npz")
     source = find(place, size)
@@ -78,9 +68,7 @@ def command(
         out,
         choices={"size": source.options["size"]},
         is_sample=raw == sample.WORD,
-        workers=workers,
-        dask=dask,
-        dry_run=dry_run,
+        **how,
     )
 
 
@@ -140,13 +128,7 @@ def _choose(raw: Path, size: int | None) -> Release:
         there = next(filter(None, (_releases(raw, depth) for depth in ("", "*/", "*/*/"))), [])
     if not there:
         raise UsageError(f"{raw} holds no BreastMNIST: expected {CARD.layout}, in it or up to two folders below")
-    sizes = ", ".join(str(one.size) for one in there)
-    chosen = [one for one in there if size in (None, one.size)]
-    if not chosen:
-        raise UsageError(f"--size {size}: {raw} holds BreastMNIST at {sizes} pixels")
-    if len(there) > 1 and size is None:
-        tell(f"{CARD.name}: of {sizes} pixels the largest is taken, {chosen[-1].path.name}; --size chooses another")
-    return chosen[-1]
+    return chosen(there, size, f"{raw} holds BreastMNIST", CARD.name)
 
 
 def _releases(raw: Path, depth: str) -> list[Release]:
@@ -273,18 +255,6 @@ def _process_export(raw: Path, place: str, split: str, rows: list[tuple[str, int
 
 
 def _entry(pixels: Pixels, label: int, split: str, index: int, out: Path) -> Entry:
-    """Write one picture; it is its own patient, as nobody says which pictures are of one woman."""
     if not 0 <= label < len(CARD.classes):
         raise BadFileError(f"has label {label}; expected 0 (malignant) or 1 (normal or benign)")
-    if pixels.min() == pixels.max():
-        raise BadFileError("shows nothing: all its pixels are alike")
-    target = f"images/{CARD.name}/{split}-{index:04d}.png"
-    write_png(out / target, pixels)
-    return {
-        "image": target,
-        "label": CARD.classes[label],
-        "patient": f"{CARD.name}/{split}-{index:04d}",
-        "source": CARD.name,
-        "sha256": file_hash(out / target),
-        "split": SPLITS[split],
-    }
+    return written(pixels, CARD.classes[label], CARD.name, split, f"{index:04d}", out)

@@ -5,7 +5,7 @@ from collections import defaultdict
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -47,39 +47,37 @@ class Task(StrEnum):
 
 
 class Normals(StrEnum):
-    """What pictures without a lesion are."""
+    """Say what pictures without a lesion are."""
 
     BENIGN = "benign"  # filed with the benign ones, as BreastMNIST and RadImageNet's authors did
     CLASS = "class"  # a class of their own
     LEFT_OUT = "left-out"
 
 
+@options.shared
 def command(
     raw: options.Raw,
     out: options.Out,
-    normals: Annotated[Normals, typer.Option(help="What pictures without a lesion are.")] = Normals.BENIGN,
-    task: Annotated[Task, typer.Option(help="Kinds of pictures, or their lesions' outlines.")] = Task.CLASSIFICATION,
-    workers: options.Workers = None,
-    dask: options.Dask = None,
-    dry_run: options.DryRun = False,
+    normals: Annotated[Normals, typer.Option(help="Say what pictures without a lesion are.")] = Normals.BENIGN,
+    task: Annotated[
+        Task, typer.Option(help="Predict kinds of pictures, or outline their lesions.")
+    ] = Task.CLASSIFICATION,
     seed: options.Seed = 0,
     validation_fraction: options.Validation = 0.1,
     test_fraction: options.Test = TEST_FRACTION,
-    debug: options.Debug = False,
+    **how: Any,
 ) -> None:
     lesions = task is Task.SEGMENTATION
     source = (find_lesions if lesions else find)(options.raw_folder(raw, "--raw", CARD.name), normals)
     shares = (validation_fraction, test_fraction)
-    deal = alike.dealer(out, CARD.name, shares, seed, workers or options.CPUS, None)
+    deal = alike.dealer(out, CARD.name, shares, seed, how["workers"] or options.CPUS, None)
     options.finish(
         LESIONS if lesions else card(normals),
         [source],
         out,
         choices={"normals": normals.value, "task": task.value if lesions else None},
         is_sample=raw == sample.WORD,
-        workers=workers,
-        dask=dask,
-        dry_run=dry_run,
+        **how,
         seed=seed,
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,

@@ -64,7 +64,7 @@ UNLABELLED = "of cases without ground truth"
 EVERY = "all"  # for segmentation that means slices without an organ too: a case is scored whole
 
 KeySlices = Annotated[
-    str, typer.Option(help=f"Rule of the slices: {key_slice.RULES} (here every slice, with or without an organ).")
+    str, typer.Option(help=f"Choose slices by a rule: {key_slice.RULES} (here every slice, with or without an organ).")
 ]
 
 
@@ -78,27 +78,23 @@ class Part(NamedTuple):
     ground: str
 
 
+@options.shared
 def command(
     raw: options.Raw,
     out: options.Out,
     key_slices: KeySlices = EVERY,
-    workers: options.Workers = None,
-    dask: options.Dask = None,
-    dry_run: options.DryRun = False,
-    seed: Annotated[int, typer.Option(help="Seed of the folds.")] = 0,
-    debug: options.Debug = False,
+    seed: Annotated[int, typer.Option(help="Deal the folds by this seed.")] = 0,
+    **how: Any,
 ) -> None:
     folder = options.raw_folder(raw, "--raw", CARD.name)
     options.finish(
         CARD,
-        [find(folder, key_slices, read_headers=dry_run)],
+        [find(folder, key_slices, read_headers=how["dry_run"])],
         out,
         choices={"key-slices": key_slices},
         is_sample=raw == sample.WORD,
-        workers=workers,
-        dask=dask,
         seed=seed,
-        dry_run=dry_run,
+        **how,
     )
 
 

@@ -11,13 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from data_prep import options, sample
 from data_prep.pictures import read_checked
-from data_prep.run import VALIDATION_FRACTION
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import DatasetCard
 from medtl.errors import BadFileError, UsageError
@@ -85,22 +84,16 @@ class Picture(NamedTuple):
         return TEST if self.file.startswith("test/") else TRAIN_AND_VAL
 
 
+@options.dealt
 def command(
     raw: options.Raw,
     out: options.Out,
-    rule: Annotated[Rule, typer.Option(help="Three classes, or pneumonia against normal.")] = Rule.THREE_CLASS,
-    workers: options.Workers = None,
-    dask: options.Dask = None,
-    dry_run: options.DryRun = False,
-    seed: options.Seed = 0,
-    validation_fraction: options.Validation = VALIDATION_FRACTION,
+    rule: Annotated[Rule, typer.Option(help="Take three classes, or pneumonia against normal.")] = Rule.THREE_CLASS,
     test_fraction: Annotated[
         float,
-        typer.Option(
-            min=0.0, max=0.9, help="Share of the images, by patient, for test, where test/ was not downloaded."
-        ),
+        typer.Option(min=0.0, max=0.9, help="Keep this share for test, by patient, where test/ was not downloaded."),
     ] = 0.0,
-    debug: options.Debug = False,
+    **how: Any,
 ) -> None:
     folder = options.raw_folder(raw, "--raw", CARD.name)
     source = find(folder, rule)
@@ -114,12 +107,8 @@ def command(
         out,
         choices={"rule": rule.value},
         is_sample=raw == sample.WORD,
-        workers=workers,
-        dask=dask,
-        seed=seed,
-        validation_fraction=validation_fraction,
         test_fraction=test_fraction,
-        dry_run=dry_run,
+        **how,
     )
 
 

@@ -14,7 +14,6 @@ import typer
 
 from data_prep import options, sample
 from data_prep.pictures import read_checked
-from data_prep.run import VALIDATION_FRACTION
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import DatasetCard
 from medtl.errors import BadFileError, UsageError
@@ -78,29 +77,21 @@ class Rule(StrEnum):
     EXACTLY_ONE = "exactly-one"  # only images with a single positive finding
 
 
+@options.dealt
 def command(
     raw: options.Raw,
     out: options.Out,
-    rule: Annotated[Rule, typer.Option(help="How several findings of one image become labels.")] = Rule.PAPER,
-    workers: options.Workers = None,
-    dask: options.Dask = None,
-    dry_run: options.DryRun = False,
-    seed: options.Seed = 0,
-    validation_fraction: options.Validation = VALIDATION_FRACTION,
-    debug: options.Debug = False,
+    rule: Annotated[Rule, typer.Option(help="Say how several findings of one image become labels.")] = Rule.PAPER,
+    **how: Any,
 ) -> None:
     folder = options.raw_folder(raw, "--raw", CARD.name)
     options.finish(
         CARD,
-        [find(folder, rule, tables_only=dry_run)],
+        [find(folder, rule, tables_only=how["dry_run"])],
         out,
         choices={"rule": rule.value},
         is_sample=raw == sample.WORD,
-        workers=workers,
-        dask=dask,
-        seed=seed,
-        validation_fraction=validation_fraction,
-        dry_run=dry_run,
+        **how,
     )
 
 

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -60,22 +60,20 @@ class Lungs(StrEnum):
     ONLY = listed.ONLY
 
 
+@options.shared
 def command(
     raw: options.Raw,
     out: options.Out,
-    classes: Annotated[int, typer.Option(min=3, max=4, help="3, or 4 with lung opacity.")] = 3,
-    balance: Annotated[int, typer.Option(min=0, help="Pictures drawn a class; the paper's is 1345. 0: all.")] = 0,
-    mask_lungs: Annotated[Lungs, typer.Option(help="Control: black the lungs out, or keep only them.")] = Lungs.KEEP,
+    classes: Annotated[int, typer.Option(min=3, max=4, help="Take 3 classes, or 4 with lung opacity.")] = 3,
+    balance: Annotated[int, typer.Option(min=0, help="Draw this many a class (paper: 1345; 0: all).")] = 0,
+    mask_lungs: Annotated[Lungs, typer.Option(help="Black the lungs out, or all else, as a control.")] = Lungs.KEEP,
     chestxray2017: Annotated[
-        Path | None, typer.Option(help="A prepared ChestXRay2017, whose patients are found again here.")
+        Path | None, typer.Option(help="Find the patients of this prepared ChestXRay2017 again.")
     ] = None,
-    workers: options.Workers = None,
-    dask: options.Dask = None,
-    dry_run: options.DryRun = False,
     seed: options.Seed = 0,
     validation_fraction: options.Validation = 0.2,
     test_fraction: options.Test = TEST_FRACTION,
-    debug: options.Debug = False,
+    **how: Any,
 ) -> None:
     source = find(options.raw_folder(raw, "--raw", CARD.name), classes, balance, mask_lungs, seed)
     shares = (validation_fraction, test_fraction)
@@ -86,13 +84,11 @@ def command(
         out,
         choices=choices | {"chestxray2017": "DIR" if chestxray2017 else None},
         is_sample=raw == sample.WORD,
-        workers=workers,
-        dask=dask,
-        dry_run=dry_run,
+        **how,
         seed=seed,
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
-        deal=alike.dealer(out, CARD.name, shares, seed, workers or options.CPUS, chestxray2017),
+        deal=alike.dealer(out, CARD.name, shares, seed, how["workers"] or options.CPUS, chestxray2017),
     )
 
 
@@ -109,7 +105,7 @@ def find(raw: Path, classes: int = 3, balance: int = 0, lungs: Lungs = Lungs.KEE
 
     Args:
         raw: a folder with the class folders anywhere below it, with or without ``images`` and ``masks`` in them.
-        classes: 3, or 4 with lung opacity.
+        classes: Take 3 classes, or 4 with lung opacity.
         balance: pictures drawn a class; 0 takes all.
         lungs: what is shown.
         seed: of the draw.

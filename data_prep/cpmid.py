@@ -1,7 +1,7 @@
 """CPMID: X-rays by finding, organ key slices and lung nodules in one data list of 20 classes."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,7 +13,6 @@ from data_prep.lidc import find as find_lidc
 from data_prep.msd import KeySlices
 from data_prep.msd import find as find_msd
 from data_prep.msd_tasks import MSD_TASKS
-from data_prep.run import VALIDATION_FRACTION
 from data_prep.work import Source
 from medtl.cards import DatasetCard
 from medtl.errors import UsageError
@@ -74,24 +73,20 @@ CARD = DatasetCard(
     layout="the three downloads, named by --chexpert, --msd and --lidc",
 )
 
-Download = Annotated[str | None, typer.Option(help="Its download, or a folder above it; 'sample' for the phantoms.")]
+Download = Annotated[str | None, typer.Option(help="Read its download, also from above; 'sample': phantoms.")]
 
 
+@options.dealt
 def command(
     out: options.Out,
     chexpert: Download = None,
     msd: Download = None,
     lidc: Download = None,
-    rule: Annotated[Rule, typer.Option(help="X-rays with several findings.")] = Rule.PAPER,
+    rule: Annotated[Rule, typer.Option(help="Say what X-rays with several findings are.")] = Rule.PAPER,
     key_slices: KeySlices = "card",
     nodule_slices: NoduleSlices = Slices.LARGEST,
     min_readers: MinReaders = 1,
-    workers: options.Workers = None,
-    dask: options.Dask = None,
-    dry_run: options.DryRun = False,
-    seed: options.Seed = 0,
-    validation_fraction: options.Validation = VALIDATION_FRACTION,
-    debug: options.Debug = False,
+    **how: Any,
 ) -> None:
     raws = {"chexpert": chexpert, "msd": msd, "lidc": lidc}
     sources = find(
@@ -100,7 +95,7 @@ def command(
         key_slices=key_slices,
         nodule_slices=nodule_slices,
         min_readers=min_readers,
-        dry_run=dry_run,
+        dry_run=how["dry_run"],
     )
     options.finish(
         CARD,
@@ -113,11 +108,7 @@ def command(
             "min-readers": min_readers,
         },
         is_sample=sample.WORD in raws.values(),
-        workers=workers,
-        dask=dask,
-        seed=seed,
-        validation_fraction=validation_fraction,
-        dry_run=dry_run,
+        **how,
     )
 
 

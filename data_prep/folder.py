@@ -45,14 +45,14 @@ SAMPLE_PATTERN = r"(p\d+)_"
 SAMPLE_SHARES = Shares(validation=0.2, test=0.2, folds=0, seed=0)
 SAMPLE_KEY = b"phantoms have no secrets"
 
-Name = Annotated[str, typer.Option(help="The data set's name.")]
+Name = Annotated[str, typer.Option(help="Name the data set.")]
 
 
 def command(
     raw: options.Raw,
     out: options.Out,
     table: Annotated[
-        Path | None, typer.Option(help="CSV with columns path, label and where known patient, split.")
+        Path | None, typer.Option(help="Read labels from this CSV: path, label and, where known, patient, split.")
     ] = None,
     masks: folder_masked.Masks = None,
     mask_suffix: folder_masked.Suffix = "",
@@ -70,21 +70,22 @@ def command(
     separator: Annotated[str, typer.Option(help="Between the findings in a cell of a table; default: | or ;.")] = "",
     name: Name = CARD.name,
     positive: Annotated[
-        str, typer.Option(help="The class of two whose share of found images is the sensitivity; default: the second.")
+        str,
+        typer.Option(help="Take this class of two for the positive one, of the sensitivity; by default the second."),
     ] = "",
     test_fraction: Annotated[
-        float, typer.Option(min=0.0, max=0.9, help="Share of the images, by patient, for the test split.")
+        float, typer.Option(min=0.0, max=0.9, help="Keep this share of the images for test, by patient.")
     ] = TEST_FRACTION,
     validation_fraction: options.Validation = run.VALIDATION_FRACTION,
     folds: Annotated[int, typer.Option(min=0, help="Deal the training patients into so many folds; 0 for none.")] = 0,
     patient_pattern: Annotated[
-        str, typer.Option(help="Regular expression whose first group is the patient, in the path below the folder.")
+        str, typer.Option(help="Find the patient in the path by the first group of this regular expression.")
     ] = "",
-    size: Annotated[int, typer.Option(min=0, help="Longest side in pixels; larger pictures are shrunk. 0: as is.")] = 0,
-    licence: Annotated[str, typer.Option(help="Licence of the images.")] = CARD.licence,
+    size: Annotated[int, typer.Option(min=0, help="Shrink pictures to this longest side in pixels. 0: as is.")] = 0,
+    licence: Annotated[str, typer.Option(help="State the images' licence.")] = CARD.licence,
     key_file: Annotated[
         Path | None,
-        typer.Option(help="Secret behind the patients' hashes, made if absent; default: in OUT."),
+        typer.Option(help="Hash patients with the secret in this file, made if absent; by default in OUT."),
     ] = None,
     workers: options.Workers = None,
     dask: options.Dask = None,

@@ -20,9 +20,9 @@ from medtl.files import private_folder
 DEFAULT = "foreground"
 SEGMENTATION = "segmentation"
 
-Masks = Annotated[Path | None, typer.Option(help="Folder of masks, which may lie in DIR: pairs by name, a mask each.")]
+Masks = Annotated[Path | None, typer.Option(help="Take masks from this folder, which may lie in DIR, by name.")]
 Suffix = Annotated[
-    str, typer.Option(help="What a mask's name has behind its picture's, such as _1stHO; other files are passed over.")
+    str, typer.Option(help="Pair NAME with NAME and this suffix, such as _1stHO; pass other files over.")
 ]
 
 

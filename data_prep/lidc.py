@@ -7,14 +7,13 @@ import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 
 from data_prep import options, sample, windows
-from data_prep.run import VALIDATION_FRACTION
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import DatasetCard
 from medtl.datalist import Entry
@@ -69,34 +68,26 @@ class Slices(StrEnum):
     ALL = "all"
 
 
-NoduleSlices = Annotated[Slices, typer.Option(help="The slice with the nodule's largest area, or all its slices.")]
-MinReaders = Annotated[int, typer.Option(min=1, max=4, help="Readers (of four) that must have marked a nodule.")]
+NoduleSlices = Annotated[Slices, typer.Option(help="Take the slice of the nodule's largest area, or all slices.")]
+MinReaders = Annotated[int, typer.Option(min=1, max=4, help="Take nodules that so many readers (of four) marked.")]
 
 
+@options.dealt
 def command(
     raw: options.Raw,
     out: options.Out,
     nodule_slices: NoduleSlices = Slices.LARGEST,
     min_readers: MinReaders = 1,
-    workers: options.Workers = None,
-    dask: options.Dask = None,
-    dry_run: options.DryRun = False,
-    seed: options.Seed = 0,
-    validation_fraction: options.Validation = VALIDATION_FRACTION,
-    debug: options.Debug = False,
+    **how: Any,
 ) -> None:
     folder = options.raw_folder(raw, "--raw", CARD.name)
     options.finish(
         CARD,
-        [find(folder, nodule_slices, min_readers, read_annotations=dry_run)],
+        [find(folder, nodule_slices, min_readers, read_annotations=how["dry_run"])],
         out,
         choices={"nodule-slices": nodule_slices.value, "min-readers": min_readers},
         is_sample=raw == sample.WORD,
-        workers=workers,
-        dask=dask,
-        seed=seed,
-        validation_fraction=validation_fraction,
-        dry_run=dry_run,
+        **how,
     )
 
 

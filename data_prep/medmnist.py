@@ -44,23 +44,21 @@ SAMPLE_SUBSET = "pneumoniamnist"
 
 
 class Release(NamedTuple):
-    """One size of a set."""
+    """One size of a set: an .npz; of BreastMNIST also the folder of an export."""
 
     size: int
     path: Path
 
 
+@options.shared
 def command(
     raw: options.Raw,
     out: options.Out,
-    subset: Annotated[str, typer.Option(help=f"Which set: {', '.join(SETS)}.")],
+    subset: Annotated[str, typer.Option(help=f"Prepare this set: {', '.join(SETS)}.")],
     size: Annotated[
-        int | None, typer.Option(help="28, 64, 128 or 224 pixels; without it the largest there is.")
+        int | None, typer.Option(help="Take the release of 28, 64, 128 or 224 pixels, by default the largest there is.")
     ] = None,
-    workers: options.Workers = None,
-    dask: options.Dask = None,
-    dry_run: options.DryRun = False,
-    debug: options.Debug = False,
+    **how: Any,
 ) -> None:
     name = known(subset)
     place = options.raw_folder(raw, "--raw", CARD.name, file_suffix=".npz")
@@ -77,10 +75,8 @@ def command(
         out,
         choices={"subset": name, "size": source.options["size"]},
         is_sample=raw == sample.WORD,
-        workers=workers,
-        dask=dask,
-        dry_run=dry_run,
         command=CARD.name,
+        **how,
     )
 
 
@@ -107,7 +103,7 @@ def card_of(name: str) -> DatasetCard:
 
 
 def find(raw: Path, name: str = SAMPLE_SUBSET, size: int | None = None) -> Source:
-    """The work of a download: its three splits.
+    """Return the work of a download: its three splits.
 
     Args:
         raw: an .npz, a folder with one or several, or up to two above it.
@@ -182,13 +178,28 @@ def _choose(raw: Path, name: str, size: int | None) -> Release:
     there = sorted(Release(pixels, path) for path in places if (pixels := _size_of(path, name)) is not None)
     if not there:
         raise UsageError(f"{raw} holds no {SETS[name].title}: expected {name}.npz or {name}_{{64,128,224}}.npz")
+    return chosen(there, size, f"{raw} holds {SETS[name].title}", name)
+
+
+def chosen(there: Sequence[Release], size: int | None, what: str, name: str) -> Release:
+    """Return the release of a size; without one the largest, and say so where there are several.
+
+    Args:
+        there: by rising size.
+        size: pixels of a side, or None.
+        what: which place holds what, for the error.
+        name: of the set.
+
+    Raises:
+        UsageError: there is none of that size.
+    """
     sizes = ", ".join(str(one.size) for one in there)
-    chosen = [one for one in there if size in (None, one.size)]
-    if not chosen:
-        raise UsageError(f"--size {size}: {raw} holds {SETS[name].title} at {sizes} pixels")
+    fitting = [one for one in there if size in (None, one.size)]
+    if not fitting:
+        raise UsageError(f"--size {size}: {what} at {sizes} pixels")
     if len(there) > 1 and size is None:
-        tell(f"{name}: of {sizes} pixels the largest is taken, {chosen[-1].path.name}; --size chooses another")
-    return chosen[-1]
+        tell(f"{name}: of {sizes} pixels the largest is taken, {fitting[-1].path.name}; --size chooses another")
+    return fitting[-1]
 
 
 def _size_of(path: Path, name: str) -> int | None:
@@ -226,7 +237,7 @@ def _names(label: NDArray, what: Subset) -> list[str] | None:
 
 
 def process(work: Work, raw: Path, out: Path) -> Done:
-    """One split, picture by picture: the large files do not fit into memory."""
+    """Process one split, picture by picture: the large files do not fit into memory."""
     place, name, size, split = work.payload
     done = Done()
     try:
@@ -243,27 +254,35 @@ def process(work: Work, raw: Path, out: Path) -> Done:
 
 
 def _entry(pixels: NDArray[np.uint8], names: Sequence[str] | None, key: tuple[str, str, int], out: Path) -> Entry:
-    """Write one picture; it is its own patient, as nobody says which pictures are of one person."""
     name, split, index = key
     if names is None:
         raise BadFileError("has a label that the set does not know")
+    label = list(names) if SETS[name].multilabel else names[0]
+    return written(pixels, label, name, split, f"{index:06d}", out) | {"channels": SETS[name].channels}
+
+
+def written(pixels: NDArray[np.uint8], label: Any, name: str, split: str, number: str, out: Path) -> Entry:
+    """Write one picture, and return its entry; it is its own patient, as nobody says which pictures are of one person.
+
+    Raises:
+        BadFileError: all its pixels are alike.
+    """
     if pixels.min() == pixels.max():
         raise BadFileError("shows nothing: all its pixels are alike")
-    target = f"images/{name}/{split}-{index:06d}.png"
+    target = f"images/{name}/{split}-{number}.png"
     write_png(out / target, pixels)
     return {
         "image": target,
-        "label": list(names) if SETS[name].multilabel else names[0],
-        "patient": f"{name}/{split}-{index:06d}",
+        "label": label,
+        "patient": f"{name}/{split}-{number}",
         "source": name,
         "sha256": file_hash(out / target),
         "split": SPLITS[split],
-        "channels": SETS[name].channels,
     }
 
 
 def prepare_sample(raw: Path, out: Path) -> None:
-    """What ``--subset pneumoniamnist --raw sample`` gives."""
+    """Prepare what ``--subset pneumoniamnist --raw sample`` gives."""
     run.prepare(
         card_of(SAMPLE_SUBSET),
         [find(raw)],

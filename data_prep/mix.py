@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,7 +12,6 @@ from data_prep import mix_shares, options, sample
 from data_prep.folder import check_name
 from data_prep.mix_pictures import process
 from data_prep.mix_shares import Shares
-from data_prep.run import VALIDATION_FRACTION
 from data_prep.work import Rejected, Source, Work
 from medtl import datalist, leaks
 from medtl.cards import DatasetCard
@@ -57,38 +56,37 @@ class Part:
     rejected: tuple[Rejected, ...] = ()
 
 
+@options.dealt
 def command(
     lists: Annotated[
         str,
-        typer.Option(help="NAME=DIR,…: prepared folders, NAME stands before their classes; DIR 'sample': phantoms."),
+        typer.Option(
+            help="Mix prepared folders, NAME=DIR,…: NAME stands before their classes; DIR 'sample': phantoms."
+        ),
     ],
     out: options.Out,
-    take: Annotated[str, typer.Option(help="Which of their splits, comma-separated.")] = "training",
-    per_class_limit: Annotated[int, typer.Option(min=0, help="Most images a class; 0 for all.")] = 0,
+    take: Annotated[str, typer.Option(help="Take these of their splits, comma-separated.")] = "training",
+    per_class_limit: Annotated[int, typer.Option(min=0, help="Take at most so many a class; 0: all.")] = 0,
     samples: Annotated[
-        int, typer.Option(min=0, help="Most images of each list, classes in their proportions; 0 for all.")
+        int, typer.Option(min=0, help="Take at most so many of each list, classes in proportion; 0: all.")
     ] = 0,
     shares: Annotated[
-        Shares, typer.Option(help="equal: of every list as many images as the smallest has left.")
+        Shares, typer.Option(help="Take all, or of every list as many as the smallest has left.")
     ] = Shares.ALL,
     drop_class: Annotated[
         str,
-        typer.Option("--drop_class", help="Classes to leave out, comma-separated: NAME of every list, or PART/NAME."),
+        typer.Option("--drop_class", help="Leave classes out, comma-separated: NAME of every list, or PART/NAME."),
     ] = "",
     exclude: Annotated[
         str | None,
-        typer.Option(help="Prepared folders, comma-separated: patients and images that are there are left out."),
+        typer.Option(help="Leave out patients and images of these prepared folders, comma-separated."),
     ] = None,
     licences: Annotated[
-        str, typer.Option(help="'NAME=TEXT;NAME=TEXT': licences of lists that state none, or another set's.")
+        str,
+        typer.Option(help="State licences that lists do not state, or state of another set: 'NAME=TEXT;NAME=TEXT'."),
     ] = "",
-    name: Annotated[str, typer.Option(help="The collection's name.")] = NAME,
-    workers: options.Workers = None,
-    dask: options.Dask = None,
-    dry_run: options.DryRun = False,
-    seed: options.Seed = 0,
-    validation_fraction: options.Validation = VALIDATION_FRACTION,
-    debug: options.Debug = False,
+    name: Annotated[str, typer.Option(help="Name the collection.")] = NAME,
+    **how: Any,
 ) -> None:
     check_name(name)
     folders = _folders(lists)
@@ -98,7 +96,8 @@ def command(
         raise UsageError("--exclude names no prepared folder")
     terms = _terms(licences, folders)
     dropped = [word.strip() for word in drop_class.split(",") if word.strip()]
-    parts = look(folders, splits, per_class_limit, others, dropped, seed=seed, workers=workers or options.CPUS)
+    seed, workers = how["seed"], how["workers"] or options.CPUS
+    parts = look(folders, splits, per_class_limit, others, dropped, seed=seed, workers=workers)
     taken = mix_shares.shared([part.entries for part in parts], samples, shares is Shares.EQUAL, seed)
     parts = [replace(part, entries=entries) for part, entries in zip(parts, taken, strict=True)]
     for part in parts:
@@ -124,12 +123,8 @@ def command(
             "exclude": ",".join(datalist.read(other).name for other in others) or None,
         },
         is_sample=any(part.listed.sample for part in parts),
-        workers=workers,
-        dask=dask,
-        seed=seed,
-        validation_fraction=validation_fraction,
-        dry_run=dry_run,
         command=CARD.name,
+        **how,
     )
 
 

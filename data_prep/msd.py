@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from data_prep import options, sample
 from data_prep.msd_tasks import MSD_TASKS, MsdTask
-from data_prep.run import VALIDATION_FRACTION
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import DatasetCard
 from medtl.errors import BadFileError, UsageError
@@ -69,35 +68,27 @@ class Channels(StrEnum):
 
 
 KeySlices = Annotated[
-    str, typer.Option(help=f"Rule of the key slices: {key_slice.RULES}. 'card' takes each task's own.")
+    str, typer.Option(help=f"Choose key slices by a rule: {key_slice.RULES}. 'card' takes each task's own.")
 ]
-WhichChannels = Annotated[Channels, typer.Option(help="Channels of a multi-channel image that become pictures.")]
+WhichChannels = Annotated[Channels, typer.Option(help="Make pictures of these channels of an image.")]
 
 
+@options.dealt
 def command(
     raw: options.Raw,
     out: options.Out,
     key_slices: KeySlices = "card",
     channels: WhichChannels = Channels.FIRST,
-    workers: options.Workers = None,
-    dask: options.Dask = None,
-    dry_run: options.DryRun = False,
-    seed: options.Seed = 0,
-    validation_fraction: options.Validation = VALIDATION_FRACTION,
-    debug: options.Debug = False,
+    **how: Any,
 ) -> None:
     folder = options.raw_folder(raw, "--raw", CARD.name)
     options.finish(
         CARD,
-        [find(folder, key_slices, channels, read_headers=dry_run)],
+        [find(folder, key_slices, channels, read_headers=how["dry_run"])],
         out,
         choices={"key-slices": key_slices, "channels": channels.value},
         is_sample=raw == sample.WORD,
-        workers=workers,
-        dask=dask,
-        seed=seed,
-        validation_fraction=validation_fraction,
-        dry_run=dry_run,
+        **how,
     )
 
 

@@ -1,8 +1,9 @@
 """The options that every data set's command shares, and the two ways in which a command ends."""
 
+import inspect
 import os
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,10 +21,10 @@ from medtl.readers.find import counted
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 Raw = Annotated[
-    str, typer.Option(help="The official download, or a folder above it; 'sample' for the built-in phantoms.")
+    str, typer.Option(help="Read the official download, also from a folder above it; 'sample': the built-in phantoms.")
 ]
-Out = Annotated[Path, typer.Option(help="Folder to write images/, datalist.json and rejected.csv into.")]
-Workers = Annotated[int | None, typer.Option(min=1, show_default="one a CPU", help="Number of worker processes.")]
+Out = Annotated[Path, typer.Option(help="Write images/, datalist.json and rejected.csv into this folder.")]
+Workers = Annotated[int | None, typer.Option(min=1, show_default="one a CPU", help="Work in so many processes.")]
 Dask = Annotated[
     str | None,
     typer.Option(
@@ -35,12 +36,43 @@ Dask = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Read tables and headers only, print the counts, write nothing.")
 ]
-Seed = Annotated[int, typer.Option(help="Seed of the split into training and validation.")]
-Validation = Annotated[float, typer.Option(min=0.0, max=0.9, help="Share of the images, by patient, for validation.")]
+Seed = Annotated[int, typer.Option(help="Deal training and validation by this seed.")]
+Validation = Annotated[float, typer.Option(min=0.0, max=0.9, help="Keep this share for validation, by patient.")]
 Test = Annotated[
-    float, typer.Option(min=0.0, max=0.9, help="Share of the images, by patient, for test, where none is fixed.")
+    float, typer.Option(min=0.0, max=0.9, help="Keep this share for test, by patient, where none is fixed.")
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+SHARED = {"workers": (Workers, None), "dask": (Dask, None), "dry_run": (DryRun, False)}
+DEALT = {"seed": (Seed, 0), "validation_fraction": (Validation, run.VALIDATION_FRACTION)}
+
+
+def shared(command: Callable[..., None], more: Mapping[str, tuple[Any, Any]] | None = None) -> Callable[..., None]:
+    """Return a data set's command with the options that all have behind its own.
+
+    Args:
+        command: takes what its own options say, and ``**how``, which ``finish`` takes: ``workers``, ``dask`` and
+            ``dry_run``.
+        more: options in ``how`` beside these, name to type and default.
+    """
+    own = [each for each in inspect.signature(command).parameters.values() if each.kind is not each.VAR_KEYWORD]
+    added = {**SHARED, **(more or {}), "debug": (Debug, False)}
+
+    def called(debug: bool, **given: Any) -> None:  # ``main`` has read debug
+        command(**given)
+
+    behind = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=annotation)
+        for name, (annotation, value) in added.items()
+    ]
+    called.__signature__ = inspect.Signature([*own, *behind])  # type: ignore[attr-defined]
+    return called
+
+
+def dealt(command: Callable[..., None]) -> Callable[..., None]:
+    """Return ``shared`` of the command of a set whose patients are dealt into training and validation: ``seed`` and
+    ``validation_fraction`` are in ``how``, too."""
+    return shared(command, DEALT)
 
 
 def raw_folder(raw: str, option: str, name: str, file_suffix: str | None = None) -> Path:
@@ -145,7 +177,7 @@ def _classes(card: DatasetCard, made: datalist.DataList) -> Table:
     counts = {split: datalist.class_counts(made, split) for split in datalist.SPLITS}
     table = _table(card, "class", "training", "validation", "test")
     for name in made.classes:
-        table.add_row(name, *(f"{counts[split][name]:,}" for split in datalist.SPLITS), _paper(card, name))
+        table.add_row(name, *(f"{counts[split][name]:,}" for split in datalist.SPLITS), *_paper(card, name))
     return table
 
 
@@ -169,7 +201,7 @@ def _sequences(card: DatasetCard, made: datalist.DataList) -> Table:
     for name in card.published:
         own = [entry for entry in made.training if entry["sequence"] == name]
         slices = (f"{sum(entry['fold'] == fold for entry in own):,}" for fold in folds)
-        table.add_row(name, *slices, f"{len({entry['case'] for entry in own}):,}", _paper(card, name))
+        table.add_row(name, *slices, f"{len({entry['case'] for entry in own}):,}", *_paper(card, name))
     return table
 
 
@@ -217,7 +249,7 @@ def _promised(card: DatasetCard, sources: Sequence[Source]) -> Table:
     units = {name: source.unit for source in sources for name in source.found}
     found = run.promised(sources)
     for name in (card.published or card.classes) if segmentation else card.classes:
-        table.add_row(name, f"{found[name]:,}", units.get(name, ""), _paper(card, name))
+        table.add_row(name, f"{found[name]:,}", units.get(name, ""), *_paper(card, name))
     return table
 
 
@@ -237,12 +269,15 @@ def _table(card: DatasetCard, kind: str, *columns: str) -> Table:
     table = Table(title=card.title, title_justify="left")
     table.add_column(kind)
     paper = f"paper ({' + '.join(card.parts)})" if card.parts else "paper"
-    for column in (*columns, paper):
+    for column in (*columns, *([paper] if card.parts or card.published else [])):
         table.add_column(column, justify="right")
     return table
 
 
-def _paper(card: DatasetCard, name: str) -> str:
+def _paper(card: DatasetCard, name: str) -> list[str]:
+    """Return the last cell of a row of ``_table``: the count that was published; nothing where none was."""
     if card.parts:
-        return " + ".join(f"{published[name]:,}" for published in card.parts.values())
-    return f"{card.published[name]:,}" if name in card.published else "–"
+        return [" + ".join(f"{published[name]:,}" for published in card.parts.values())]
+    if card.published:
+        return [f"{card.published[name]:,}" if name in card.published else "–"]
+    return []

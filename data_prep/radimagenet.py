@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -209,13 +210,11 @@ ROOT = "radiology_ai"
 ULTRASOUND = "US"
 
 
+@options.shared
 def command(
     raw: options.Raw,
     out: options.Out,
-    workers: options.Workers = None,
-    dask: options.Dask = None,
-    dry_run: options.DryRun = False,
-    debug: options.Debug = False,
+    **how: Any,
 ) -> None:
     source = find(options.raw_folder(raw, "--raw", CARD.name))
     options.finish(
@@ -224,10 +223,8 @@ def command(
         out,
         choices={},
         is_sample=raw == sample.WORD,
-        workers=workers,
-        dask=dask,
-        dry_run=dry_run,
         deal=deal,
+        **how,
     )
 
 

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -54,17 +54,15 @@ class Split(StrEnum):
     LEAVE_ONE_SITE_OUT = "leave-one-site-out"  # fold 0 is Montgomery, fold 1 Shenzhen
 
 
+@options.shared
 def command(
     raw: options.Raw,
     out: options.Out,
-    split: Annotated[Split, typer.Option(help="Sites mixed 9:1, or each site as a fold.")] = Split.PAPER,
-    size: Annotated[int, typer.Option(min=32, help="Pixels of the longer side at most; smaller ones stay.")] = SIZE,
-    workers: options.Workers = None,
-    dask: options.Dask = None,
-    dry_run: options.DryRun = False,
+    split: Annotated[Split, typer.Option(help="Mix the sites 9:1, or make each a fold.")] = Split.PAPER,
+    size: Annotated[int, typer.Option(min=32, help="Shrink the longer side to so many pixels.")] = SIZE,
     seed: options.Seed = 0,
     validation_fraction: options.Validation = PAPER_SHARE,
-    debug: options.Debug = False,
+    **how: Any,
 ) -> None:
     folder = options.raw_folder(raw, "--raw", CARD.name)
     if out.resolve().is_relative_to(folder.resolve()):  # names alone say what is a picture of the set
@@ -76,11 +74,9 @@ def command(
         out,
         choices={"split": split.value, "size": size},
         is_sample=raw == sample.WORD,
-        workers=workers,
-        dask=dask,
         seed=seed if dealt else None,
         validation_fraction=validation_fraction if dealt else None,
-        dry_run=dry_run,
+        **how,
     )
 
 

@@ -6,6 +6,8 @@ The names below are found when they are first used: importing medtl imports neit
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from medtl.version import __version__
+
 if TYPE_CHECKING:
     from medtl.api.data import load_data
     from medtl.api.evaluating import evaluate
@@ -14,8 +16,6 @@ if TYPE_CHECKING:
     from medtl.api.probing import probe
     from medtl.api.run import Run
     from medtl.errors import MedtlError, UsageError
-
-__version__ = "0.1.0"
 
 PLACES = {
     "MedtlError": "medtl.errors",

@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from medtl import __version__
 from medtl.commands import (
     analyse,
     cache,
@@ -23,6 +22,7 @@ from medtl.commands import (
     weights,
 )
 from medtl.commands.options import Debug
+from medtl.version import __version__
 
 app = typer.Typer(
     name="medtl",

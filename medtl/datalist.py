@@ -66,15 +66,15 @@ class DataList:
     drawn_with: int = field(default=0, compare=False)
 
     def split(self, name: str) -> list[Entry]:
-        """The entries of a split by either of its names: training/train, validation/val, test."""
+        """Return the entries of a split by either of its names: training/train, validation/val, test."""
         for long, short in SHORT_NAMES.items():
             if name in (long, short):
                 return getattr(self, long)
         raise UsageError(f"split {name!r} is not one of train, val, test")
 
     def absolute(self, name: str) -> list[Entry]:
-        """The entries of a split with ``image`` (and a mask's ``label``) as absolute paths and their ``index`` within
-        the split."""
+        """Return the entries of a split with ``image`` (and a mask's ``label``) as absolute paths and their ``index``
+        within the split."""
         entries = []
         for index, entry in enumerate(self.split(name)):
             named = [key for key in ("image", "label", "features") if isinstance(entry.get(key), str)]
@@ -96,7 +96,7 @@ class DataList:
 
 
 def locate(path: Path) -> Path:
-    """The data list's file for a folder or the file itself.
+    """Return the data list's file for a folder or the file itself.
 
     Raises:
         UsageError: there is none.
@@ -209,7 +209,7 @@ def write(datalist: DataList, folder: Path) -> Path:
 
 
 def class_counts(datalist: DataList, split: str | None = None) -> dict[str, int]:
-    """Entries a class, over all splits or one; a multi-hot entry counts under each of its classes."""
+    """Count the entries of each class, over all splits or one; a multi-hot entry counts under each of its classes."""
     counts: Counter[str] = Counter()
     for name, entry in datalist:
         if split is None or datalist.split(split) is getattr(datalist, name):
@@ -233,8 +233,8 @@ def label_classes(label: int | float | list[int] | str) -> list[int]:
 
 
 def strata(entries: Sequence[Entry]) -> list[list[int]]:
-    """What each entry is dealt by: the classes that its label names; of a regression the quarter of all labels, by
-    size, in which its own lies (of few labels a half, or none: there must be some for each split); of a survival the
+    """Return what each entry is dealt by: the classes that its label names; of a regression the quarter of all labels,
+    by size, in which its own lies (of few labels a half, or none: there must be some for each split); of a survival the
     event."""
     numbers = sorted(entry["label"] for entry in entries if isinstance(entry.get("label"), float))
     if not numbers:
@@ -244,7 +244,7 @@ def strata(entries: Sequence[Entry]) -> list[list[int]]:
 
 
 def spread(listed: DataList) -> tuple[float, float]:
-    """Mean and standard deviation of the training labels of a regression.
+    """Return the mean and standard deviation of the training labels of a regression.
 
     Raises:
         MedtlError: they are all alike, so that there is nothing to learn.
@@ -256,7 +256,8 @@ def spread(listed: DataList) -> tuple[float, float]:
 
 
 def with_fold(listed: DataList, fold: int | None) -> DataList:
-    """The data list with ``fold`` of its training entries as validation and the others as training; as it is for None.
+    """Return the data list with ``fold`` of its training entries as validation and the others as training; as it is for
+    None.
 
     Raises:
         UsageError: no training entry has that fold.
@@ -273,8 +274,8 @@ def with_fold(listed: DataList, fold: int | None) -> DataList:
 
 
 def with_fraction(listed: DataList, fraction: float, seed: int) -> DataList:
-    """The data list with a share of its training patients, stratified by class (``strata``); validation and test as
-    they are.
+    """Return the data list with a share of its training patients, stratified by class (``strata``); validation and test
+    as they are.
 
     Args:
         listed: with labels of classes, or numbers.
@@ -302,8 +303,8 @@ def with_fraction(listed: DataList, fraction: float, seed: int) -> DataList:
 
 
 def overlaps(datalist: DataList) -> list[str]:
-    """What two splits or two folds of one data list share: patients and identical files, of which an empty one is not
-    known. Empty when these are clean."""
+    """Return what two splits or two folds of one data list share: patients and identical files, of which an empty one
+    is not known. Empty when these are clean."""
     found = []
     for key, what in (("patient", "patient"), ("sha256", "identical image")):
         splits: dict[str, set[str]] = defaultdict(set)

@@ -36,13 +36,13 @@ def precision(device: str | torch.device, wanted: str = "auto") -> str:
 
 
 def image_dtype(precision: str) -> str:
-    """The dtype in which a BatchTransform should give images to a step of that precision: float32, bfloat16 or
+    """Return the dtype in which a BatchTransform should give images to a step of that precision: float32, bfloat16 or
     float16."""
     return str(PRECISIONS[precision]).removeprefix("torch.")
 
 
 def prepare_network(network: nn.Module, channels_last: bool = True, compile: bool = False) -> nn.Module:
-    """The same network, its weights in the wanted memory format, compiled in place (state-dict names stay).
+    """Return the same network, its weights in the wanted memory format, compiled in place (state-dict names stay).
 
     Args:
         network: on its device.
@@ -66,7 +66,8 @@ def fast_kernels(deterministic: bool = False) -> None:
 
 
 def synchronised(network: nn.Module, wanted: bool = True) -> nn.Module:
-    """The same network, where ``wanted`` with batch norm that takes its statistics over the images of all processes.
+    """Return the same network, where ``wanted`` with batch norm that takes its statistics over the images of all
+    processes.
 
     Names and values of the state dict stay. Call it before anything is hooked to the network or copies it: its batch
     norm layers are replaced.
@@ -80,7 +81,7 @@ def steps_an_epoch(batches: int, accumulate: int = 1) -> int:
 
 
 def moving_average(network: nn.Module, decay: float = 0.999) -> AveragedModel:
-    """An exponential moving average of a network's weights and buffers, to be given to ``training_step``; its
+    """Return an exponential moving average of a network's weights and buffers, to be given to ``training_step``; its
     ``.module`` is what is validated and saved.
 
     It starts as the network after the first step. Then each step makes it ``decay`` of itself and ``1 - decay`` of the
@@ -110,7 +111,7 @@ def training_step(
     check_every: int = 50,
     names: Sequence[str] | None = None,
 ) -> "TrainingStep":
-    """What ``SupervisedTrainer(iteration_update=…)`` calls for each batch; see ``TrainingStep``."""
+    """Return what ``SupervisedTrainer(iteration_update=…)`` calls for each batch; see ``TrainingStep``."""
     return TrainingStep(precision, channels_last, accumulate, ema, check_every, names)
 
 
@@ -157,7 +158,7 @@ class TrainingStep:
         self._losses: deque[tuple[int, Tensor, Tensor | None]] = deque()
 
     def state_dict(self) -> dict[str, Any]:
-        """The gradient scaler's state, and the moving average's; either is empty without one."""
+        """Return the gradient scaler's state, and the moving average's; either is empty without one."""
         return {"scaler": self.scaler.state_dict(), "ema": self.ema.state_dict() if self.ema is not None else {}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -169,7 +170,7 @@ class TrainingStep:
 
     @property
     def is_whole(self) -> bool:
-        """Whether no gradients wait for the rest of their group: only then can a run be saved."""
+        """Return whether no gradients wait for the rest of their group: only then can a run be saved."""
         return not self._gathered
 
     def __call__(self, engine: Any, batch: dict[str, Any]) -> dict[str, Tensor]:

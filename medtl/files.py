@@ -251,3 +251,18 @@ def file_hash(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def disk_in_one_line(what: str, variable: str, folder: Path) -> Iterator[None]:
+    """Tell in one line that a disk refuses what is kept in a folder, and which variable names another folder.
+
+    Raises:
+        MedtlError: the disk refuses.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise MedtlError(
+            f"the {what} cannot be kept in {folder}: {error.strerror or error}; set ${variable} to a folder with room"
+        ) from None

@@ -90,8 +90,8 @@ def compare_lists(folder: Path, others: Sequence[Path], workers: int = 1) -> lis
 
 
 def compare(a: Listed, b: Listed) -> Comparison:
-    """All leaks between two signed lists. Where ``b`` is ``a`` itself, pairs of one split (or fold) are none, and each
-    pair is found once."""
+    """Return all leaks between two signed lists. Where ``b`` is ``a`` itself, pairs of one split (or fold) are none,
+    and each pair is found once."""
     leaks = [Leak("patient", *places) for places in _shared_patients(a, b)]
     known: set[tuple[int, int]] = set()
     for kind, keys_a, keys_b in (("file", _with_content(a), _with_content(b)), ("pixels", a.pixels, b.pixels)):
@@ -108,8 +108,8 @@ def compare(a: Listed, b: Listed) -> Comparison:
 def near_pairs(
     a: Listed, b: Listed, most_bits: int = MOST_BITS, least_correlation: float = LEAST_CORRELATION
 ) -> Iterator[tuple[int, int, int, float]]:
-    """(place in ``a``, place in ``b``, differing bits, correlation) of every pair that looks alike; pictures without
-    detail look like nothing."""
+    """Return (place in ``a``, place in ``b``, differing bits, correlation) of every pair that looks alike; pictures
+    without detail look like nothing."""
     for rows, columns, bits in close_hashes(a.phashes, b.phashes, most_bits):
         for start in range(0, len(rows), CANDIDATES_AT_A_TIME):
             part = slice(start, start + CANDIDATES_AT_A_TIME)
@@ -121,8 +121,8 @@ def near_pairs(
 def close_hashes(
     a: NDArray[np.uint64], b: NDArray[np.uint64], most_bits: int
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.uint8]]]:
-    """Every pair of hashes, (n,) and (m,), that differ in at most so many bits: places in ``a``, in ``b``, and the
-    number of bits, a chunk of ``a`` at a time."""
+    """Return every pair of hashes, (n,) and (m,), that differ in at most so many bits: places in ``a``, in ``b``, and
+    the number of bits, a chunk of ``a`` at a time."""
     step = max(1, PAIRS_AT_A_TIME // max(1, len(b)))
     for start in range(0, len(a), step):
         bits = np.bitwise_count(a[start : start + step, np.newaxis] ^ b)
@@ -171,7 +171,7 @@ def _shared_patients(a: Listed, b: Listed) -> Iterator[tuple[int, int]]:
 
 
 def lines(comparison: Comparison) -> list[str]:
-    """What was found in words: one line for all, one a kind with the first few named."""
+    """Return what was found in words: one line for all, one a kind with the first few named."""
     a, b = comparison.a, comparison.b
     between = f"the splits of {a.name}" if a is b else f"{a.name} and {b.name}"
     if not comparison.leaks:
@@ -194,7 +194,7 @@ def _named(comparison: Comparison, leak: Leak) -> str:
 
 
 def write_csv(comparisons: Sequence[Comparison], path: Path) -> None:
-    """Every leak as one row, atomically."""
+    """Write every leak as one row, atomically."""
     rows: list[tuple[object, ...]] = [COLUMNS]
     for one in comparisons:
         for leak in one.leaks:

@@ -84,7 +84,7 @@ def lovasz_softmax(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
 
 
 def pixel_loss(kind: str, auxiliary: float = 0.0) -> PixelLoss:
-    """A PixelLoss, if its arguments can be.
+    """Return a PixelLoss, if its arguments can be.
 
     Raises:
         UsageError: no such loss, or a weight below 0.
@@ -96,7 +96,7 @@ def pixel_loss(kind: str, auxiliary: float = 0.0) -> PixelLoss:
 
 
 def check_auxiliary(auxiliary: float) -> bool:
-    """Whether there is an auxiliary head: its weight in the loss is above 0.
+    """Return whether there is an auxiliary head: its weight in the loss is above 0.
 
     Raises:
         UsageError: the weight is no number of at least 0.

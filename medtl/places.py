@@ -13,7 +13,8 @@ WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
 
 
 def bundle_roots() -> list[Path]:
-    """``bundles/`` of the working directory, then that of medtl's own checkout and what a wheel installs; each once."""
+    """Return ``bundles/`` of the working directory, then that of medtl's own checkout and what a wheel installs; each
+    once."""
     own = Path(__file__).resolve().parent
     return list(dict.fromkeys((Path.cwd() / "bundles", own.parent / "bundles", own / "_bundles")))
 

@@ -73,7 +73,7 @@ class Listed:
 
 
 def sign(path: Path) -> Signature:
-    """The signature of one picture file.
+    """Return the signature of one picture file.
 
     Raises:
         BadFileError: it cannot be read; the text is the reason alone.
@@ -88,7 +88,7 @@ def sign(path: Path) -> Signature:
 
 
 def perceptual_hash(grey: NDArray[np.uint8]) -> int:
-    """``imagehash.phash`` of (rows, columns) grey, first bit highest."""
+    """Return ``imagehash.phash`` of (rows, columns) grey, first bit highest."""
     from imagehash import phash
 
     return int(str(phash(Image.fromarray(grey))), 16)

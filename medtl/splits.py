@@ -85,8 +85,8 @@ def same_people(entries: Sequence[Entry], alike: Iterable[tuple[str, str]] = ())
 
 
 def assign_folds(entries: Sequence[Entry], folds: int, seed: int) -> list[Entry]:
-    """The same entries with ``fold`` 0 to ``folds`` - 1: whole patients, and of each sequence equally many patients a
-    fold."""
+    """Return the same entries with ``fold`` 0 to ``folds`` - 1: whole patients, and of each sequence equally many
+    patients a fold."""
     sequences = sorted({entry["sequence"] for entry in entries})
     patients: dict[str, set[str]] = defaultdict(set)
     for entry in entries:

@@ -112,7 +112,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in the background
     request = request_of(Path(sys.argv[1]))
     dask = sys.argv[3] if len(sys.argv) > 3 else None
-    guarded(lambda: sys.exit(run(request, jobs=int(sys.argv[2]), dask=dask)), "medtl")
+    seeds = tuple(map(int, sys.argv[4:])) or request.seeds
+    guarded(lambda: sys.exit(run(request, jobs=int(sys.argv[2]), dask=dask, seeds=seeds)), "medtl")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A mistake ends in one clear last line and the right exit status, whoever found it."""
+"""A mistake ends in one clear last line and the right exit status, whatever found it."""
 
 import json
 import re

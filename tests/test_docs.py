@@ -1,7 +1,9 @@
 """The documents name files, commands and ids that exist. Needs nothing but pytest."""
 
+import importlib
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,16 @@ def test_overrides_in_bundle_commands_are_ids(document: Path) -> None:
         assert set(re.findall(r"--([a-z_]+)", line)) - known <= ids, line
 
 
+def test_dask_takes_the_lines_that_the_documents_show() -> None:
+    pytest.importorskip("distributed", reason="needs Dask: pip install 'medtl[dask]'")
+    text = "\n".join(path.read_text(encoding="utf-8") for path in DOCUMENTS)
+    lines = re.findall(r"^\w+\$ dask (scheduler|worker) (.*)$", text, re.MULTILINE)
+    assert {name for name, _ in lines} == {"scheduler", "worker"}
+    for name, words in lines:
+        command = importlib.import_module(f"distributed.cli.dask_{name}").main
+        command.make_context(name, shlex.split(words))  # click ends where an option is unknown
+
+
 def test_readme_has_the_two_commands_and_ci_runs_the_second() -> None:
     blocks = BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
     first = (
@@ -66,7 +78,7 @@ def test_links_to_headings_name_a_heading(document: Path) -> None:
 
 
 def test_versions_agree() -> None:
-    version = re.search(r'__version__ = "(.+)"', (ROOT / "medtl" / "__init__.py").read_text())
+    version = re.search(r'__version__ = "(.+)"', (ROOT / "medtl" / "version.py").read_text())
     assert version is not None
     assert f"version: {version[1]}" in (ROOT / "CITATION.cff").read_text()
 

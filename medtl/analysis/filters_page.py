@@ -43,12 +43,12 @@ class First:
 
     @property
     def limit(self) -> float:
-        """The likeness that 95 % of random filters stay below."""
+        """Return the likeness that 95 % of random filters stay below."""
         return float(np.quantile(self.noise, LEVEL))
 
     @property
     def share(self) -> float:
-        """The share of filters above it; 0.05 for random ones."""
+        """Return the share of filters above it; 0.05 for random ones."""
         return float((self.likeness > self.limit).mean())
 
 

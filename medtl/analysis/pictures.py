@@ -35,7 +35,7 @@ class Drawn:
 
     @property
     def brightness(self) -> float:
-        """The mean grey value over channels, pixels and pictures, 0..1."""
+        """Return the mean grey value over channels, pixels and pictures, 0..1."""
         return float(self.pixels.mean(dtype=np.float64)) / 255
 
 

@@ -29,7 +29,7 @@ class Svcca:
 
     @property
     def points_a_direction(self) -> float:
-        """Points for each kept direction of the larger layer."""
+        """Return the points for each kept direction of the larger layer."""
         return self.points / max(1, *self.directions)
 
 

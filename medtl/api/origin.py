@@ -40,7 +40,7 @@ class Origin:
 
     @property
     def literal(self) -> Mapping[str, Any]:
-        """The component of a config that makes this network, before its start."""
+        """Return the component of a config that makes this network, before its start."""
         return {
             "_target_": "medtl.networks.classifier.build_classifier",
             "backbone": self.backbone,

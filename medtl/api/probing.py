@@ -35,7 +35,7 @@ class Probe:
 
     @property
     def runs(self) -> list[Run]:
-        """The run of each cell."""
+        """Return the run of each cell."""
         found = self._found
         return [Run(self.folder / "cells" / cell.name(found.models[cell.model])) for cell in found.results]
 

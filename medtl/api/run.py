@@ -39,7 +39,7 @@ class Run:
 
     @property
     def record(self) -> RunRecord:
-        """What run.json says now."""
+        """Return what run.json says now."""
         return records.read(self.folder)
 
     def metrics(self, split: str = "test", *, intervals: bool = False) -> dict[str, float | None]:

@@ -33,17 +33,17 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether all is reviewed and nothing is wrong."""
+        """Return whether all is reviewed and nothing is wrong."""
         return not (self.seen.unreviewed or self.problems)
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        """What would be executed, what to know, and what is unreviewed."""
+        """Return what would be executed, what to know, and what is unreviewed."""
         return tuple(shown.tables(self.seen))
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """One line a problem, and at last the whole in one."""
+        """Return one line a problem, and at last the whole in one."""
         what = shown.summary(self.seen)
         wrong = shown.counted(len(self.problems), "problem")
         if self.seen.unreviewed:

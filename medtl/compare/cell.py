@@ -1,7 +1,7 @@
 """One cell from its beginning to its end: cleared or gone on with, run, told to stop, and judged by what it left.
 
 A cell's process holds its log file open under an exclusive ``flock``, which ends with the last process that inherited
-it (its loading workers too): whoever gets the lock knows that nothing runs in that folder any more.
+it (its loading workers too): a process that gets the lock knows that nothing runs in that folder any more.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ Command = Callable[[Task, bool], list[str]]
 
 
 class Stop:
-    """Whether cells are to stop, as whoever runs them is told.
+    """Whether cells are to stop; the process that runs them looks at it.
 
     Attributes:
         signal: the first that came; None so far.

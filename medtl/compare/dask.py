@@ -2,7 +2,7 @@
 
 A worker runs a cell as this machine would, in a process of its own. When the comparison stops, or is killed, the
 scheduler cancels what the worker does, which tells the cell to stop; when the worker dies, the process that its cell
-was forked from does. What a cell left is read from its folder, whoever ran it.
+was forked from does. What a cell left is read from its folder, whichever worker ran it.
 """
 
 import functools
@@ -16,7 +16,6 @@ from pathlib import Path
 from signal import SIGTERM, Signals
 from typing import TYPE_CHECKING
 
-import medtl
 from medtl import datalist
 from medtl.cluster import connected
 from medtl.compare.cell import (
@@ -35,6 +34,7 @@ from medtl.compare.task import Task, command_of
 from medtl.compare.warm import Warm
 from medtl.errors import MedtlError, debugging, tell
 from medtl.files import file_hash
+from medtl.version import __version__
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -83,7 +83,7 @@ class Cluster:
 
     def submit(self, task: Task) -> "Future[State]":
         """Send a cell to a worker."""
-        return self._client.submit(on_worker, task, self._environment, medtl.__version__, self._command, pure=False)
+        return self._client.submit(on_worker, task, self._environment, __version__, self._command, pure=False)
 
     def state(self, doing: "Future[State]", task: Task) -> State:
         """Return how far a cell is that has ended.
@@ -150,8 +150,8 @@ def on_worker(task: Task, variables: Mapping[str, str], version: str, command: C
     """
     with _one_at_a_time:
         stop = _Cancelled()
-        if medtl.__version__ != version:
-            raise MedtlError(f"--dask: a worker has medtl {medtl.__version__}, this command is of {version}")
+        if __version__ != version:
+            raise MedtlError(f"--dask: a worker has medtl {__version__}, this command is of {version}")
         data = Path(task.overrides["dataset_dir"])
         data = data if data.is_file() else data / datalist.FILE_NAME
         if not data.is_file() or file_hash(data) != task.sha256 or not (task.folder.parents[1] / FILE_NAME).is_file():

@@ -43,7 +43,7 @@ class Board:
             self.live.stop()
 
     def tell(self, cell: Cell, state: State) -> None:
-        """A cell's state has changed."""
+        """Show or print the changed state of a cell."""
         before = self.states[cell].status
         ended = before != state.status and (state.status in ("finished", "failed") or before == "running")
         self.states[cell] = state
@@ -60,7 +60,7 @@ class Board:
 
 
 def in_words(state: State) -> str:
-    """How a cell's process has ended, in one line."""
+    """Return how a cell's process has ended, in one line."""
     ended_well = state.status == "finished"
     took = "" if state.minutes is None else f" {'in' if ended_well else 'after'} {state.minutes:.1f} min"
     if state.status == "waiting":
@@ -70,7 +70,8 @@ def in_words(state: State) -> str:
 
 
 def table(states: Mapping[Cell, State], rows: int) -> Table:
-    """The states as a table of at most ``rows`` cells: first those that run or failed, then the others around them."""
+    """Return the states as a table of at most ``rows`` cells: first those that run or failed, then the others around
+    them."""
     counts = Counter(state.status for state in states.values())
     summary = ", ".join(f"{counts[status]} {status}" for status in ("finished", "running", "waiting", "failed"))
     drawn = Table(title=f"{len(states)} cells: {summary}", title_justify="left")
@@ -87,8 +88,8 @@ def table(states: Mapping[Cell, State], rows: int) -> Table:
 
 
 def shown(states: Mapping[Cell, State], rows: int) -> list[Cell]:
-    """Which cells fit into ``rows``, in their order: those that run, then those that failed, the next that wait and the
-    last that finished."""
+    """Return which cells fit into ``rows``, in their order: those that run, then those that failed, the next that wait
+    and the last that finished."""
     order = list(states)
     of = {status: [cell for cell in order if states[cell].status == status] for status in STYLES}
     wanted = [*of["running"], *of["failed"], *of["waiting"][:2], *reversed(of["finished"]), *of["waiting"][2:]]

@@ -59,8 +59,8 @@ def weights_hash(init: str, backbone: str) -> str | None:
 
 
 def _preflight(config: Path, overrides: Mapping[str, str]) -> str:
-    """``bundles.preflight.mistake``, with a torch for CUDA in a fork: whoever has looked at a GPU keeps a part of it
-    until it ends, and a GPU that takes one process at a time would take no cell."""
+    """``bundles.preflight.mistake``, with a torch for CUDA in a fork: a process that has looked at a GPU keeps a part
+    of it until it ends, and a GPU that takes one process at a time would take no cell."""
     import torch
 
     from medtl.bundles import preflight  # imports MONAI

@@ -14,7 +14,6 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,16 @@ from medtl import caches
 from medtl.data.sources import are_verified, stamps, verify_sources
 from medtl.datalist import DataList, Entry
 from medtl.errors import BadFileError, MedtlError, UsageError
-from medtl.files import OWNERS_FILE, OWNERS_FOLDER, TEMPORARY_SUFFIX, file_hash, locked, parse_json, replacing
+from medtl.files import (
+    OWNERS_FILE,
+    OWNERS_FOLDER,
+    TEMPORARY_SUFFIX,
+    disk_in_one_line,
+    file_hash,
+    locked,
+    parse_json,
+    replacing,
+)
 from medtl.places import PACKED, cache_folder, packed_folder, private_cache
 
 FORMAT = 1
@@ -64,7 +72,7 @@ def pack(
     channels: int | None = None,
     workers: int = 0,
 ) -> Packed:
-    """The packed pixels of a split, made if they are not there; of several processes one makes them.
+    """Return the packed pixels of a split, made if they are not there; of several processes one makes them.
 
     Images become grey or RGB as in ``LoadPictured``, are resized by area as in MONAI's ``Resized(mode="area")`` and
     rounded to whole grey values.
@@ -94,7 +102,7 @@ def pack(
     if not entries:
         return Packed(np.zeros(shape, np.uint8), labels)
     path = Path(cache_dir or packed_folder()) / f"{fingerprint(entries, channels, image_size)}.u8"
-    with _one_line_for_the_disk(path.parent):
+    with disk_in_one_line("packed images", "MEDTL_PACKED", path.parent):
         if not _is_whole(path):
             _make_folder(path.parent)
             with locked(path, "packs"):
@@ -117,7 +125,7 @@ def fingerprint(entries: Sequence[Entry], channels: int, image_size: int) -> str
 
 
 def read_index(path: Path) -> dict[str, Any]:
-    """The index of a packed file: format, shape, chunk (images) and crc32 (one number a chunk).
+    """Return the index of a packed file: format, shape, chunk (images) and crc32 (one number a chunk).
 
     Raises:
         MedtlError: the file is not whole.
@@ -169,17 +177,6 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-@contextmanager
-def _one_line_for_the_disk(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise MedtlError(
-            f"the packed images cannot be kept in {folder}: {error.strerror or error}; set $MEDTL_PACKED to a folder "
-            "with room"
-        ) from None
-
-
 def _make(path: Path, entries: Sequence[Entry], shape: tuple[int, ...], workers: int) -> None:
     for leftover in path.parent.glob(f".{path.name}.*{TEMPORARY_SUFFIX}"):
         leftover.unlink(missing_ok=True)  # of a process that was killed: we hold the lock
@@ -212,7 +209,7 @@ def _written(chunks: "_Chunks", workers: int) -> Iterator[int]:
         OSError: the disk.
     """
     workers = workers if len(chunks) >= FEW_CHUNKS else 0
-    own = torch.Generator()  # whoever finds the set packed draws nothing either: a seed gives one network, not two
+    own = torch.Generator()  # where the set is packed already nothing is drawn either: a seed gives one network
     loader = DataLoader(
         chunks, batch_size=None, num_workers=min(workers, len(chunks)), collate_fn=_as_it_is, generator=own
     )
@@ -297,7 +294,7 @@ def _decoded(path: Path, sha256: str, channels: int, size: int) -> NDArray[np.ui
 
 
 def resized(planes: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """(channels, rows, columns) to (channels, size, size) by area, rounded half to even."""
+    """Resize (channels, rows, columns) to (channels, size, size) by area, rounded half to even."""
     if planes.shape[1:] == (size, size):
         return planes
     values = torch.from_numpy(planes.astype(np.float32))[None]

@@ -120,7 +120,7 @@ class PackedLoader:
             self.epoch, self.position, self._goes_on = epoch, 0, False
 
     def state_dict(self) -> dict[str, int]:
-        """Where the loader is, and what makes its orders."""
+        """Return where the loader is, and what makes its orders."""
         return {"epoch": self.epoch, "position": self.position, **self._identity()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:

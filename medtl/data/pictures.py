@@ -20,7 +20,7 @@ REFUSED = "refused"  # why a file is known to be of no use
 
 
 def items(listed: DataList, split: str) -> list[dict[str, Any]]:
-    """``{image, label, index}`` for each entry of a split: all that a trainer sees.
+    """Return ``{image, label, index}`` for each entry of a split: all that a trainer sees.
 
     ``image`` is an absolute path, ``label`` a class index, a float32 multi-hot vector (n_classes,) or number, or a
     mask's path, ``index`` the entry's place in the split.
@@ -35,8 +35,8 @@ def items(listed: DataList, split: str) -> list[dict[str, Any]]:
 
 
 def found(source: str) -> list[dict[str, Any]]:
-    """``{image, name, label, index}`` (and ``slice`` for a volume's slice) for every picture of a file or folder, for
-    inference; with ``refused`` for what is known to be of no use before it is read.
+    """Return ``{image, name, label, index}`` (and ``slice`` for a volume's slice) for every picture of a file or
+    folder, for inference; with ``refused`` for what is known to be of no use before it is read.
 
     The label that MONAI's evaluator asks for is always 0 and read by nobody.
     """
@@ -71,8 +71,8 @@ def _announce(there: Pictures) -> None:
 
 
 def sampler(listed: DataList, balance: str, seed: int) -> Sampler[int]:
-    """Every training image once an epoch in random order; with ``balance`` "sampling" as many draws with replacement,
-    each class equally often on average. Of several processes each takes its own share."""
+    """Return a sampler of every training image once an epoch in random order; with ``balance`` "sampling" as many draws
+    with replacement, each class equally often on average. Of several processes each takes its own share."""
     weights = sampling_weights(listed, balance)
     alone = idist.get_world_size() == 1
     if weights is not None:
@@ -85,7 +85,8 @@ def sampler(listed: DataList, balance: str, seed: int) -> Sampler[int]:
 
 
 def in_order(dataset: Dataset) -> Sampler[int]:
-    """Every image once, in order; of several processes each takes its own share, and none is repeated."""
+    """Return a sampler of every image once, in order; of several processes each takes its own share, and none is
+    repeated."""
     if idist.get_world_size() == 1:
         return SequentialSampler(dataset)
     return DistributedSampler(dataset, even_divisible=False, shuffle=False)

@@ -48,7 +48,7 @@ class RestartableLoader(DataLoader):
                 yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Where the loader is, and what makes its batches."""
+        """Return where the loader is, and what makes its batches."""
         return {"epoch": self.epoch, "position": self.batches, **self._identity()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:

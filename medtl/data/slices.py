@@ -60,7 +60,7 @@ class Case:
     spacing: tuple[float, float, float]
 
     def volume(self, slices: Mapping[int, NDArray]) -> NDArray:
-        """(columns, rows, slices) of the slices by their place in the split, each (rows, columns)."""
+        """Return (columns, rows, slices) of the slices by their place in the split, each (rows, columns)."""
         first = self.numbers[0]
         rows, columns = slices[self.index[0]].shape
         stack = np.zeros((columns, rows, self.numbers[-1] - first + 1), slices[self.index[0]].dtype)
@@ -70,7 +70,7 @@ class Case:
 
 
 def cases_of(entries: Sequence[Entry]) -> tuple[Case, ...]:
-    """The cases of a split's entries, in the order in which they first appear.
+    """Return the cases of a split's entries, in the order in which they first appear.
 
     Raises:
         MedtlError: an entry does not say which slice of which case it is, or two say the same.
@@ -96,7 +96,7 @@ def cases_of(entries: Sequence[Entry]) -> tuple[Case, ...]:
 
 
 def pack(listed: DataList, split: str, image_size: int, workers: int = 0) -> Slices:
-    """A split's pictures and masks, decoded into memory.
+    """Return a split's pictures and masks, decoded into memory.
 
     Args:
         listed: a data list for segmentation.
@@ -156,14 +156,15 @@ def _reason(error: Exception, path: Path) -> str:
 
 
 def box(rows: int, columns: int, size: int) -> tuple[int, int, int, int]:
-    """Where a slice lies in the square: top, left, height, width."""
+    """Return where a slice lies in the square: top, left, height, width."""
     scale = size / max(rows, columns)
     height, width = max(1, round(rows * scale)), max(1, round(columns * scale))
     return (size - height) // 2, (size - width) // 2, height, width
 
 
 def fitted(planes: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """(channels, rows, columns) into (channels, size, size): bilinear, smoothed before shrinking, black around."""
+    """Fit (channels, rows, columns) into (channels, size, size): bilinear, smoothed before shrinking, black
+    around."""
     top, left, height, width = box(planes.shape[1], planes.shape[2], size)
     square = np.zeros((len(planes), size, size), np.uint8)
     if planes.shape[1:] != (height, width):
@@ -175,7 +176,7 @@ def fitted(planes: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def fitted_mask(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """(rows, columns) into (size, size) by the nearest pixel, background around."""
+    """Fit (rows, columns) into (size, size) by the nearest pixel, background around."""
     top, left, height, width = box(mask.shape[0], mask.shape[1], size)
     values = torch.from_numpy(mask)[None, None].float()
     nearest = functional.interpolate(values, (height, width), mode="nearest-exact")[0, 0].byte().numpy()

@@ -43,8 +43,8 @@ class Source:
     header: nib.Nifti1Header | None = None
 
     def stored(self, displayed: NDArray) -> NDArray:
-        """A volume of slices as they are looked at, (columns, rows, slices) from the feet to the head, on the stored
-        axes: the way back from ``Volume.canonical`` and ``display``."""
+        """Return a volume of slices as they are looked at, (columns, rows, slices) from the feet to the head, on the
+        stored axes: the way back from ``Volume.canonical`` and ``display``."""
         canonical = displayed[::-1, ::-1, :]
         there = nib.io_orientation(np.eye(4))
         back = nib.orientations.ornt_transform(there, nib.io_orientation(self.affine))
@@ -52,12 +52,12 @@ class Source:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The DICOM file of each stored slice; empty for other files."""
+        """Return the DICOM file of each stored slice; empty for other files."""
         return tuple(header.path for header in self.series.headers) if self.series else ()
 
     @property
     def millilitres(self) -> float:
-        """Of one voxel."""
+        """Return the volume of one voxel."""
         return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000
 
 
@@ -82,7 +82,7 @@ class Look:
         self.refused.extend(Refused(name, reason) for name in names)
 
     def series(self, files: Sequence[File]) -> list[Source]:
-        """The DICOM volumes among some files."""
+        """Return the DICOM volumes among some files."""
         names: dict[Path, str] = {}
         there = {file.path.resolve() for file in files if not file.path.is_symlink()}
         for file in files:
@@ -111,7 +111,7 @@ class Look:
         return sources
 
     def volumes(self, files: Sequence[File]) -> list[Source]:
-        """The volumes that are a file each."""
+        """Return the volumes that are a file each."""
         sources = []
         for file in files:
             suffix = next((each for each in SUFFIXES if file.name.lower().endswith(each)), "")
@@ -144,7 +144,7 @@ def _name(path: Path, root: Path) -> str:
 
 
 def apart(sources: Sequence[Source]) -> list[Source]:
-    """The same in the natural order of their names, with a number behind a name that came before."""
+    """Return the same in the natural order of their names, with a number behind a name that came before."""
     seen: dict[str, int] = {}
     named = []
     for each in sources:

@@ -51,7 +51,8 @@ class Volumes:
 
 
 def found(source: str, image_size: int, workers: int = 0, modality: str = MR) -> Volumes:
-    """Every volume of a file or folder tree that a network can be asked about, and an account of every other file.
+    """Return every volume of a file or folder tree that a network can be asked about, and an account of every other
+    file.
 
     DICOM files are sorted into series by their headers. What is no regular volume is refused, as is any modality but
     the network's, and NIfTI files with voxels below -500, which only CT has. Slices become 8-bit grey between the 0.5th

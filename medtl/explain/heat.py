@@ -46,7 +46,7 @@ class Heat:
 def heat_of(
     network: nn.Module, layer: str, image: Tensor, class_index: int | None = None, method: str = "gradcam"
 ) -> Heat:
-    """The positive evidence for one class in one picture.
+    """Return the positive evidence for one class in one picture.
 
     Grad-CAM (Selvaraju et al. 2017, equations 1 and 2): the layer's channels, weighted by the mean gradient of the
     class's logit, added up and cut off at 0. Grad-CAM++ (Chattopadhay et al. 2018, equations 10, 11 and 19) weights
@@ -74,7 +74,7 @@ def heat_of(
 
 
 def layer_of(backbone: str) -> str:
-    """The layer that is looked at: the norm layer of the last block.
+    """Return the layer that is looked at: the norm layer of the last block.
 
     In a ViT that is the first norm of the last block, the last place where the patches still have a say: behind it only
     the class token reaches the head.
@@ -89,7 +89,8 @@ def layer_of(backbone: str) -> str:
 
 
 def scaled(values: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
-    """A heat map in another size (bilinear), 0..255 by its own maximum; all 0 where there is no positive evidence."""
+    """Return a heat map in another size (bilinear), 0..255 by its own maximum; all 0 where there is no positive
+    evidence."""
     there = torch.from_numpy(np.ascontiguousarray(values))[None, None]
     resized = nn.functional.interpolate(there, (rows, columns), mode="bilinear", align_corners=False)[0, 0].numpy()
     top = float(resized.max())

@@ -51,7 +51,7 @@ def overlap(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> Overlap:
 
 
 def disc(area: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """The ``area`` pixels nearest to the middle of a picture of (rows, columns)."""
+    """Return the ``area`` pixels nearest to the middle of a picture of (rows, columns)."""
     rows, columns = np.indices(shape)
     distance = (rows - (shape[0] - 1) / 2) ** 2 + (columns - (shape[1] - 1) / 2) ** 2
     inside = np.zeros(distance.size, dtype=bool)

@@ -18,7 +18,7 @@ class Subject(Classifier):
 
     @property
     def layer(self) -> str:
-        """The layer that is looked at."""
+        """Return the layer that is looked at."""
         return layer_of(self.backbone)
 
     def explain(self, pixels: NDArray[np.uint8], class_index: int | None, method: str) -> Heat:

@@ -19,7 +19,7 @@ Row = dict[str, str]
 
 
 def read_rows(folder: Path, weights: str) -> list[Row]:
-    """The rows of earlier calls whose overlays are still there.
+    """Return the rows of earlier calls whose overlays are still there.
 
     Args:
         folder: of the overlays; it need not exist.
@@ -46,7 +46,7 @@ def read_rows(folder: Path, weights: str) -> list[Row]:
 
 
 def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
-    """All rows, by the overlays' names; of one overlay the new row."""
+    """Return all rows, by the overlays' names; of one overlay the new row."""
     rows = {row["panel"]: row for row in (*old, *new)}
     return [rows[panel] for panel in sorted(rows)]
 
@@ -82,7 +82,7 @@ def _summed(key: tuple[str, str, str], rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def overlap_cells(overlap: Overlap | None, mask_area: int | None) -> Row:
-    """A row's part of an overlap; blank without a lesion."""
+    """Return a row's part of an overlap; blank without a lesion."""
     if overlap is None:
         return {"mask_area": "" if mask_area is None else str(mask_area)}
     cells = {name: f"{getattr(overlap, name):.7g}" for name in DICE}

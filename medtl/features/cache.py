@@ -12,7 +12,6 @@ import math
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtl.errors import MedtlError
-from medtl.files import locked, private_folder, read_object, replacing, write_json
+from medtl.files import disk_in_one_line, locked, private_folder, read_object, replacing, write_json
 from medtl.places import private_cache
 
 FORMAT = 1
@@ -71,7 +70,7 @@ def kept(
     Raises:
         MedtlError: the cache cannot be written, or what it holds is damaged; names the file.
     """
-    with _one_line_for_the_disk(path.parent):
+    with disk_in_one_line("features", "XDG_CACHE_HOME", path.parent):
         found = read(path)
         if found is None:
             private_folder(path.parent)
@@ -141,14 +140,3 @@ def _whole_blocks(file: BinaryIO) -> Iterator[Block]:
         file.truncate(place)
         file.seek(0, os.SEEK_END)
         return
-
-
-@contextmanager
-def _one_line_for_the_disk(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise MedtlError(
-            f"the features cannot be kept in {folder}: {error.strerror or error}; set $XDG_CACHE_HOME to a folder with"
-            " room"
-        ) from None

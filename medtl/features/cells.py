@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import medtl
 from medtl.compare.plan import short_init
 from medtl.datalist import SPLITS, DataList, Entry, class_counts
 from medtl.features import heads
@@ -20,6 +19,7 @@ from medtl.handlers.scored import Scored, with_intervals
 from medtl.metrics import registry
 from medtl.metrics.ignite import Predictions
 from medtl.runs.record import FINISHED, PROBE, Bundle, Data, Preprocessing, RunRecord, Start
+from medtl.version import __version__
 from medtl.writers.tables import Table, write_metrics, write_predictions
 
 OPENED_ONCE = "opened once, after the penalty was chosen on validation"
@@ -53,7 +53,7 @@ class Embedded:
 
     @property
     def word(self) -> str:
-        """The start in a table."""
+        """Return the start in a table."""
         return f"{self.backbone} {short_init(self.init)}"
 
 
@@ -76,7 +76,7 @@ class Cell:
     fraction: float | None = None
 
     def name(self, model: Embedded) -> str:
-        """``<backbone>_<init>_seed<S>[_fold<K>][_frac<F>]_<head>``: its folder's."""
+        """Return ``<backbone>_<init>_seed<S>[_fold<K>][_frac<F>]_<head>``: its folder's."""
         found = f"{_safe(model.backbone)}_{_safe(short_init(model.init))}_seed{self.seed}"
         found += "" if self.fold is None else f"_fold{self.fold}"
         return f"{found}{'' if self.fraction is None else f'_frac{self.fraction}'}_{self.head}"
@@ -96,7 +96,7 @@ class Draw:
 
     @property
     def key(self) -> tuple[bytes, ...]:
-        """What tells draws apart."""
+        """Return what tells draws apart."""
         return tuple(rows.tobytes() for rows in self.rows.values())
 
 
@@ -190,7 +190,7 @@ def write(folder: Path, cell: Cell, model: Embedded, draw: Draw, judged: Judged,
     replace(
         common,
         status=FINISHED,
-        bundle=Bundle(PROBE, medtl.__version__),
+        bundle=Bundle(PROBE, __version__),
         task=draw.listed.task,
         network=model.network,
         preprocessing=model.preprocessing,

@@ -109,7 +109,7 @@ class Extractor:
 
     @functools.cached_property
     def network(self) -> nn.Module:
-        """The network, filled with the start's weights, on the device, in evaluation mode."""
+        """Return the network, filled with the start's weights, on the device, in evaluation mode."""
         from medtl import engines
         from medtl.networks.classifier import build_classifier
 

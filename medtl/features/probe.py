@@ -51,7 +51,7 @@ class Probed:
 
     @property
     def best(self) -> Embedded:
-        """The best start on validation."""
+        """Return the best start on validation."""
         return self.models[self.standings[0].model]
 
     def sentence(self) -> str:

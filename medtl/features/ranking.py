@@ -48,7 +48,7 @@ class Lead:
 
     @property
     def real(self) -> bool:
-        """Whether chance hardly explains it, and it is a lead."""
+        """Return whether chance hardly explains it, and it is a lead."""
         return self.p < REAL and self.value > 0
 
 

@@ -50,7 +50,7 @@ class Request:
     ids: Mapping[str, str] | None = None
 
     def words(self) -> tuple[str, ...]:
-        """The command, as words after ``medtl``."""
+        """Return the command, as words after ``medtl``."""
         found = ["probe", str(self.dataset_dir)]
         lists = {"starts": self.starts, "backbones": self.backbones if self.starts else (), "seeds": self.seeds}
         lists |= {"fractions": self.fractions, "folds": self.folds, "heads": self.heads, "features": self.features}

@@ -20,10 +20,10 @@ class Found(Protocol):
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """``<split>_<metric>`` to value."""
+        """Return ``<split>_<metric>`` to value."""
 
     def state_dict(self) -> dict[str, Any]:
-        """As tensors and plain numbers, for a checkpoint."""
+        """Return it as tensors and plain numbers, for a checkpoint."""
 
 
 S = TypeVar("S", bound=Found)
@@ -67,7 +67,7 @@ class BestEpoch(ABC, Generic[S]):
 
     @abstractmethod
     def found(self, engine: Engine, split: str) -> S:
-        """What an evaluator's last epoch found on ``split``."""
+        """Return what an evaluator's last epoch found on ``split``."""
 
     @abstractmethod
     def _write_tables(self, scored: S) -> None:
@@ -83,7 +83,7 @@ class BestEpoch(ABC, Generic[S]):
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """Those of the best epoch."""
+        """Return those of the best epoch."""
         return self.scored.metrics if self.scored else {}
 
     def _compare(self, engine: Engine) -> None:
@@ -96,14 +96,14 @@ class BestEpoch(ABC, Generic[S]):
         self.write()
 
     def write(self) -> None:
-        """``model.pt`` from the network as it is, with the best epoch's predictions and metrics, on the first
+        """Write ``model.pt`` from the network as it is, with the best epoch's predictions and metrics, on the first
         process."""
         if idist.get_rank() == 0 and self.scored is not None:
             save_weights(self.network, self.folder / "model.pt")
             self._write_tables(self.scored)
 
     def state_dict(self) -> dict[str, Any]:
-        """The best epoch and what was predicted in it."""
+        """Return the best epoch and what was predicted in it."""
         kept = {"best": float(self.best), "best_epoch": self.best_epoch}
         return kept if self.scored is None else {**kept, "scored": self.scored.state_dict()}
 
@@ -114,6 +114,6 @@ class BestEpoch(ABC, Generic[S]):
 
 
 def save_weights(network: torch.nn.Module, path: Path) -> None:
-    """The network's plain state dict on the CPU, durable before it takes the old one's place."""
+    """Write the network's plain state dict on the CPU, durable before it takes the old one's place."""
     state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
     write_tensors(state, path)

@@ -25,7 +25,7 @@ class Stateful(Protocol):
     """What can be saved and go on."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The state."""
+        """Return the state."""
 
     def load_state_dict(self, state: dict[str, Any]) -> Any:
         """Take a state over."""

@@ -58,7 +58,7 @@ class KeepHistory:
         write_csv(self.path, columns_of(rows, list(self.rows[0])))
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows, and the sums of the epoch that is under way."""
+        """Return the rows, and the sums of the epoch that is under way."""
         rows = [{name: value if name == "epoch" else float(value) for name, value in row.items()} for row in self.rows]
         return {"rows": rows, "rate": self._rate, "loss": self._loss.cpu(), "images": self._images}
 

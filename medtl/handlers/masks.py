@@ -124,8 +124,8 @@ def _fault(write: Callable[[], None]) -> str:
 
 
 def results_folder(source: Source) -> str:
-    """Where CHAOS wants a case's pictures: ``Task5/MR/<case>/<sequence>/Results`` if its files lie in CHAOS's folders;
-    otherwise ``png/<name>``."""
+    """Return where CHAOS wants a case's pictures: ``Task5/MR/<case>/<sequence>/Results`` if its files lie in CHAOS's
+    folders; otherwise ``png/<name>``."""
     folder = source.files[0].parent.resolve().as_posix() if source.files else ""
     match = CHAOS_FOLDER.search(folder)
     if match is None or OUT_OF_PHASE.search(folder[match.end() :]):

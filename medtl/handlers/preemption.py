@@ -48,7 +48,7 @@ class Stop:
 def run(trainer: Any) -> None:
     """Run a trainer; ``KeepCheckpoints`` among its handlers obeys the signals.
 
-    Whoever is told to stop once training is over finishes what little is left.
+    A run that is told to stop once training is over finishes what little is left.
 
     Raises:
         ToldToStop: the run was told to stop, and is saved.

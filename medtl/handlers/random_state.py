@@ -8,7 +8,7 @@ import torch
 
 
 def random_state() -> dict[str, Any]:
-    """Where Python's, NumPy's and PyTorch's generators are, on a GPU also this process's device's."""
+    """Return where Python's, NumPy's and PyTorch's generators are, on a GPU also this process's device's."""
     version, python, gauss = random.getstate()
     _, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002  MONAI and others draw from it
     state: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Generic
@@ -25,7 +26,7 @@ class KeepBest(BestEpoch[Scored]):
     """``BestEpoch`` of images."""
 
     def found(self, engine: Engine, split: str) -> Scored:
-        """What an evaluator's last epoch found on ``split``."""
+        """Return what an evaluator's last epoch found on ``split``."""
         return scored(engine, self.listed, split)
 
     def _write_tables(self, scored: Scored) -> None:
@@ -70,15 +71,52 @@ class OpenTest(Generic[S]):
         self.scored = self.best.found(self.evaluator, "test")
 
 
-class FinishRun:
+class Finish(ABC, Generic[S]):
     """Trainer handler: intervals of what was measured, the closed ``run.json``, and one line that says what came out.
 
     Args:
         output_dir: the run's folder.
         best: the handler that kept the best epoch.
         record: the run's record.
-        threshold: how the operating point is chosen on validation; None where no class is the positive one.
         test: the handler that opened the test split, where there is one.
+    """
+
+    left = "predictions and metrics"  # what lies in the folder beside the weights
+
+    def __init__(self, output_dir: str, best: BestEpoch[S], record: Recorder, test: OpenTest[S] | None = None) -> None:
+        self.folder = Path(output_dir)
+        self.best = best
+        self.record = record
+        self.test = test
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to a trainer; attach it after the validation."""
+        engine.add_event_handler(Events.COMPLETED, self._finish)
+
+    @abstractmethod
+    def _written(self, splits: list[S], outcome: dict[str, Any]) -> Mapping[str, float]:
+        """Write tables of the splits, and return the metrics; what else run.json shall say is put into ``outcome``."""
+
+    @abstractmethod
+    def _blind(self) -> tuple[float, str]:
+        """Return the key metric that can be had without looking at an image, and a word for how."""
+
+    def _finish(self, engine: Engine) -> None:
+        if idist.get_rank() or self.best.scored is None:
+            return
+        splits, outcome = measured(engine, self.best, self.test)
+        metrics = self._written(splits, outcome)
+        self.record.close(self.folder, **outcome, metrics=finite(metrics))
+        what = sentence(engine, self.best, metrics, *self._blind())
+        tell(f"{what}; weights, {self.left} in {self.folder}")
+
+
+class FinishRun(Finish[Scored]):
+    """``Finish`` of images.
+
+    Args:
+        output_dir, best, record, test: of ``Finish``.
+        threshold: how the operating point is chosen on validation; None where no class is the positive one.
     """
 
     def __init__(
@@ -89,34 +127,25 @@ class FinishRun:
         threshold: Threshold | None = None,
         test: OpenTest[Scored] | None = None,
     ) -> None:
-        self.folder = Path(output_dir)
-        self.best = best
-        self.record = record
+        super().__init__(output_dir, best, record, test)
         self.threshold = threshold
-        self.test = test
 
-    def attach(self, engine: Engine) -> None:
-        """Listen to a trainer; attach it after the validation."""
-        engine.add_event_handler(Events.COMPLETED, self._finish)
-
-    def _finish(self, engine: Engine) -> None:
-        if idist.get_rank() or self.best.scored is None:
-            return
-        splits, outcome = measured(engine, self.best, self.test)
-        threshold = choose(self.threshold, self.best.scored)
+    def _written(self, splits: list[Scored], outcome: dict[str, Any]) -> Mapping[str, float]:
+        threshold = choose(self.threshold, splits[0])
         if threshold is not None:
             outcome["threshold"] = threshold.as_record()
-        metrics = write_scored(self.folder, self.best.listed, splits, threshold, intervals=True)
-        self.record.close(self.folder, **outcome, metrics=finite(metrics))
-        guessed = classification.of_guessing(self.best.scored.predictions.labels, len(self.best.listed.classes))
+        return write_scored(self.folder, self.best.listed, splits, threshold, intervals=True)
+
+    def _blind(self) -> tuple[float, str]:
+        listed, scored = self.best.listed, self.best.scored
+        assert scored is not None
+        guessed = classification.of_guessing(scored.predictions.labels, len(listed.classes))
         blind = guessed[self.best.key_metric.removeprefix("val_")]
-        word = "the mean alone" if self.best.listed.task == REGRESSION else "chance"
-        what = sentence(engine, self.best, metrics, blind, word)
-        tell(f"{what}; weights, predictions and metrics in {self.folder}")
+        return blind, "the mean alone" if listed.task == REGRESSION else "chance"
 
 
 def measured(engine: Engine, best: BestEpoch[S], test: OpenTest[S] | None) -> tuple[list[S], dict[str, Any]]:
-    """The splits that a training run has scored, in the order of their rows, and what run.json says of it."""
+    """Return the splits that a training run has scored, in the order of their rows, and what run.json says of it."""
     outcome: dict[str, Any] = {"epochs": engine.state.epoch, "best_epoch": best.best_epoch}
     splits = [best.scored] if best.scored is not None else []
     if test is not None and test.scored is not None:
@@ -130,8 +159,8 @@ def measured(engine: Engine, best: BestEpoch[S], test: OpenTest[S] | None) -> tu
 def sentence(
     engine: Engine, best: BestEpoch[S], metrics: Mapping[str, float], blind: float, word: str = "chance"
 ) -> str:
-    """What came out, such as ``best epoch 7 of 8: val_auc 0.912 (chance 0.500), test_auc 0.897``; ``last epoch 8 of 8``
-    where no metric chose it. ``blind`` is what can be had without looking at an image, and ``word`` says how."""
+    """Return what came out, such as ``best epoch 7 of 8: val_auc 0.912 (chance 0.500), test_auc 0.897``; ``last epoch 8
+    of 8`` where no metric chose it. ``blind`` is what can be had without looking at an image, and ``word`` says how."""
     name = best.key_metric
     on_test = name.replace("val_", "test_", 1)
     tested = f", {on_test} {metrics[on_test]:.3f}" if on_test in metrics else ""
@@ -140,15 +169,46 @@ def sentence(
     return f"{what} ({word} {blind:.3f}){tested}"
 
 
-class SaveScores:
+class Save(ABC):
     """Evaluator handler of an evaluation: ``predictions.csv`` and ``metrics.json`` of the split, and one last line.
 
     Args:
         output_dir: the run's folder.
         listed: the data list.
-        split: name of the evaluated split.
+        split: short name of the evaluated split.
         record: the run's record, closed here.
         key_metric: named in the last line.
+    """
+
+    def __init__(self, output_dir: str, listed: DataList, split: str, record: Recorder, key_metric: str) -> None:
+        self.folder = Path(output_dir)
+        self.listed = listed
+        self.split = split
+        self.record = record
+        self.key_metric = key_metric
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to an evaluator whose scores are attached already."""
+        engine.add_event_handler(Events.COMPLETED, self._save)
+
+    @abstractmethod
+    def _written(self, engine: Engine) -> tuple[Mapping[str, float], str]:
+        """Write what the evaluator's last epoch found; return the metrics, and of how much they are."""
+
+    def _save(self, engine: Engine) -> None:
+        if idist.get_rank():
+            return
+        metrics, count = self._written(engine)
+        self.record.close(self.folder, evaluated_split=self.split, metrics=finite(metrics))
+        name = f"{self.split}_{self.key_metric}"
+        tell(f"{name} {metrics[name]:.3f} on {count}; in {self.folder}")
+
+
+class SaveScores(Save):
+    """``Save`` of images.
+
+    Args:
+        output_dir, listed, split, record, key_metric: of ``Save``.
         threshold: the operating point that was chosen when these weights were trained.
     """
 
@@ -161,28 +221,15 @@ class SaveScores:
         key_metric: str,
         threshold: Threshold | None = None,
     ) -> None:
-        self.folder = Path(output_dir)
-        self.listed = listed
-        self.split = split
-        self.record = record
-        self.key_metric = key_metric
+        super().__init__(output_dir, listed, split, record, key_metric)
         self.threshold = threshold
 
-    def attach(self, engine: Engine) -> None:
-        """Listen to an evaluator whose scores are attached already."""
-        engine.add_event_handler(Events.COMPLETED, self._save)
-
-    def _save(self, engine: Engine) -> None:
-        if idist.get_rank():
-            return
+    def _written(self, engine: Engine) -> tuple[Mapping[str, float], str]:
         what = scored(engine, self.listed, self.split)
         metrics = write_scored(self.folder, self.listed, [what], self.threshold, intervals=True)
-        self.record.close(self.folder, evaluated_split=self.split, metrics=finite(metrics))
-        name = f"{self.split}_{self.key_metric}"
-        count = len(self.listed.split(self.split))
-        tell(f"{name} {what.metrics[name]:.3f} on {count:,} entries; in {self.folder}")
+        return metrics, f"{len(self.listed.split(self.split)):,} entries"
 
 
 def finite(metrics: Mapping[str, Any]) -> dict[str, float | None]:
-    """Metrics as JSON can hold them."""
+    """Return metrics as JSON can hold them."""
     return json.loads(json.dumps({k: v if math.isfinite(v) else None for k, v in metrics.items()}))

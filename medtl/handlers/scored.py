@@ -39,7 +39,7 @@ class Scored:
     metrics: Mapping[str, float]
 
     def state_dict(self) -> dict[str, Any]:
-        """As tensors and plain numbers, for a checkpoint; the entries are the data list's."""
+        """Return it as tensors and plain numbers, for a checkpoint; the entries are the data list's."""
         found = self.predictions
         arrays = {"index": found.index, "labels": found.labels, "probabilities": found.probabilities}
         return {
@@ -50,12 +50,12 @@ class Scored:
 
 
 def threshold(positive: int | None, classes: Sequence[str], rule: str) -> Threshold | None:
-    """What a config names; None where no class is the positive one."""
+    """Return what a config names; None where no class is the positive one."""
     return None if positive is None else Threshold(positive, classes[positive], rule)
 
 
 def scored(engine: Engine, listed: DataList, split: str) -> Scored:
-    """What an evaluator's last epoch found on ``split``."""
+    """Return what an evaluator's last epoch found on ``split``."""
     predictions = engine.state.predictions
     entries = [listed.split(split)[index] for index in predictions.index]
     own = {name: value for name, value in engine.state.metrics.items() if name.startswith(f"{split}_")}
@@ -63,14 +63,15 @@ def scored(engine: Engine, listed: DataList, split: str) -> Scored:
 
 
 def from_state(state: Mapping[str, Any], listed: DataList) -> Scored:
-    """What ``Scored.state_dict`` holds, of the same data list."""
+    """Return what ``Scored.state_dict`` holds, of the same data list."""
     arrays = {name: state[name].numpy() for name in ("index", "labels", "probabilities")}
     entries = [listed.split(state["split"])[index] for index in arrays["index"]]
     return Scored(state["split"], entries, Predictions(**arrays), state["metrics"])
 
 
 def choose(wanted: Threshold | None, validated: Scored) -> Threshold | None:
-    """The operating point by its rule on validation; None where there is none, or validation has one class only."""
+    """Return the operating point by its rule on validation; None where there is none, or validation has one class
+    only."""
     if wanted is None or len(np.unique(validated.predictions.labels)) < 2:
         return None
     positive = validated.predictions.labels == wanted.positive
@@ -85,7 +86,7 @@ def write_scored(
     threshold: Threshold | None = None,
     intervals: bool = False,
 ) -> dict[str, float]:
-    """``predictions.csv`` and ``metrics.json``.
+    """Write ``predictions.csv`` and ``metrics.json``.
 
     Args:
         folder: the run's.
@@ -109,8 +110,8 @@ def write_scored(
 
 
 def with_intervals(each: Scored, classes: Sequence[str], threshold: Threshold | None = None) -> dict[str, float]:
-    """A split's metrics with those by which no epoch is chosen, those at the operating point, of several labels those
-    of each finding (``auc_<finding>``), and ``_lo`` and ``_hi`` (95 %, by patient) beside every one that has an
+    """Return a split's metrics with those by which no epoch is chosen, those at the operating point, of several labels
+    those of each finding (``auc_<finding>``), and ``_lo`` and ``_hi`` (95 %, by patient) beside every one that has an
     interval."""
     predictions = each.predictions
     patients = np.array([entry["patient"] for entry in each.entries])
@@ -137,7 +138,7 @@ def with_intervals(each: Scored, classes: Sequence[str], threshold: Threshold | 
 
 
 def of_findings(found: Mapping[str, T], classes: Sequence[str]) -> dict[str, T]:
-    """Of metrics by name those of single findings, such as ``auc_3``, under the finding's name."""
+    """Return those metrics that are of single findings, such as ``auc_3``, under the finding's name."""
     names = {f"{metric}_{place}": f"{metric}_{name}" for metric in OF_EACH for place, name in enumerate(classes)}
     return {names[name]: value for name, value in found.items() if name in names}
 

@@ -6,22 +6,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import ignite.distributed as idist
 import numpy as np
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
 from medtl.datalist import DataList
-from medtl.errors import tell
 from medtl.files import write_csv
 from medtl.handlers.best import BestEpoch
-from medtl.handlers.results import OpenTest, finite, measured, sentence
+from medtl.handlers.results import Finish, Save
 from medtl.metrics.ignite_segmentation import CaseResult, OrganScores
 from medtl.metrics.segmentation import case_means, case_scores, guess_scores, intervals, mean_scores, names
 from medtl.readers.picture import read_picture
-from medtl.runs.recorder import Recorder
 from medtl.writers.images import write_png
 from medtl.writers.masks import side_by_side, write_nifti
 from medtl.writers.tables import write_metrics
@@ -147,82 +144,35 @@ class KeepBestCases(BestEpoch[ScoredCases]):
         return ScoredCases(state["split"], tuple(cases), state["metrics"])
 
 
-class FinishCases:
-    """Trainer handler: distances and intervals, pictures of each case, the closed ``run.json``, and one line that says
-    what came out.
+class FinishCases(Finish[ScoredCases]):
+    """``Finish`` of whole cases, with distances, and a picture of each."""
 
-    Args:
-        output_dir: the run's folder.
-        best: the handler that kept the best epoch.
-        record: the run's record.
-        test: the handler that opened the test split, where there is one.
-    """
+    best: KeepBestCases
+    left = "predictions, metrics and overlays"
 
-    def __init__(
-        self,
-        output_dir: str,
-        best: KeepBestCases,
-        record: Recorder,
-        test: OpenTest[ScoredCases] | None = None,
-    ) -> None:
-        self.folder = Path(output_dir)
-        self.best = best
-        self.record = record
-        self.test = test
+    def _written(self, splits: list[ScoredCases], outcome: dict[str, Any]) -> Mapping[str, float]:
+        listed = self.best.listed
+        found = [with_distances(each, listed.classes) for each in splits]
+        metrics = write_cases(self.folder, listed.classes, found)
+        for each in found:
+            write_overlays(self.folder, each, listed, self.best.best_epoch)
+        return metrics
 
-    def attach(self, engine: Engine) -> None:
-        """Listen to a trainer; attach it after the validation."""
-        engine.add_event_handler(Events.COMPLETED, self._finish)
-
-    def _finish(self, engine: Engine) -> None:
-        if idist.get_rank() or self.best.scored is None:
-            return
-        found, outcome = measured(engine, self.best, self.test)
-        organs = self.best.listed.classes
-        splits = [with_distances(each, organs) for each in found]
-        metrics = write_cases(self.folder, organs, splits)
-        for each in splits:
-            write_overlays(self.folder, each, self.best.listed, self.best.best_epoch)
-        self.record.close(self.folder, **outcome, metrics=finite(metrics))
-        what = sentence(engine, self.best, metrics, self.best.chance())
-        tell(f"{what}; weights, predictions, metrics and overlays in {self.folder}")
+    def _blind(self) -> tuple[float, str]:
+        return self.best.chance(), "chance"
 
 
-class SaveCases:
-    """Evaluator handler of an evaluation: ``predictions.csv``, ``metrics.json``, overlays and masks of the split, and
-    one last line.
+class SaveCases(Save):
+    """``Save`` of whole cases, with distances, a picture and a mask of each."""
 
-    Args:
-        output_dir: the run's folder.
-        listed: the data list.
-        split: short name of the evaluated split.
-        record: the run's record, closed here.
-        key_metric: named in the last line.
-    """
-
-    def __init__(self, output_dir: str, listed: DataList, split: str, record: Recorder, key_metric: str) -> None:
-        self.folder = Path(output_dir)
-        self.listed = listed
-        self.split = split
-        self.record = record
-        self.key_metric = key_metric
-
-    def attach(self, engine: Engine) -> None:
-        """Listen to an evaluator whose scores are attached already."""
-        engine.add_event_handler(Events.COMPLETED, self._save)
-
-    def _save(self, engine: Engine) -> None:
-        if idist.get_rank():
-            return
+    def _written(self, engine: Engine) -> tuple[Mapping[str, float], str]:
         what = with_distances(scored_cases(engine, self.split), self.listed.classes)
         metrics = write_cases(self.folder, self.listed.classes, [what])
         write_overlays(self.folder, what, self.listed, 0)
         for each in what.cases:
             path = self.folder / "masks" / f"{file_name(each.case.name)}.nii.gz"
             write_nifti(path, each.predicted, grid(each))
-        self.record.close(self.folder, evaluated_split=self.split, metrics=finite(metrics))
-        name = f"{self.split}_{self.key_metric}"
-        tell(f"{name} {metrics[name]:.3f} on {len(what.cases)} cases; in {self.folder}")
+        return metrics, f"{len(what.cases)} cases"
 
 
 def grid(result: CaseResult) -> NDArray[np.float64]:

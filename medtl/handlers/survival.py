@@ -5,20 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 
 from medtl.datalist import DataList, Entry
-from medtl.errors import MedtlError, tell
+from medtl.errors import MedtlError
 from medtl.files import write_csv
 from medtl.handlers.best import BestEpoch
-from medtl.handlers.results import OpenTest, finite, measured, sentence
+from medtl.handlers.results import Finish, Save
 from medtl.metrics import survival
 from medtl.metrics.survival import Followed
-from medtl.runs.recorder import Recorder
 from medtl.writers.tables import write_metrics
 
 COLUMNS = ("patient", "split", "time", "event", "risk")
@@ -91,13 +89,13 @@ class RiskScores:
 
 
 def scored_risks(engine: Engine, listed: DataList, split: str) -> ScoredRisks:
-    """What an evaluator's last epoch found on ``split``."""
+    """Return what an evaluator's last epoch found on ``split``."""
     own = {name: value for name, value in engine.state.metrics.items() if name.startswith(f"{split}_")}
     return ScoredRisks(split, listed.split(split), engine.state.risks, own)
 
 
 def with_intervals(scored: ScoredRisks, reference: Followed) -> ScoredRisks:
-    """The same with ``_lo`` and ``_hi`` (95 %, by patient) beside every C-index that has an interval."""
+    """Return the same with ``_lo`` and ``_hi`` (95 %, by patient) beside every C-index that has an interval."""
     found = survival.intervals(follow_up(scored.entries), scored.risk, reference)
     metrics: dict[str, float] = {}
     for name, value in scored.metrics.items():
@@ -109,7 +107,7 @@ def with_intervals(scored: ScoredRisks, reference: Followed) -> ScoredRisks:
 
 
 def write_risks(folder: Path, splits: Sequence[ScoredRisks]) -> dict[str, float]:
-    """``predictions.csv`` (``patient,split,time,event,risk``) and ``metrics.json``, whose content is returned."""
+    """Write ``predictions.csv`` (``patient,split,time,event,risk``) and ``metrics.json``, whose content is returned."""
     rows: list[Sequence[object]] = [COLUMNS]
     for scored in splits:
         for entry, risk in zip(scored.entries, scored.risk, strict=True):
@@ -124,7 +122,7 @@ class KeepBestRisks(BestEpoch[ScoredRisks]):
     """``BestEpoch`` of patients with risks."""
 
     def found(self, engine: Engine, split: str) -> ScoredRisks:
-        """What an evaluator's last epoch found on ``split``."""
+        """Return what an evaluator's last epoch found on ``split``."""
         return scored_risks(engine, self.listed, split)
 
     def _write_tables(self, scored: ScoredRisks) -> None:
@@ -135,64 +133,22 @@ class KeepBestRisks(BestEpoch[ScoredRisks]):
         return ScoredRisks(split, self.listed.split(split), state["risk"].numpy(), state["metrics"])
 
 
-class FinishRisks:
-    """Trainer handler: intervals, the closed ``run.json``, and one line that says what came out.
+class FinishRisks(Finish[ScoredRisks]):
+    """``Finish`` of patients with risks."""
 
-    Args:
-        output_dir: the run's folder.
-        best: the handler that kept the best epoch.
-        record: the run's record.
-        test: the handler that opened the test split.
-    """
+    left = "risks and metrics"
 
-    def __init__(self, output_dir: str, best: KeepBestRisks, record: Recorder, test: OpenTest[ScoredRisks]) -> None:
-        self.folder = Path(output_dir)
-        self.best = best
-        self.record = record
-        self.test = test
-
-    def attach(self, engine: Engine) -> None:
-        """Listen to a trainer; attach it after the validation."""
-        engine.add_event_handler(Events.COMPLETED, self._finish)
-
-    def _finish(self, engine: Engine) -> None:
-        if idist.get_rank() or self.best.scored is None:
-            return
-        found, outcome = measured(engine, self.best, self.test)
+    def _written(self, splits: list[ScoredRisks], outcome: dict[str, Any]) -> Mapping[str, float]:
         reference = follow_up(self.best.listed.training)
-        metrics = write_risks(self.folder, [with_intervals(each, reference) for each in found])
-        self.record.close(self.folder, **outcome, metrics=finite(metrics))
-        what = sentence(engine, self.best, metrics, CHANCE)
-        tell(f"{what}; weights, risks and metrics in {self.folder}")
+        return write_risks(self.folder, [with_intervals(each, reference) for each in splits])
+
+    def _blind(self) -> tuple[float, str]:
+        return CHANCE, "chance"
 
 
-class SaveRisks:
-    """Evaluator handler of an evaluation: ``predictions.csv`` and ``metrics.json`` of the split, and one last line.
+class SaveRisks(Save):
+    """``Save`` of patients with risks."""
 
-    Args:
-        output_dir: the run's folder.
-        listed: the data list.
-        split: short name of the evaluated split.
-        record: the run's record, closed here.
-        key_metric: named in the last line.
-    """
-
-    def __init__(self, output_dir: str, listed: DataList, split: str, record: Recorder, key_metric: str) -> None:
-        self.folder = Path(output_dir)
-        self.listed = listed
-        self.split = split
-        self.record = record
-        self.key_metric = key_metric
-
-    def attach(self, engine: Engine) -> None:
-        """Listen to an evaluator whose scores are attached already."""
-        engine.add_event_handler(Events.COMPLETED, self._save)
-
-    def _save(self, engine: Engine) -> None:
-        if idist.get_rank():
-            return
+    def _written(self, engine: Engine) -> tuple[Mapping[str, float], str]:
         what = with_intervals(scored_risks(engine, self.listed, self.split), follow_up(self.listed.training))
-        metrics = write_risks(self.folder, [what])
-        self.record.close(self.folder, evaluated_split=self.split, metrics=finite(metrics))
-        name = f"{self.split}_{self.key_metric}"
-        tell(f"{name} {metrics[name]:.3f} on {len(what.entries):,} patients; in {self.folder}")
+        return write_risks(self.folder, [what]), f"{len(what.entries):,} patients"

@@ -1,10 +1,14 @@
 """Metrics of answers: which class a network names, or, told from the positive class, which images reach a threshold."""
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
-from medtl.metrics.registry import Metric, Split
+from medtl.metrics.registry import Kind, Metric, Split
 from medtl.metrics.weighted import Scorer, divide, mean_over, means, sums
+
+ONE_CLASS: tuple[Kind, ...] = ("single_label",)
 
 
 def answered(split: Split) -> Scorer:
@@ -77,57 +81,20 @@ def _of_negative(split: Split) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     return ~split.truth, ~split.answers
 
 
+_answers = partial(Metric, scorer=answered, needs="answers")
+_positive = partial(_answers, kinds=("positive",))
 METRICS = (
     # share of images whose class is named; of several labels the share of right yes-or-no answers at 0.5
-    Metric("accuracy", "accuracy", answered, needs="answers", order=10, trials=_of_all),
+    _answers("accuracy", "accuracy", order=10, trials=_of_all),
     # the papers' name of the mean recall
-    Metric(
-        "class_weighted_accuracy",
-        "class-weighted accuracy",
-        answered,
-        kinds=("single_label", "positive"),
-        needs="answers",
-        order=20,
-    ),
-    Metric(
-        "f1_weighted",
-        "F1, weighted by support",
-        answered,
-        kinds=("single_label",),
-        needs="answers",
-        tables=("single_label",),
-        order=30,
-    ),
-    Metric(
-        "f1_macro",
-        "F1, mean over classes",
-        answered,
-        kinds=("single_label",),
-        needs="answers",
-        tables=("single_label",),
-        order=40,
-    ),
-    Metric(
-        "sensitivity",
-        "sensitivity",
-        answered,
-        kinds=("positive",),
-        needs="answers",
-        order=50,
-        trials=_of_positive,
-    ),
-    Metric(
-        "specificity",
-        "specificity",
-        answered,
-        kinds=("positive",),
-        needs="answers",
-        order=60,
-        trials=_of_negative,
-    ),
+    _answers("class_weighted_accuracy", "class-weighted accuracy", kinds=("single_label", "positive"), order=20),
+    _answers("f1_weighted", "F1, weighted by support", kinds=ONE_CLASS, tables=ONE_CLASS, order=30),
+    _answers("f1_macro", "F1, mean over classes", kinds=ONE_CLASS, tables=ONE_CLASS, order=40),
+    _positive("sensitivity", "sensitivity", order=50, trials=_of_positive),
+    _positive("specificity", "specificity", order=60, trials=_of_negative),
     # 0 where positive images exist and none is found; not defined without one
-    Metric("f1", "F1 of the positive class", answered, kinds=("positive",), needs="answers", order=70),
+    _positive("f1", "F1 of the positive class", order=70),
     # these two depend on how common the disease is in the split
-    Metric("ppv", "positive predictive value", answered, kinds=("positive",), needs="answers", tables=(), order=80),
-    Metric("npv", "negative predictive value", answered, kinds=("positive",), needs="answers", tables=(), order=81),
+    _positive("ppv", "positive predictive value", tables=(), order=80),
+    _positive("npv", "negative predictive value", tables=(), order=81),
 )

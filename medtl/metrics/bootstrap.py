@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtl.metrics import registry, weighted
-from medtl.metrics.classification import one_side
-from medtl.metrics.registry import Split, split_of
+from medtl.metrics.registry import Split
 from medtl.metrics.weighted import Scorer, by_patient
 
 REPLICATES = 2000
@@ -48,8 +47,8 @@ class Difference:
 
 
 def intervals(split: Split, level: float = 0.95, seed: int = 0, replicates: int = REPLICATES) -> Intervals:
-    """Intervals of all metrics that the split's kind defines, of one training: each by its own method where it has one
-    (``Metric.interval``: DeLong's for the AUC), the others by resampling.
+    """Return the intervals of all metrics that the split's kind defines, of one training: each by its own method where
+    it has one (``Metric.interval``: DeLong's for the AUC), the others by resampling.
 
     Args:
         split: what the network said.
@@ -68,8 +67,8 @@ def intervals(split: Split, level: float = 0.95, seed: int = 0, replicates: int 
 
 
 def closed_intervals(split: Split, level: float = 0.95) -> Intervals:
-    """Intervals of one training that need no resampling: DeLong's of the AUC, and the exact bound of a share of images
-    of which all, or none, are right. NaN where a method says that it knows none."""
+    """Return the intervals of one training that need no resampling: DeLong's of the AUC, and the exact bound of a share
+    of images of which all, or none, are right. NaN where a method says that it knows none."""
     found: Intervals = {}
     for metric in registry.of_kind(split.kind):
         if metric.trials is not None:
@@ -80,80 +79,23 @@ def closed_intervals(split: Split, level: float = 0.95) -> Intervals:
     return found
 
 
-def single_label(
-    labels: NDArray[np.int64],
-    probabilities: NDArray[np.floating],
-    patients: Sequence[str] | NDArray,
-    level: float = 0.95,
-    seed: int = 0,
-    replicates: int = REPLICATES,
-) -> Intervals:
-    """``intervals`` where each image has one class, from arrays as of ``registry.Split``; ``patients`` (n,) are names
-    of whose image each is."""
-    return intervals(split_of(labels, probabilities, patients), level, seed, replicates)
-
-
-def multi_label(
-    labels: NDArray[np.floating],
-    probabilities: NDArray[np.floating],
-    patients: Sequence[str] | NDArray,
-    level: float = 0.95,
-    seed: int = 0,
-    replicates: int = REPLICATES,
-) -> Intervals:
-    """``intervals`` where each image has any number of classes; arguments as of ``single_label``, but labels (n,
-    n_classes) of 0 and 1."""
-    return intervals(split_of(labels, probabilities, patients), level, seed, replicates)
-
-
-def binary(
-    labels: NDArray[np.int64],
-    scores: NDArray[np.floating],
-    patients: Sequence[str] | NDArray,
-    positive: int,
-    threshold: float = 0.5,
-    level: float = 0.95,
-    seed: int = 0,
-    replicates: int = REPLICATES,
-) -> Intervals:
-    """``intervals`` of a two-class problem, told from the side of one class.
-
-    Args:
-        labels: (n,) class indices; whatever is not ``positive`` is negative.
-        scores: (n,) of the positive class, higher is more positive.
-        patients: (n,) whose image each is.
-        positive: index of the positive class.
-        threshold: score from which on (inclusive) an image is called positive; it is taken as given, so the interval
-            says nothing about how it was chosen.
-        level: of confidence.
-        seed: of the draws.
-        replicates: number of draws.
-    """
-    split = one_side(labels, scores, positive, threshold, np.asarray(patients))
-    return intervals(split, level, seed, replicates)
-
-
 def paired_difference(
     labels: NDArray,
     first: NDArray[np.floating],
     second: NDArray[np.floating],
     patients: Sequence[str] | NDArray,
-    positive: int | None = None,
-    thresholds: tuple[float, float] = (0.5, 0.5),
     level: float = 0.95,
     seed: int = 0,
     replicates: int = REPLICATES,
 ) -> dict[str, Difference]:
-    """Differences of every metric between two models that saw the same images; each replicate draws the same patients
-    for both.
+    """Return the differences of every metric between two models that saw the same images; each replicate draws the same
+    patients for both.
 
     Args:
         labels: (n,) class indices, or (n, n_classes) of 0 and 1 where an image has any number of classes.
         first, second: probabilities (n, n_classes); or (n_trainings, n, n_classes) of several trainings, whose scores
             are averaged.
         patients: (n,) whose image each is.
-        positive: index of the positive class of two, to compare the metrics told from its side instead.
-        thresholds: of the first and the second model, used with ``positive`` only.
         level: of confidence.
         seed: of the draws.
         replicates: number of draws.
@@ -164,18 +106,19 @@ def paired_difference(
     """
     patient, count = by_patient(patients)
 
-    def scorer(probabilities: NDArray[np.floating], threshold: float) -> Scorer:
+    def scorer(probabilities: NDArray[np.floating]) -> Scorer:
         if probabilities.ndim == 3:
-            return weighted.mean_of([scorer(each, threshold) for each in probabilities])
-        return registry.scorer(Split(labels, probabilities, patient, count, None, positive, threshold))
+            return weighted.mean_of([scorer(each) for each in probabilities])
+        return registry.scorer(Split(labels, probabilities, patient, count))
 
-    return paired(scorer(first, thresholds[0]), scorer(second, thresholds[1]), count, level, seed, replicates)
+    return paired(scorer(first), scorer(second), count, level, seed, replicates)
 
 
 def paired(
     first: Scorer, second: Scorer, count: int, level: float = 0.95, seed: int = 0, replicates: int = REPLICATES
 ) -> dict[str, Difference]:
-    """Differences between two scorers of the same ``count`` patients, as ``paired_difference`` gives them."""
+    """Return the differences between two scorers of the same ``count`` patients, as ``paired_difference`` gives
+    them."""
 
     def differ(times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         ones, others = first(times), second(times)
@@ -189,7 +132,7 @@ def paired(
 
 
 def distribution(scorer: Scorer, count: int, replicates: int = REPLICATES, seed: int = 0) -> dict[str, NDArray]:
-    """Each replicate's values.
+    """Return each replicate's values.
 
     Args:
         scorer: of a split.
@@ -205,7 +148,7 @@ def distribution(scorer: Scorer, count: int, replicates: int = REPLICATES, seed:
 
 
 def percentile(values: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
-    """The middle ``level`` of the replicates' values; NaN where the rules above define no interval."""
+    """Return the middle ``level`` of the replicates' values; NaN where the rules above define no interval."""
     defined = values[np.isfinite(values)]
     if len(defined) < level * len(values) or not len(defined) or np.ptp(defined) < 1e-12:
         return math.nan, math.nan

@@ -6,6 +6,7 @@ bins of equal width), Kumar, Liang and Ma 2019 (the debiased error), Brier 1950.
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ class Bin:
 
 
 def scores(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> dict[str, float]:
-    """Return the metrics of this file: small is good.
+    """Return the metrics of this file.
 
     Args:
         labels: (n,) class indices.
@@ -47,13 +48,15 @@ def scores(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> di
         never negative, so on few images even a perfect network gets one well above 0: see ``debiased_error``.
         ``brier``: squared error of the probabilities, 0..1 for two classes (of either), 0..2 (summed over the classes,
         as Brier did) for more. ``nll``: mean negative log-likelihood of the class, in nats, 0 or more.
+        ``log_likelihood``: the same with the other sign, large is good; a strictly proper score (Gneiting and Raftery
+        2007, section 4.1) by which an epoch of the lowest loss is chosen.
     """
     found = calibrated(split_of(labels, probabilities))(np.ones((1, len(labels))))
     return {name: float(each[0]) for name, each in found.items()}
 
 
 def calibrated(split: Split) -> Scorer:
-    """Return the scorer of ``ece``, ``brier`` and ``nll``."""
+    """Return the scorer of all metrics of this file."""
     confidence = split.probabilities.max(axis=1).astype(np.float64)
     surplus = confidence - (split.answers == split.labels)
     gaps = np.zeros((split.count, BINS))
@@ -69,13 +72,14 @@ def calibrated(split: Split) -> Scorer:
             "ece": np.abs(times @ gaps).sum(axis=1) / drawn,
             "brier": times @ brier / drawn,
             "nll": times @ surprise / drawn,
+            "log_likelihood": times @ -surprise / drawn,
         }
 
     return score
 
 
 def reliability(labels: NDArray[np.int64], probabilities: NDArray[np.floating], bins: int = BINS) -> list[Bin]:
-    """Points of the reliability curve: the bins of equal width that hold an image, by rising confidence.
+    """Return the points of the reliability curve: the bins of equal width that hold an image, by rising confidence.
 
     Args:
         labels: (n,) class indices.
@@ -127,39 +131,21 @@ def debiased_error(labels: NDArray[np.int64], probabilities: NDArray[np.floating
 
 
 def bin_of(confidence: NDArray[np.float64], bins: int = BINS) -> NDArray[np.int64]:
-    """(n,) bin of equal width, open below and closed above, that each confidence of (n,) falls into."""
+    """Return (n,) bin of equal width, open below and closed above, that each confidence of (n,) falls into."""
     return np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
 
 
 def image_brier(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(n,) Brier score of each image; arguments and range as of ``scores``."""
+    """Return (n,) Brier score of each image; arguments and range as of ``scores``."""
     n_classes = probabilities.shape[1]
     errors = probabilities.astype(np.float64) - (labels[:, np.newaxis] == np.arange(n_classes))
     return (errors**2).sum(axis=1) / (2 if n_classes == 2 else 1)
 
 
+_calibration = partial(Metric, scorer=calibrated, kinds=("single_label",), tables=())
 METRICS = (
-    Metric(
-        "ece", "expected calibration error", calibrated, ("single_label",), higher_is_better=False, tables=(), order=200
-    ),
-    Metric(
-        "brier",
-        "Brier score",
-        calibrated,
-        ("single_label",),
-        higher_is_better=False,
-        tables=(),
-        bounds=(0.0, 2.0),
-        order=201,
-    ),
-    Metric(
-        "nll",
-        "negative log-likelihood",
-        calibrated,
-        ("single_label",),
-        higher_is_better=False,
-        tables=(),
-        bounds=(0.0, math.inf),
-        order=202,
-    ),
+    _calibration("ece", "expected calibration error", higher_is_better=False, order=200),
+    _calibration("brier", "Brier score", higher_is_better=False, bounds=(0.0, 2.0), order=201),
+    _calibration("nll", "negative log-likelihood", higher_is_better=False, bounds=(0.0, math.inf), order=202),
+    _calibration("log_likelihood", "mean log-likelihood", bounds=(math.log(LEAST), 0.0), order=202),
 )

@@ -144,8 +144,8 @@ def mean_area_interval(
     patients: Patients | None = None,
     level: float = 0.95,
 ) -> Area:
-    """Mean of the areas of several classes, each against the rest, with its logit interval; of one class that of
-    ``auc_interval``.
+    """Return the mean of the areas of several classes, each against the rest, with its logit interval; of one class
+    that of ``auc_interval``.
 
     Args:
         positive: (n, k) which image is of each class; classes that no image or every image has are left out.

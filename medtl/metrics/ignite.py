@@ -35,8 +35,8 @@ class Predictions:
 
 
 def answers(outputs: torch.Tensor, task: str) -> torch.Tensor:
-    """What a network's outputs (n, n_outputs) say: softmax of a classification, sigmoid of several labels, which are
-    independent; the outputs of a regression are the numbers already."""
+    """Return what a network's outputs (n, n_outputs) say: softmax of a classification, sigmoid of several labels, which
+    are independent; the outputs of a regression are the numbers already."""
     if task == "regression":
         return outputs
     return torch.sigmoid(outputs) if task == "multilabel" else torch.softmax(outputs, dim=1)

@@ -61,7 +61,7 @@ def parse_rule(rule: str) -> tuple[str, float]:
 
 
 def choose_threshold(labels: NDArray, scores: NDArray[np.floating], rule: str) -> float:
-    """The threshold that a rule picks. Choose it on validation, never on the split that is reported.
+    """Return the threshold that a rule picks. Choose it on validation, never on the split that is reported.
 
     Args:
         labels: (n,) true where the image is of the positive class.

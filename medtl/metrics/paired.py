@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom, binomtest, chi2
+from scipy.stats import binom, binomtest
 from scipy.stats import wilcoxon as signed_rank
 
 from medtl.metrics.weighted import by_patient
@@ -32,9 +31,8 @@ def mcnemar(
     first: NDArray[np.int64],
     second: NDArray[np.int64],
     patients: Sequence[str] | NDArray | None = None,
-    method: Literal["exact", "chi-square", "chi-square-corrected"] = "exact",
 ) -> Discordance:
-    """McNemar's test (1947) of two accuracies.
+    """Return McNemar's exact test (1947) of two accuracies.
 
     Args:
         labels: (n,) class indices.
@@ -42,16 +40,11 @@ def mcnemar(
         patients: (n,) whose image each is. Where a patient has several, images are no independent trials: the exact
             test then flips whole patients (each patient's surplus of images that one model got right keeps its size
             and takes either sign with probability 1/2), which is McNemar's exact test where each has one.
-        method: ``exact`` (binomial); or (b - c)² / (b + c) against chi-square with one degree of freedom, with
-            Edwards' continuity correction (\\|b - c\\| - 1)² or without; the last two take images as independent.
     """
     right, other = first == labels, second == labels
     b, c = int((right & ~other).sum()), int((other & ~right).sum())
     if b + c == 0:
         return Discordance(0, 0, 1.0)
-    if method != "exact":
-        gap = max(abs(b - c) - (method == "chi-square-corrected"), 0)
-        return Discordance(b, c, float(chi2.sf(gap**2 / (b + c), 1)))
     if patients is None:
         return Discordance(b, c, float(binomtest(b, b + c).pvalue))
     patient, count = by_patient(patients)

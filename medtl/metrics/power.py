@@ -62,7 +62,7 @@ class Design:
 
     @property
     def quantile(self) -> float:
-        """Of the standard normal, for the level."""
+        """Return the quantile of the standard normal for the level."""
         return float(norm.ppf((1 + self.level) / 2))
 
 

@@ -55,7 +55,7 @@ class Split:
 
     @property
     def kind(self) -> Kind:
-        """What each image's label is."""
+        """Return what each image's label is."""
         if self.labels.ndim == 2:
             return "multi_label"
         if self.labels.dtype.kind == "f":
@@ -64,14 +64,14 @@ class Split:
 
     @property
     def truth(self) -> NDArray:
-        """(n,) class indices; (n,) bool, of the positive class or not; or (n, n_classes) bool."""
+        """Return (n,) class indices; (n,) bool, of the positive class or not; or (n, n_classes) bool."""
         if self.labels.ndim == 2:
             return np.asarray(self.labels > 0.5)
         return self.labels if self.positive is None else np.asarray(self.labels == self.positive)
 
     @property
     def answers(self) -> NDArray:
-        """What the network says, in the form of ``truth``."""
+        """Return what the network says, in the form of ``truth``."""
         if self.labels.ndim == 2:
             return np.asarray(self.probabilities >= 0.5)
         if self.positive is None:
@@ -80,7 +80,7 @@ class Split:
 
     @property
     def one_against_rest(self) -> tuple[NDArray[np.bool_], NDArray[np.floating]]:
-        """(n, c) which image is of each class, and its (n, c) score of it; c is 1 with a positive class."""
+        """Return (n, c) which image is of each class, and its (n, c) score of it; c is 1 with a positive class."""
         if self.positive is not None:
             return self.truth[:, np.newaxis], self.probabilities[:, [self.positive]]
         if self.labels.ndim == 2:

@@ -4,6 +4,7 @@ References: Bland and Altman 1986 (bias and limits of agreement); R² as scikit-
 """
 
 import math
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,57 +50,16 @@ def measured(split: Split) -> Scorer:
     return score
 
 
+_error = partial(Metric, scorer=measured, kinds=KIND, higher_is_better=False, chooses=True, bounds=(0.0, math.inf))
+# of these neither end is the better one: they describe, and no epoch is chosen by them
+_described = partial(
+    Metric, scorer=measured, kinds=KIND, higher_is_better=False, tables=(), bounds=(-math.inf, math.inf)
+)
 METRICS = (
-    Metric(
-        "mae",
-        "mean absolute error",
-        measured,
-        kinds=KIND,
-        higher_is_better=False,
-        chooses=True,
-        bounds=(0.0, math.inf),
-        order=10,
-    ),
-    Metric(
-        "rmse",
-        "root mean squared error",
-        measured,
-        kinds=KIND,
-        higher_is_better=False,
-        chooses=True,
-        bounds=(0.0, math.inf),
-        order=11,
-    ),
+    _error("mae", "mean absolute error", order=10),
+    _error("rmse", "root mean squared error", order=11),
     Metric("r2", "R²", measured, kinds=KIND, bounds=(-math.inf, 1.0), order=12),
-    # of these neither end is the better one: they describe, and no epoch is chosen by them
-    Metric(
-        "bias",
-        "bias",
-        measured,
-        kinds=KIND,
-        higher_is_better=False,
-        tables=(),
-        bounds=(-math.inf, math.inf),
-        order=13,
-    ),
-    Metric(
-        "loa_lower",
-        "lower limit of agreement",
-        measured,
-        kinds=KIND,
-        higher_is_better=False,
-        tables=(),
-        bounds=(-math.inf, math.inf),
-        order=14,
-    ),
-    Metric(
-        "loa_upper",
-        "upper limit of agreement",
-        measured,
-        kinds=KIND,
-        higher_is_better=False,
-        tables=(),
-        bounds=(-math.inf, math.inf),
-        order=15,
-    ),
+    _described("bias", "bias", order=13),
+    _described("loa_lower", "lower limit of agreement", order=14),
+    _described("loa_upper", "upper limit of agreement", order=15),
 )

@@ -17,13 +17,14 @@ Scorer = Callable[[NDArray[np.float64]], dict[str, NDArray[np.float64]]]
 
 
 def by_patient(patients: Sequence[str] | NDArray) -> tuple[NDArray[np.int64], int]:
-    """(n,) index 0..count-1 of each image's patient, and the count."""
+    """Return (n,) index 0..count-1 of each image's patient, and the count."""
     names, index = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
     return index.astype(np.int64), len(names)
 
 
 def called_positive(scores: NDArray[np.floating], threshold: float) -> NDArray[np.bool_]:
-    """(n,) which scores reach the threshold; compared as float64, since a threshold may lie between two float32."""
+    """Return (n,) which scores reach the threshold; compared as float64, since a threshold may lie between two
+    float32."""
     return np.asarray(scores, dtype=np.float64) >= threshold
 
 
@@ -57,18 +58,18 @@ def mean_of(scorers: Sequence[Scorer]) -> Scorer:
 
 
 def sums(patient: NDArray[np.int64], column: NDArray[np.int64], count: int, width: int) -> NDArray[np.float64]:
-    """(count, width) how many images of each patient fall into each column."""
+    """Return (count, width) how many images of each patient fall into each column."""
     flat = np.bincount(patient * width + column, minlength=count * width)
     return flat.reshape(count, width).astype(np.float64)
 
 
 def total(patient: NDArray[np.int64], values: NDArray, count: int) -> NDArray[np.float64]:
-    """(count,) sum of (n,) values over each patient's images."""
+    """Return (count,) sum of (n,) values over each patient's images."""
     return np.asarray(np.bincount(patient, weights=values.astype(np.float64), minlength=count), dtype=np.float64)
 
 
 def divide(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``part / whole``, NaN where that is not above 0."""
+    """Return ``part / whole``, NaN where that is not above 0."""
     return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)
 
 

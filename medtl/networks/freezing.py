@@ -67,7 +67,7 @@ def freeze(network: nn.Module, backbone: str, how: str) -> None:
 
 
 def frozen_parts(backbone: str, how: str) -> tuple[str, ...]:
-    """Names of the modules and parameters that ``freeze`` freezes.
+    """Return the names of the modules and parameters that ``freeze`` freezes.
 
     Raises:
         UsageError: ``how`` is not understood.
@@ -120,7 +120,7 @@ def _belongs(parameter: str, part: str) -> bool:
 
 
 def _evaluate_if_frozen(module: nn.Module, inputs: object) -> None:
-    """Forward pre-hook: whoever has set the mode last, a part that does not train computes as in evaluation."""
+    """Put a part that does not train into evaluation mode before each pass, whatever mode was set last."""
     if not any(parameter.requires_grad for parameter in module.parameters()):
         module.eval()
 

@@ -47,12 +47,12 @@ class Published:
 
     @property
     def file(self) -> str:
-        """Its name there."""
+        """Return its name there."""
         return self.url.rpartition("/")[2]
 
     @property
     def is_keras(self) -> bool:
-        """Whether it is Keras's file, not PyTorch's."""
+        """Return whether it is Keras's file, not PyTorch's."""
         return any(name.endswith(".h5") for name in (self.file, *self.names))
 
 
@@ -128,12 +128,12 @@ class Backbone:
 
     @property
     def sizes(self) -> str:
-        """The image sizes that it takes, in words."""
+        """Return the image sizes that it takes, in words."""
         multiple = f"a multiple of {self.multiple_of}, " if self.multiple_of > 1 else ""
         return f"{multiple}at least {self.least_size}"
 
     def takes(self, image_size: int) -> bool:
-        """Whether it takes images of that many pixels a side."""
+        """Return whether it takes images of that many pixels a side."""
         return image_size >= self.least_size and image_size % self.multiple_of == 0
 
     def nearest(self, image_size: int) -> tuple[int, ...]:
@@ -143,11 +143,11 @@ class Backbone:
         return tuple(dict.fromkeys(max(size, least) for size in (below, below + self.multiple_of)))
 
     def is_head(self, name: str) -> bool:
-        """Whether a tensor belongs to its head."""
+        """Return whether a tensor belongs to its head."""
         return name.startswith(f"{self.head}.")
 
     def is_trunk(self, name: str) -> bool:
-        """Whether a tensor belongs to its trunk, and the forward pass uses it."""
+        """Return whether a tensor belongs to its trunk, and the forward pass uses it."""
         return not self.is_head(name) and not (self.unused and self.unused in name)
 
 

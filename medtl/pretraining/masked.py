@@ -52,7 +52,7 @@ class Masked:
 
     @property
     def hidden(self) -> int:
-        """How many cells of an image are hidden."""
+        """Return how many cells of an image are hidden."""
         return round(self.ratio * self.cells**2)
 
     def views(self, plain: BatchTransform) -> Views:

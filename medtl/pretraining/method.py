@@ -167,8 +167,8 @@ class MethodSum:
 
     @property
     def trains_classifier(self) -> bool:
-        """Whether the classifier's head learns to compare all classes, so that a metric on validation can choose the
-        epoch."""
+        """Return whether the classifier's head learns to compare all classes, so that a metric on validation can choose
+        the epoch."""
         return any(part.weight and getattr(part.method, "comparable", True) for part in self._classifying)
 
     @property
@@ -177,7 +177,7 @@ class MethodSum:
 
     @property
     def passes(self) -> tuple[Pass, ...]:
-        """What is shown to the network, one forward pass each."""
+        """Return what is shown to the network, one forward pass each."""
         whole = next((p.method for p in self.parts if p.method.shows_whole and p.method.takes != "logits"), None)
         grouped: dict[str, tuple[Method, list[Part]]] = {}
         for part in self.parts:

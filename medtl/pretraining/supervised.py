@@ -47,7 +47,7 @@ class Supervised:
 
     @property
     def comparable(self) -> bool:
-        """Whether logits of all classes may be compared, so that validation can choose the epoch."""
+        """Return whether logits of all classes may be compared, so that validation can choose the epoch."""
         return self.heads == JOINT
 
     def views(self, plain: BatchTransform) -> Views:
@@ -55,7 +55,7 @@ class Supervised:
         return replace(plain, flip=self.flip, rotate=self.rotate, scale=self.scale, translate=self.translate)
 
     def head(self, trunk: Trunk) -> nn.Module:
-        """The classifier's own head answers."""
+        """Raise an error: the classifier's own head answers."""
         raise NotImplementedError
 
     def loss(self, seen: Seen) -> Tensor:

@@ -89,7 +89,7 @@ class SliceHeader:
 
     @property
     def normal(self) -> NDArray[np.float64]:
-        """(3,) unit vector row × column, LPS+. Raises BadFileError without an orientation."""
+        """Return (3,) unit vector row × column, LPS+. Raises BadFileError without an orientation."""
         if self.orientation is None:
             raise BadFileError("no orientation in the header")
         return _normal(self.orientation)

@@ -40,12 +40,13 @@ class Series:
 
     @property
     def folder(self) -> Path:
-        """The deepest folder that holds all files."""
+        """Return the deepest folder that holds all files."""
         return Path(os.path.commonpath([header.path.parent for header in self.headers]))
 
     @property
     def affine(self) -> NDArray[np.float64]:
-        """(4, 4) RAS+ affine in mm for array axes (column, row, slice); the slice step is the mean one (C.7.6.2.1.1).
+        """Return (4, 4) RAS+ affine in mm for array axes (column, row, slice); the slice step is the mean one
+        (C.7.6.2.1.1).
 
         Raises:
             BadFileError: no position, orientation or pixel spacing, or fewer than two slices.

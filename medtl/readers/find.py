@@ -109,7 +109,7 @@ def images(source: Path, kinds: Collection[str] = tuple(KINDS)) -> Tree:
 def left_over(
     tree: Tree, used: Iterable[str], named: Iterable[str], why: Callable[[str], str] = lambda name: OTHER
 ) -> tuple[Passed, ...]:
-    """What is passed over below an input of which some files are used and some are named.
+    """Return what is passed over below an input of which some files are used and some are named.
 
     Args:
         tree: every file.

@@ -51,7 +51,7 @@ class Mark:
 
     @property
     def is_large(self) -> bool:
-        """Whether the reader took the nodule for 3 mm or more: it is rated, or outlined by more than a point."""
+        """Return whether the reader took the nodule for 3 mm or more: it is rated, or outlined by more than a point."""
         return bool(self.characteristics) or any(len(contour.points) > 1 for contour in self.contours)
 
 

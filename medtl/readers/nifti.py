@@ -63,8 +63,8 @@ class NiftiHeader:
 
     @property
     def note(self) -> str:
-        """What is to be said of a file: that only the first of its volumes is taken, that nothing tells left from
-        right; empty for most."""
+        """Return what is to be said of a file: that only the first of its volumes is taken, that nothing tells left
+        from right; empty for most."""
         count = math.prod(self.shape[3:])
         notes = [f"holds {count} volumes of one shape: the first is taken"] if count > 1 else []
         if not any(self.stored[code] > 0 for code in ("qform_code", "sform_code")):

@@ -69,7 +69,7 @@ def read_array(archive: zipfile.ZipFile, name: str) -> NDArray:
 
 
 def rows_of(archive: zipfile.ZipFile, name: str) -> Iterator[NDArray]:
-    """Each row of one array in turn, read as it is asked for: the whole may be larger than the memory.
+    """Yield each row of one array in turn, read as it is asked for: the whole may be larger than the memory.
 
     Raises:
         BadFileError: as for ``read_array_header``; at the end, where the archive's checksum disagrees.

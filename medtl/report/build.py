@@ -30,21 +30,7 @@ def write_report(
 ) -> tuple[Path, ...]:
     """Report on all runs in or below ``folder``, into it.
 
-    Args:
-        folder: a run, a grid of ``medtl compare``, or any folder above runs.
-        baseline: start that the others are compared with; None for random where there is one.
-        metric: that is compared and drawn; None for AUC, or mean IoU.
-        title: of the report; None for the data set's name.
-        groups: what patients are told apart by, such as ``sex,age:40:65,site``: keys of ``group`` in the data list.
-        facts: add what the runs know of the things that a manuscript must say.
-        dataset_dir: where the data list lies, for ``groups``; None looks where the runs had it.
-
-    Returns:
-        The files, written.
-
-    Raises:
-        UsageError: there are no runs, or no such start, metric, group or data list.
-        MedtlError: runs contradict themselves or each other.
+    Arguments, files that are returned, and errors are those of ``medtl.report``.
     """
     results = evaluate(study(collect(folder)), baseline, metric)
     groupings = parse(groups) if groups else ()
@@ -59,7 +45,7 @@ def write_report(
 
 
 def to_csv(results: Results) -> str:
-    """One row a training and metric, with the interval from patients; figures that are not defined are blank.
+    """Return one row a training and metric, with the interval from patients; figures that are not defined are blank.
 
     ``fold`` is ``all`` where the folds of a seed are scored together; ``n`` counts images or cases.
     """

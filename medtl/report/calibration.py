@@ -24,7 +24,7 @@ NAMES = {"ece": "ECE", "brier": "Brier score", "nll": "NLL"}
 
 
 def calibration(study: Study, scored: Scores, drawn: Scores) -> Section:
-    """The section; empty but for a classification.
+    """Return the section; empty but for a classification.
 
     Args:
         study: the runs.

@@ -48,22 +48,22 @@ class Run:
 
     @property
     def backbone(self) -> str:
-        """Of the network; the bundle's name where the record names none."""
+        """Return the network's; the bundle's name where the record names none."""
         return self.record.backbone or self.record.bundle.name or NONE
 
     @property
     def seed(self) -> int:
-        """Of the run."""
+        """Return the run's."""
         return int(self.record.seed or 0)
 
     @property
     def fold(self) -> int | None:
-        """That was validated on, if any."""
+        """Return the one that was validated on, if any."""
         return self.record.recipe.get("fold")
 
     @property
     def data(self) -> Data:
-        """What the record says of the data list."""
+        """Return what the record says of the data list."""
         return self.record.data or Data()
 
 
@@ -222,7 +222,7 @@ def _init(record: RunRecord) -> str:
 
 
 def short_init(init: str) -> str:
-    """A start in a word: a file's path is its last part."""
+    """Return a start in a word: a file's path is its last part."""
     return last_part(init) if is_path(init) else init
 
 
@@ -279,7 +279,7 @@ def _check_same_data(runs: list[Run]) -> None:
 
 
 def describe_data(run: Run) -> str:
-    """A data set by name and classes."""
+    """Return a data set by name and classes."""
     classes = run.data.classes
     if run.record.task == "regression":
         return f"{run.data.name} (a number: {classes[0]})"

@@ -47,18 +47,18 @@ class Comparison:
 
     @property
     def gain(self) -> float:
-        """By how much the start is better than the baseline; below 0 where it is worse."""
+        """Return by how much the start is better than the baseline; below 0 where it is worse."""
         known = registry.metrics().get(self.metric)
         return self.difference.value if known is None or known.higher_is_better else -self.difference.value
 
     @property
     def real(self) -> bool:
-        """Whether the adjusted p is below 0.05."""
+        """Return whether the adjusted p is below 0.05."""
         return self.adjusted < 0.05
 
 
 def compare(study: Study, scored: Scores, baseline: str, metrics: Sequence[str]) -> tuple[Comparison, ...]:
-    """Every start against ``baseline`` in every row that has both, on each metric; Holm over all of them.
+    """Return every start against ``baseline`` in every row that has both, on each metric; Holm over all of them.
 
     Rows in which the two share no seed or no image are left out.
     """
@@ -134,8 +134,8 @@ def _compared(
 
 
 def averaged(arm: ScoredArm) -> Sample:
-    """An arm's values, averaged over its members, images in sorted order; of a case that one member leaves undefined,
-    none."""
+    """Return an arm's values, averaged over its members, images in sorted order; of a case that one member leaves
+    undefined, none."""
     tables = []
     for scored in arm.members:
         sample = scored.member.sample
@@ -146,7 +146,7 @@ def averaged(arm: ScoredArm) -> Sample:
 
 
 def by_patient(average: Sample, metric: str) -> NDArray[np.float64]:
-    """(n_patients,) mean over each patient's cases, patients in sorted order; of ``iou_mean`` the mean over the
+    """Return (n_patients,) mean over each patient's cases, patients in sorted order; of ``iou_mean`` the mean over the
     organs that a patient has."""
     kind = metric.removesuffix("_mean")
     names = [metric] if metric in average.columns else organ_columns(average.columns, kind)

@@ -18,7 +18,7 @@ METHODS = {
 
 
 def comparisons(study: Study, found: Sequence[Comparison], baseline: str) -> Table:
-    """The paired comparison with the baseline."""
+    """Return the paired comparison with the baseline."""
     segmentation = study.kind == "segmentation"
     tests = ["p", "p adjusted", *(["McNemar p"] if study.kind == "classification" else [])]
     header = [Field("start", left=True), *(Field(t) for t in ("difference", "95 % interval", *tests, f"{study.unit}s"))]

@@ -73,7 +73,7 @@ class Look:
 
 
 def looks(inits: Sequence[str]) -> dict[str, Look]:
-    """A look for each start; the named ones have the same in every report."""
+    """Return a look for each start; the named ones have the same in every report."""
     free = [shade for shade in range(len(SHADES)) if shade not in {KNOWN.get(init) for init in inits}]
     found = {}
     others = 0

@@ -15,7 +15,8 @@ from medtl.runs.settled import Settled
 
 
 def external(study: Study, scored: Scores) -> Section:
-    """The section: a table for each data set and split that runs of the study were validated on; empty without any."""
+    """Return the section: a table for each data set and split that runs of the study were validated on; empty without
+    any."""
     sets: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in study.found.external:
         sets[f"{run.data.name}, {_split(run)}", run.data.sha256].append(run)

@@ -160,7 +160,7 @@ AUTHORS: Mapping[str, tuple[str, ...]] = {
 
 
 def facts(study: Study, patients: Mapping[str, int], groups: Sequence[str], compared: str) -> Section:
-    """The section.
+    """Return the section.
 
     Args:
         study: the runs.

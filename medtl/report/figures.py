@@ -129,7 +129,7 @@ def _paint_reliability(axes: Axes, look: Mapping[str, Look], curves: Mapping[str
 
 
 def training_size(study: Study, scored: Scores, metric: str) -> list[Figure]:
-    """The metric by share of the training patients, where cells differ in it; one drawing a backbone."""
+    """Return the metric by share of the training patients, where cells differ in it; one drawing a backbone."""
     figures: list[Figure] = []
     for place, backbone in enumerate(dict.fromkeys(arm.arm.backbone for arm in scored.values())):
         arms = sorted((a for a in scored.values() if a.arm.backbone == backbone), key=lambda a: a.arm.fraction)

@@ -19,8 +19,8 @@ K = TypeVar("K")
 
 
 def forests(study: Study, scored: Scores, metric: str) -> list[Forest]:
-    """One figure a row of the study (a backbone, mostly), all with one axis; starts by falling value, or rising where
-    less is better."""
+    """Return one figure a row of the study (a backbone, mostly), all with one axis; starts by falling value, or rising
+    where less is better."""
     ticks = _ticks(scored, metric)
     found = []
     for row in study.rows:

@@ -53,7 +53,7 @@ def _name(entry: Mapping[str, Any]) -> str:
 def groups(
     study: Study, scored: Scores, groupings: Sequence[Grouping], of_image: Groups, metrics: Sequence[str]
 ) -> Section:
-    """The section: a table for each grouping and metric; empty without a grouping.
+    """Return the section: a table for each grouping and metric; empty without a grouping.
 
     Raises:
         UsageError: no image says anything of a grouping.

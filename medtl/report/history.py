@@ -26,7 +26,7 @@ class History:
 
 
 def read_history(path: Path) -> History | None:
-    """The epochs of a history.csv; None where there is none or no epoch in it.
+    """Return the epochs of a history.csv; None where there is none or no epoch in it.
 
     Raises:
         MedtlError: it has no column ``epoch``, or a field that is no number.

@@ -8,8 +8,8 @@ from medtl.report.layout import Group, Page
 
 
 def to_html(page: Page, inits: tuple[str, ...]) -> str:
-    """The page; all text is escaped, only the drawings (whose text matplotlib and ElementTree escape) are taken as
-    they are.
+    """Return the page; all text is escaped, only the drawings (whose text matplotlib and ElementTree escape) are taken
+    as they are.
 
     Args:
         page: what it says.

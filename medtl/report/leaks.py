@@ -36,7 +36,7 @@ def _in_lists(runs: Sequence[Run]) -> tuple[str, str]:
 
 
 def found_leaks(section: Section) -> list[str]:
-    """The checks that failed."""
+    """Return the checks that failed."""
     return [text for mark, text in section.items if mark == "bad"]
 
 

@@ -17,8 +17,8 @@ SIDE_BY_SIDE = 6  # starts; of more each has a line of its own, and metrics stan
 
 
 def results(study: Study, scored: Scores, found: Sequence[Comparison]) -> list[Table]:
-    """The main table: starts side by side, metrics one below the other; with many starts, and for a segmentation's
-    organs, the other way round.
+    """Return the main table: starts side by side, metrics one below the other; with many starts, and for a
+    segmentation's organs, the other way round.
 
     Bold are the starts that are better than the baseline by more than chance explains; but none that names one class
     only, whose lead says nothing about images.

@@ -15,7 +15,7 @@ def escaped(text: str) -> str:
 
 
 def to_markdown(page: Page) -> str:
-    """The page."""
+    """Return the page."""
     blocks = [f"# {escaped(page.title)}", escaped(page.subtitle) + ".", "**Not for clinical use.**"]
     if page.phantom:
         blocks.append(

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from medtl import __version__
 from medtl.errors import UsageError
 from medtl.metrics.groups import Grouping
 from medtl.report import differences, figures, main_table, tables
@@ -28,6 +27,7 @@ from medtl.report.scores import Scores, score, threshold_of
 from medtl.report.summary import summary
 from medtl.report.tables import upper
 from medtl.report.words import AT_THRESHOLD, listed, metric_name
+from medtl.version import __version__
 from medtl.writers.masks import COLOUR_NAMES
 
 MOST_CONFUSED = 12  # classes; larger matrices are not readable on a page

@@ -55,7 +55,7 @@ def _figure(run: Run, path: Path, what: str, side: int) -> Figure:
 
 
 def data_uri(path: Path, side: int) -> str:
-    """A picture whose longer side is scaled down to so many pixels, as a data URI without its metadata."""
+    """Return a picture whose longer side is scaled down to so many pixels, as a data URI without its metadata."""
     try:
         with opened_picture(path) as image:
             small = image.convert("RGB")

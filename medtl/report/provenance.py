@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medtl import __version__
 from medtl.cards import dataset_cards
 from medtl.datalist import SHORT_NAMES
 from medtl.report.arms import Study, bundle_of, setting
@@ -14,6 +13,7 @@ from medtl.report.layout import Section, Table
 from medtl.report.tables import of_words
 from medtl.report.words import NONE, command, count, duration, grouped, listed, without_paths
 from medtl.runs.record import Start
+from medtl.version import __version__
 
 GRID_OPTIONS = {
     "--backbones": "backbone",
@@ -120,7 +120,7 @@ def _runs(runs: Sequence[Run]) -> Table:
 
 
 def reproduction(study: Study, baseline: str, metric: str) -> Section:
-    """The commands, places by name instead of path, and what to cite."""
+    """Return the commands, places by name instead of path, and what to cite."""
     runs = study.found.runs
     lines = [line for grid in study.found.grids if (line := _grid_command(grid))]
     if lines:

@@ -48,7 +48,7 @@ class Scored:
     closed: Intervals
 
     def estimate(self, metric: str) -> Estimate:
-        """With the interval from patients alone."""
+        """Return it with the interval from patients alone."""
         if metric in self.closed:
             return Estimate(self.values[metric], *self.closed[metric])
         return Estimate(self.values[metric], *percentile(self.replicates.get(metric, np.empty(0))))
@@ -67,16 +67,16 @@ class ScoredArm:
     members: tuple[Scored, ...]
 
     def each(self, metric: str) -> list[float]:
-        """Of each member."""
+        """Return the value of each member."""
         return [member.values[metric] for member in self.members]
 
     def value(self, metric: str) -> float:
-        """Mean over the members."""
+        """Return the mean over the members."""
         return float(np.mean(self.each(metric)))
 
     def estimate(self, metric: str) -> Estimate:
-        """With the interval from patients and, where there are several members, trainings: the squared standard errors
-        of both add up, with Welch and Satterthwaite's degrees of freedom (``across_seeds``)."""
+        """Return it with the interval from patients and, where there are several members, trainings: the squared
+        standard errors of both add up, with Welch and Satterthwaite's degrees of freedom (``across_seeds``)."""
         if len(self.members) == 1:
             return self.members[0].estimate(metric)
         value, se = self.value(metric), standard_error(self.replicates(metric))
@@ -89,11 +89,11 @@ class ScoredArm:
 
     @property
     def patients(self) -> int:
-        """How many any member has predicted."""
+        """Return how many any member has predicted."""
         return len({str(patient) for scored in self.members for patient in scored.member.sample.patients})
 
     def replicates(self, metric: str) -> NDArray[np.float64]:
-        """(replicates,) means over the members on the drawn patients; none with fewer than two patients."""
+        """Return (replicates,) means over the members on the drawn patients; none with fewer than two patients."""
         return np.mean([member.replicates.get(metric, np.empty(0)) for member in self.members], axis=0)
 
 
@@ -101,7 +101,7 @@ Scores = Mapping[tuple[str, str], ScoredArm]  # by row and init
 
 
 def standard_error(drawn: NDArray[np.float64]) -> float:
-    """Of a figure, from its replicates; NaN where these define no interval."""
+    """Return that of a figure, from its replicates; NaN where these define no interval."""
     return float(drawn[np.isfinite(drawn)].std(ddof=1)) if math.isfinite(percentile(drawn)[0]) else math.nan
 
 
@@ -187,7 +187,7 @@ def _split(
 
 
 def scorer_of(member: Member, place: Mapping[str, int], positive: int | None) -> Scorer:
-    """What scores a member's sample for any weights of the patients, whose index is ``place``."""
+    """Return what scores a member's sample for any weights of the patients, whose index is ``place``."""
     sample = member.sample
     patient = places_of(member, place)
     if sample.kind == "segmentation":
@@ -210,12 +210,12 @@ def scorer_of(member: Member, place: Mapping[str, int], positive: int | None) ->
 
 
 def places_of(member: Member, place: Mapping[str, int]) -> NDArray[np.int64]:
-    """(n,) index of each image's patient."""
+    """Return (n,) index of each image's patient."""
     return np.array([place[str(name)] for name in member.sample.patients], dtype=np.int64)
 
 
 def threshold_of(member: Member) -> float | None:
-    """The operating point that a training chose on validation; None where folds are put together or none was."""
+    """Return the operating point that a training chose on validation; None where folds are put together or none was."""
     value = (member.runs[0].record.threshold or {}).get("value")
     return float(value) if len(member.runs) == 1 and isinstance(value, int | float) else None
 

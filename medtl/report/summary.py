@@ -16,7 +16,7 @@ from medtl.report.words import count, interval, listed, metric_name, number, p_p
 def summary(
     study: Study, scored: Scores, found: Sequence[Comparison], baseline: str, metric: str, leaks: Sequence[str]
 ) -> Section:
-    """Which starts are better than the baseline by more than chance explains, and on how much that rests."""
+    """Return which starts are better than the baseline by more than chance explains, and on how much that rests."""
     items = [("plain", _row(study, scored, found, row, metric, baseline)) for row in study.rows]
     seeds = f"{count(len(study.seeds), 'seed')} ({', '.join(map(str, study.seeds))})"
     folds = len({run.fold for run in study.found.runs if run.fold is not None})

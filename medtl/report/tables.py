@@ -97,7 +97,7 @@ def of_words(
 
 
 def shown_metrics(study: Study) -> tuple[str, ...]:
-    """The metrics of the main table, in its order."""
+    """Return the metrics of the main table, in its order."""
     if study.kind == "segmentation":
         organs = [name for name in study.classes if not name.endswith("_mean")]
         prefixes = dict.fromkeys(name.split("_")[0] for name in organs)
@@ -125,7 +125,7 @@ def _in_table(table: Kind, defined: Sequence[Kind]) -> tuple[str, ...]:
 
 
 def set_name(study: Study) -> str:
-    """What is scored, in words."""
+    """Return what is scored, in words."""
     return "pooled validation folds" if study.pooled else SPLITS.get(study.split, f"split {study.split}")
 
 
@@ -135,7 +135,7 @@ def sizes(study: Study) -> str:
 
 
 def upper(text: str) -> str:
-    """A sentence's or a heading's first letter as a capital."""
+    """Return a sentence's or a heading's first letter as a capital."""
     return text[:1].upper() + text[1:]
 
 
@@ -153,7 +153,7 @@ def per_class(study: Study, scored: Scores) -> Table:
 
 
 def confusion(study: Study, scored: Scores) -> list[Table]:
-    """One confusion matrix an arm, summed over its trainings."""
+    """Return one confusion matrix an arm, summed over its trainings."""
     tables = []
     for row in study.rows:
         for init in study.inits:

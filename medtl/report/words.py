@@ -18,7 +18,7 @@ AT_THRESHOLD = "_at_threshold"
 
 
 def metric_name(metric: str) -> str:
-    """A metric in words: ``iou_right_kidney`` becomes "IoU right kidney"."""
+    """Return a metric in words: ``iou_right_kidney`` becomes "IoU right kidney"."""
     for prefix, shown in (("iou_", "IoU "), ("dice_", "Dice ")):
         if metric.startswith(prefix):
             organ = metric.removeprefix(prefix).replace("_", " ")
@@ -31,12 +31,12 @@ def metric_name(metric: str) -> str:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A figure, or a dash where it is not defined."""
+    """Return a figure, or a dash where it is not defined."""
     return f"{value:.{digits}f}".replace("-", "−") if math.isfinite(value) else NONE
 
 
 def signed(value: float, digits: int = 3) -> str:
-    """A difference with its sign."""
+    """Return a difference with its sign."""
     return f"{value:+.{digits}f}".replace("-", "−") if math.isfinite(value) else NONE
 
 
@@ -54,7 +54,7 @@ def interval(low: float, high: float, sign: bool = False) -> str:
 
 
 def p_value(p: float) -> str:
-    """As journals print it: three digits, "< 0.001" below."""
+    """Return it as journals print it: three digits, "< 0.001" below."""
     if not math.isfinite(p):
         return NONE
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
@@ -85,12 +85,12 @@ def duration(seconds: float) -> str:
 
 
 def is_path(text: str) -> bool:
-    """Whether a word names a file by its place."""
+    """Return whether a word names a file by its place."""
     return "/" in text or "\\" in text
 
 
 def last_part(path: str) -> str:
-    """The file's own name, whichever system the path is of."""
+    """Return the file's own name, whichever system the path is of."""
     return re.split(r"[\\/]", path.rstrip("\\/"))[-1] or path
 
 
@@ -100,7 +100,8 @@ def without_paths(text: str) -> str:
 
 
 def command(words: Sequence[Any]) -> str:
-    """A bundle's command line as somebody else would type it: places by name, the bundle relative to the repository."""
+    """Return a bundle's command line as somebody else would type it: places by name, the bundle relative to the
+    repository."""
     shown: list[str] = []
     option = ""
     for word in map(str, words):
@@ -128,5 +129,5 @@ def _value(option: str, value: str) -> str:
 
 
 def grouped(values: Mapping[str, Any]) -> str:
-    """``{"torch": "2.13.0", …}`` on one line."""
+    """Return ``{"torch": "2.13.0", …}`` on one line."""
     return ", ".join(f"{name} {value}" for name, value in values.items())

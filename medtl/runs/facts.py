@@ -7,11 +7,11 @@ import platform
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-import medtl
 from medtl import datalist
 from medtl.datalist import DataList
 from medtl.files import file_hash
 from medtl.runs.record import Data, Start
+from medtl.version import __version__
 
 if TYPE_CHECKING:
     from medtl.weights import starts
@@ -75,7 +75,7 @@ def seen_before(start: starts.Start, name: str) -> str:
 def versions() -> dict[str, str]:
     """Return the versions of the software that results depend on."""
     packages = {package: version(package) for package in PACKAGES}
-    return {"medtl": medtl.__version__, "python": platform.python_version(), **packages}
+    return {"medtl": __version__, "python": platform.python_version(), **packages}
 
 
 def now() -> str:

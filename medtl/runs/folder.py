@@ -13,14 +13,14 @@ OTHER_RUN = "holds another run; choose another folder"
 
 
 def new(bundle_root: str) -> str:
-    """``runs/<bundle>/<date-time>`` in the working directory (in the bundle's own folder: beside all bundles, because
-    nothing is ever written into a bundle); of several processes all get the first one's."""
+    """Return ``runs/<bundle>/<date-time>`` in the working directory (in the bundle's own folder: beside all bundles,
+    because nothing is ever written into a bundle); of several processes all get the first one's."""
     folder = str(runs(bundle_root) / f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}")
     return str(idist.broadcast(folder)) if idist.get_world_size() > 1 else folder
 
 
 def runs(bundle_root: str) -> Path:
-    """Where a bundle's runs lie unless they are told to lie elsewhere."""
+    """Return where a bundle's runs lie unless they are told to lie elsewhere."""
     root = Path(bundle_root)
     base = root.parents[1] if Path.cwd().is_relative_to(root) else Path()
     return base / "runs" / root.name

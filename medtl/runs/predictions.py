@@ -47,21 +47,21 @@ class Sample:
         return "multilabel" if self.labels.shape[1] else "segmentation"
 
     def rows(self, chosen: Sequence[int] | NDArray[np.int64]) -> "Sample":
-        """Some of the rows, in the order that is asked for."""
+        """Return some of the rows, in the order that is asked for."""
         index = np.asarray(chosen, dtype=np.int64)
         names = tuple(self.names[i] for i in index)
         whose = None if self.networks is None else self.networks[index]
         return Sample(names, self.patients[index], self.labels[index], self.values[index], self.columns, whose)
 
     def by_network(self) -> "list[Sample]":
-        """What each network said."""
+        """Return what each network said."""
         if self.networks is None:
             return [self]
         return [self.rows(np.flatnonzero(self.networks == k)) for k in np.unique(self.networks)]
 
 
 def read_predictions(path: Path, classes: Sequence[str], task: str | None) -> dict[str, Sample]:
-    """The splits of a predictions.csv, in the order in which they stand there.
+    """Return the splits of a predictions.csv, in the order in which they stand there.
 
     Args:
         path: of the file.

@@ -186,13 +186,13 @@ class RunRecord:
 
     @property
     def backbone(self) -> str | None:
-        """The name of the network's trunk; None where the record names none."""
+        """Return the name of the network's trunk; None where the record names none."""
         named = (self.network or {}).get("backbone") or self.recipe.get("backbone")
         return str(named) if named else None
 
     @property
     def is_probe(self) -> bool:
-        """Whether a head was put on frozen features, and nothing of the network trained."""
+        """Return whether a head was put on frozen features, and nothing of the network trained."""
         return self.bundle.name == PROBE
 
     @property
@@ -204,7 +204,7 @@ class RunRecord:
 
     @property
     def normalisation(self) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
-        """Mean and SD that the network's pictures came with; None where nothing says."""
+        """Return the mean and SD that the network's pictures came with; None where nothing says."""
         said = self.preprocessing or self.start
         return (said.mean, said.std) if said is not None else (None, None)
 

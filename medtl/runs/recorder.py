@@ -160,7 +160,7 @@ class Recorder:
             self.lock.release()
 
     def state_dict(self) -> dict[str, Any]:
-        """How long the run has taken, for a checkpoint."""
+        """Return how long the run has taken, for a checkpoint."""
         return {"seconds": self._duration()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -43,7 +43,7 @@ class Decision:
 
 
 def output_dir(bundle_root: str, resume: str) -> str:
-    """The default of ``--output_dir``: a new folder, or that of the run which goes on.
+    """Return the default of ``--output_dir``: a new folder, or that of the run which goes on.
 
     Args:
         bundle_root: the bundle's folder.
@@ -103,8 +103,8 @@ def open_run(output_dir: str, resume: str, record: Recorder) -> str:
 
 
 def board(output_dir: str, checkpoint_path: str) -> SummaryWriter | None:
-    """The TensorBoard writer of a run, on the first process; None on the others. What an interrupted run wrote after
-    the checkpoint that it goes on from is hidden."""
+    """Return the TensorBoard writer of a run, on the first process; None on the others. What an interrupted run wrote
+    after the checkpoint that it goes on from is hidden."""
     if idist.get_rank():
         return None
     step = checkpoint.facts(Path(checkpoint_path)).get("iteration", 0) + 1 if checkpoint_path else None

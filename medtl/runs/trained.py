@@ -38,8 +38,8 @@ class Trained:
 
 
 def beside(weights: str) -> Trained:
-    """What ``run.json`` in the folder of ``weights``, or the card of their bundle, says; the usual where there is
-    neither.
+    """Return what ``run.json`` in the folder of ``weights``, or the card of their bundle, says; the usual where there
+    is neither.
 
     Raises:
         MedtlError: it is there and cannot be read.
@@ -68,8 +68,8 @@ def beside(weights: str) -> Trained:
 
 
 def card_of(weights: Path) -> WeightsCard | None:
-    """The card of the bundle that weights (a file in its models/, its folder or its zip) lie in; None where there is
-    none.
+    """Return the card of the bundle that weights (a file in its models/, its folder or its zip) lie in; None where
+    there is none.
 
     Raises:
         MedtlError: it is there and cannot be read.
@@ -97,7 +97,7 @@ def _threshold(record: Mapping[str, Any] | None) -> Threshold | None:
 
 
 def classes(start: Trained, weights: str) -> list[str]:
-    """The class names that weights were trained for.
+    """Return the class names that weights were trained for.
 
     Raises:
         UsageError: nothing says.

@@ -60,7 +60,7 @@ class Recorder(Protocol):
     """What has to hear how a workflow ended."""
 
     def ended(self, error: BaseException) -> None:
-        """An error, or Ctrl-C, ended it."""
+        """Record that an error, or Ctrl-C, ended it."""
 
 
 _known: "weakref.WeakKeyDictionary[ConfigParser, Workflow]" = weakref.WeakKeyDictionary()

@@ -69,7 +69,7 @@ class Answers:
         return "regression" if not self.classes else "multilabel" if self.labels.ndim == 2 else "classification"
 
     def rows(self, places: Sequence[int]) -> "Answers":
-        """Some of the rows, in the order that is asked for."""
+        """Return some of the rows, in the order that is asked for."""
         index = np.asarray(places, dtype=np.int64)
         owners = None if self.owners is None else tuple(self.owners[i] for i in index)
         ids = tuple(self.ids[i] for i in index)
@@ -154,7 +154,8 @@ def matched(files: Sequence[Answers]) -> tuple[list[Answers], int]:
 
 
 def name_of(path: Path, score: str | None = None) -> str:
-    """A file's name for people: of a run's predictions.csv the run's folder, with the column where one is named."""
+    """Return a file's name for people: of a run's predictions.csv the run's folder, with the column where one is
+    named."""
     name = path.resolve().parent.name if path.stem == "predictions" else path.stem
     return f"{name}:{score}" if score else name
 

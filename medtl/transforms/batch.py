@@ -128,8 +128,8 @@ class BatchTransform:
         return self._geometric or self._grey
 
     def matrices(self, numbers: Tensor, rows: int, columns: int) -> Tensor:
-        """Where each output pixel is taken from: (n, 2, 3), float64, (x, y, 1) to (x, y), all from -1 to 1 between the
-        image's outer edges.
+        """Return where each output pixel is taken from: (n, 2, 3), float64, (x, y, 1) to (x, y), all from -1 to 1
+        between the image's outer edges.
 
         As in MONAI's AffineGrid the output pixel is zoomed, shifted and rotated about the centre, in pixels.
 
@@ -201,7 +201,7 @@ class BatchTransform:
 
 
 def normalisation(**parameters: Any) -> BatchTransform:
-    """A BatchTransform without any augmentation, for validation: channels repeated and normalised only.
+    """Return a BatchTransform without any augmentation, for validation: channels repeated and normalised only.
 
     Args:
         parameters: mean, std, dtype and channels_last, as of BatchTransform.
@@ -210,8 +210,8 @@ def normalisation(**parameters: Any) -> BatchTransform:
 
 
 def sampling_grid(matrices: Tensor, rows: int, columns: int) -> Tensor:
-    """``torch.nn.functional.affine_grid(align_corners=False)`` by plain multiplication: ten times as fast on a CPU, and
-    on a GPU without the rounding of TF32 matrix products, which would move pixels.
+    """Return ``torch.nn.functional.affine_grid(align_corners=False)`` by plain multiplication: ten times as fast on a
+    CPU, and on a GPU without the rounding of TF32 matrix products, which would move pixels.
 
     Args:
         matrices: (n, 2, 3), float32.
@@ -240,7 +240,7 @@ def _constants(values: tuple[float, ...], device: torch.device) -> Tensor:
 
 
 def normalise(values: Tensor, mean: tuple[float, ...], std: tuple[float, ...], result: Tensor) -> None:
-    """(values / 255 - mean) / std for three channels, grey repeated, in one pass over the memory.
+    """Return (values / 255 - mean) / std for three channels, grey repeated, in one pass over the memory.
 
     Args:
         values: (n, 1 or 3, rows, columns), float32, 0..255.

@@ -15,7 +15,7 @@ def check(postprocess: str) -> None:
 
 
 def postprocessed(volume: NDArray[np.uint8], count: int, postprocess: str) -> NDArray[np.uint8]:
-    """A predicted volume as it is, or with the largest connected piece of each organ alone.
+    """Return a predicted volume as it is, or with the largest connected piece of each organ alone.
 
     Args:
         volume: (x, y, z); 0 is background, 1 to ``count`` are organs.

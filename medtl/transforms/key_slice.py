@@ -42,8 +42,8 @@ def by_area(areas: ArrayLike, fraction: float) -> NDArray[np.int64]:
 
 
 def largest(areas: ArrayLike, k: int) -> NDArray[np.int64]:
-    """The ``k`` slices of largest area; of equal areas the lower index. Ascending indices, fewer where fewer have
-    foreground."""
+    """Return the ``k`` slices of largest area; of equal areas the lower index. Ascending indices, fewer where fewer
+    have foreground."""
     if k < 1:
         raise UsageError(f"key-slice rule largest:{k}: at least 1 slice is needed")
     a = np.asarray(areas)
@@ -52,14 +52,14 @@ def largest(areas: ArrayLike, k: int) -> NDArray[np.int64]:
 
 
 def by_stride(areas: ArrayLike, n: int) -> NDArray[np.int64]:
-    """Every ``n``-th of the slices with foreground, from the first on. Ascending indices."""
+    """Return every ``n``-th of the slices with foreground, from the first on. Ascending indices."""
     if n < 1:
         raise UsageError(f"key-slice rule stride:{n}: the stride must be at least 1")
     return np.flatnonzero(np.asarray(areas) > 0)[::n]
 
 
 def all_foreground(areas: ArrayLike) -> NDArray[np.int64]:
-    """Every slice with foreground. Ascending indices."""
+    """Return every slice with foreground. Ascending indices."""
     return np.flatnonzero(np.asarray(areas) > 0)
 
 

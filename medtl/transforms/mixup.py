@@ -52,7 +52,7 @@ class Mixup:
         return torch.zeros((len(label), self.num_classes), device=label.device).scatter_(1, label[:, None], 1.0)
 
     def blend(self, own: Tensor, other: Tensor, weight: Tensor) -> Tensor:
-        """``weight`` of ``own`` and the rest of ``other``, in their dtype and memory format."""
+        """Return ``weight`` of ``own`` and the rest of ``other``, in their dtype and memory format."""
         return torch.lerp(other, own, weight.to(own.dtype).view(-1, *[1] * (own.ndim - 1)))
 
 

@@ -51,7 +51,7 @@ class Archive:
     max_bytes: int
 
     def stream(self, path: str) -> Iterator[bytes]:
-        """A member's bytes, piece by piece, at most as many as its header promised.
+        """Yield a member's bytes, piece by piece, at most as many as its header promised.
 
         Raises:
             MedtlError: damaged, or longer than it said; names it.
@@ -68,11 +68,11 @@ class Archive:
             raise MedtlError(f"{self.name}: {path} is damaged: {error}") from None
 
     def read(self, path: str) -> bytes:
-        """A member as a whole."""
+        """Return a member as a whole."""
         return b"".join(self.stream(path))
 
     def sums(self) -> dict[str, str]:
-        """What its SHA256SUMS says; empty where it has none."""
+        """Return what its SHA256SUMS says; empty where it has none."""
         return parse_sums(self.read(SUMS), f"{self.name}: {SUMS}") if SUMS in self.files else {}
 
 
@@ -206,7 +206,7 @@ def check_sum(path: str, digest: str, sums: dict[str, str], where: str, by: str 
 
 
 def parse_sums(content: bytes, where: str) -> dict[str, str]:
-    """Path to SHA-256, from the text that sha256sum writes.
+    """Return a mapping from path to SHA-256, from the text that sha256sum writes.
 
     Raises:
         MedtlError: a line is none; ``where`` is named.
@@ -225,13 +225,13 @@ def parse_sums(content: bytes, where: str) -> dict[str, str]:
 
 
 def sums_of(folder: Path) -> dict[str, str]:
-    """What ``folder/SHA256SUMS`` says; empty where there is none."""
+    """Return what ``folder/SHA256SUMS`` says; empty where there is none."""
     path = folder / SUMS
     return parse_sums(path.read_bytes(), str(path)) if path.is_file() else {}
 
 
 def sums_on_card(folder: Path) -> dict[str, str]:
-    """The hashes of weights that a bundle's card states; empty where there is no card.
+    """Return the hashes of weights that a bundle's card states; empty where there is no card.
 
     Raises:
         MedtlError: there is one, and it cannot be read.

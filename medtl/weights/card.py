@@ -66,7 +66,7 @@ class InputContract:
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """The least and the largest value that the network can see."""
+        """Return the least and the largest value that the network can see."""
         ends = [(end - mean) / std for end in (0.0, 1.0) for mean, std in zip(self.mean, self.std, strict=True)]
         return min(ends), max(ends)
 

@@ -68,7 +68,8 @@ class Contract:
 
 
 def settings_of(path: Path, option: str) -> Contract:
-    """What the files beside weights state, whichever network they belong to; without mean and SD where none does.
+    """Return what the files beside weights state, whichever network they belong to; without mean and SD where none
+    does.
 
     Raises:
         MedtlError: such a file is there and cannot be read.
@@ -97,9 +98,10 @@ def _described(neighbours: Neighbours) -> tuple[tuple[str, ...], str]:
 
 
 def contract_of(path: Path, init: str, backbone: str, option: str) -> Contract:
-    """What is known of weights: from ``card.json`` of their bundle, ``run.json`` of their run, timm's ``config.json``,
-    Hugging Face's ``preprocessor_config.json`` or open_clip's ``open_clip_config.json`` beside them, else from where
-    they come, by the word or by their maker's own name of the file, else from their layout, said to be assumed.
+    """Return what is known of weights: from ``card.json`` of their bundle, ``run.json`` of their run, timm's
+    ``config.json``, Hugging Face's ``preprocessor_config.json`` or open_clip's ``open_clip_config.json`` beside them,
+    else from where they come, by the word or by their maker's own name of the file, else from their layout, said to be
+    assumed.
 
     Args:
         path: a file, a bundle's folder or its zip; it exists.

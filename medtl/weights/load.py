@@ -61,7 +61,7 @@ class LoadReport:
 
     @property
     def fits(self) -> bool:
-        """Whether the whole trunk was filled, and all of the file's trunk used."""
+        """Return whether the whole trunk was filled, and all of the file's trunk used."""
         whole = self.coverage == self.used == 1.0
         return whole and not (self.statistics or self.unused or self.mismatched)
 

@@ -223,8 +223,8 @@ def _first_line(error: Exception) -> str:
 
 
 def disagreements(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> str:
-    """What keeps a state dict from being one network's, name by name and shape by shape: the first of each kind and how
-    many there are; empty where nothing does."""
+    """Return what keeps a state dict from being one network's, name by name and shape by shape: the first of each kind
+    and how many there are; empty where nothing does."""
     missing = [name for name in wanted if name not in state]
     unexpected = [name for name in state if name not in wanted]
     shapes = [

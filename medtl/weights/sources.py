@@ -88,7 +88,7 @@ class Official:
 
     @property
     def file(self) -> str:
-        """Its name at its maker's."""
+        """Return its name at its maker's."""
         return self.url.rpartition("/")[2]
 
 

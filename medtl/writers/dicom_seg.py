@@ -12,9 +12,9 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.uid import generate_uid
 
-import medtl
 from medtl.errors import BadFileError, MedtlError, UsageError
 from medtl.files import replacing
+from medtl.version import __version__
 
 # SNOMED CT codes (DICOM PS3.16, CID 7166 and context groups of anatomy)
 CODES: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -99,7 +99,7 @@ def write_seg(
     if absent:
         raise BadFileError(f"cannot have a DICOM segmentation: its headers have no {' and no '.join(absent)}")
     algorithm = highdicom.AlgorithmIdentificationSequence(
-        name="medtl DeepLabV3", version=medtl.__version__, family=Code("123109", "DCM", "Artificial Intelligence")
+        name="medtl DeepLabV3", version=__version__, family=Code("123109", "DCM", "Artificial Intelligence")
     )
     segments = [
         SegmentDescription(
@@ -126,7 +126,7 @@ def write_seg(
             instance_number=1,
             manufacturer="medtl",
             manufacturer_model_name="DeepLabV3",
-            software_versions=medtl.__version__,
+            software_versions=__version__,
             device_serial_number="0",
             content_description="organs, automatic, not for clinical use",
         )

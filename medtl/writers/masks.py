@@ -96,7 +96,7 @@ def painted(picture: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np
 
 
 def side_by_side(picture: NDArray[np.uint8], masks: Sequence[NDArray[np.uint8]], least: int = 256) -> NDArray[np.uint8]:
-    """The picture alone, then with each mask, enlarged by a whole factor until a panel has ``least`` rows."""
+    """Return the picture alone, then with each mask, enlarged by a whole factor until a panel has ``least`` rows."""
     panels = np.concatenate(
         [painted(picture, labels) for labels in (np.zeros(picture.shape[:2], np.uint8), *masks)], axis=1
     )

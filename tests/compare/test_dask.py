@@ -1,4 +1,4 @@
-"""Cells on a two-worker Dask cluster of processes: killed and gone on with, to what a local comparison gives."""
+"""Six cells on a two-worker Dask cluster of processes: killed and gone on with, to what a local comparison gives."""
 
 import signal
 import subprocess
@@ -18,6 +18,8 @@ from medtl.errors import MedtlError
 distributed = pytest.importorskip("distributed", reason="needs Dask: pip install 'medtl[dask]'")
 pytestmark = pytest.mark.slow
 
+SEEDS = (0, 1, 2)
+SIX = [f"{backbone}_random_seed{seed}" for backbone in ("resnet18", "resnet34") for seed in SEEDS]
 ALL = ["resnet18_random_seed0", "resnet18_random_seed1", "resnet34_random_seed0", "resnet34_random_seed1"]
 
 
@@ -28,7 +30,7 @@ def address() -> Iterator[str]:
         yield cluster.scheduler_address
 
 
-def until(true: Callable[[], bool], seconds: float = 60) -> None:
+def until(true: Callable[[], bool], seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "waited in vain"
@@ -44,21 +46,23 @@ def test_killed_or_stopped_and_gone_on_with_it_gives_what_a_local_one_gives(
     tmp_path: Path, address: str, number: signal.Signals
 ) -> None:
     whole, cut = make(tmp_path / "whole"), make(tmp_path / "cut")
-    assert run(whole) == 0
-    (cut.dataset_dir / "slow").write_text(" ".join(ALL[2:]))
-    words = [sys.executable, compare_fakes.__file__, str(tmp_path / "cut"), "1", address]
+    assert run(whole, seeds=SEEDS) == 0
+    (cut.dataset_dir / "slow").write_text(" ".join(SIX[3:5]))
+    words = [sys.executable, compare_fakes.__file__, str(tmp_path / "cut"), "1", address, *map(str, SEEDS)]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    until(lambda: all(half_way(cut, name) for name in ALL[2:]))  # two at a time: one a worker
+    until(lambda: all(half_way(cut, name) for name in SIX[3:5]))  # two at a time: one a worker
     process.send_signal(number)
-    printed, _ = process.communicate(timeout=120)
+    printed, _ = process.communicate(timeout=300)
     assert process.returncode == (130 if number == signal.SIGINT else -number), printed
-    until(lambda: not any(still_runs(cut.out / "cells" / name) for name in ALL))  # the scheduler told the workers
-    assert [records(cut)[name]["status"] for name in ALL] == ["finished"] * 2 + ["interrupted"] * 2
+    until(lambda: not any(still_runs(cut.out / "cells" / name) for name in SIX))  # the scheduler told the workers
+    assert [records(cut)[name]["status"] for name in SIX[:5]] == ["finished"] * 3 + ["interrupted"] * 2
+    assert SIX[5] not in records(cut)
     (cut.dataset_dir / "slow").unlink()
-    assert run(cut, dask=address) == 0
+    assert run(cut, dask=address, seeds=SEEDS) == 0
     assert results(cut) == results(whole)
+    assert list(results(cut)) == SIX
     assert sorted(steps(cut)) == sorted(steps(whole))  # nothing was lost and nothing done twice
-    assert sorted(attempts(cut)[4:]) == ALL[2:]
+    assert sorted(attempts(cut)[5:]) == SIX[3:]
 
 
 def test_a_cell_that_fails_stops_no_other_and_a_worker_that_sees_other_data_ends_it(
@@ -68,7 +72,7 @@ def test_a_cell_that_fails_stops_no_other_and_a_worker_that_sees_other_data_ends
     (request.dataset_dir / "fail").write_text(ALL[1])
     assert run(request, dask=address) == 1
     assert [records(request)[name]["status"] for name in ALL] == ["finished", "failed", "finished", "finished"]
-    monkeypatch.setattr("medtl.__version__", "0.0.0")
+    monkeypatch.setattr("medtl.compare.dask.__version__", "0.0.0")
     with pytest.raises(MedtlError, match=r"^--dask: a worker has medtl .*, this command is of 0\.0\.0"):
         run(request, dask=address)
 

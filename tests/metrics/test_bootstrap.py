@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,18 @@ from sklearn.metrics import roc_auc_score
 
 from medtl.metrics import bootstrap, classification, delong, registry, weighted
 from medtl.metrics.classification import one_side
+from medtl.metrics.registry import split_of
+
+
+def of_positive(
+    labels: NDArray, scores: NDArray, patients: Sequence[str] | NDArray, threshold: float = 0.5, **more: Any
+) -> bootstrap.Intervals:
+    """Intervals of two classes told from the side of class 1, of its scores (n,)."""
+    return bootstrap.intervals(one_side(labels, scores, 1, threshold, np.asarray(patients)), **more)
+
+
+def of_all(labels: NDArray, probabilities: NDArray, patients: NDArray, level: float = 0.95) -> bootstrap.Intervals:
+    return bootstrap.intervals(split_of(labels, probabilities, patients), level)
 
 
 def pictures(random: np.random.Generator, patients: int, each: int, shift: float) -> tuple[NDArray, NDArray, NDArray]:
@@ -28,11 +42,11 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     covered, by_images = dict.fromkeys(truth, 0), dict.fromkeys(truth, 0)
     for draw in range(draws):
         labels, scores, patients = pictures(random, 160, 3, shift)
-        found = bootstrap.binary(labels, scores, patients, 1, shift / 2, seed=draw, replicates=400)
+        found = of_positive(labels, scores, patients, shift / 2, seed=draw, replicates=400)
         for name, value in truth.items():
             covered[name] += found[name][0] <= value <= found[name][1]
         if draw < 200:
-            found = bootstrap.binary(labels, scores, np.arange(480), 1, shift / 2, seed=draw, replicates=400)
+            found = of_positive(labels, scores, np.arange(480), shift / 2, seed=draw, replicates=400)
             for name, value in truth.items():
                 by_images[name] += found[name][0] <= value <= found[name][1]
     for name in truth:
@@ -59,35 +73,35 @@ def test_intervals_of_a_split_enclose_its_scores() -> None:
     labels = random.integers(0, 3, 200)
     probabilities = random.dirichlet(np.ones(3), 200) * 0.6 + np.eye(3)[labels] * 0.4
     patients = np.array([f"set/{p}" for p in random.integers(0, 90, 200)])
-    found = bootstrap.single_label(labels, probabilities, patients)
+    found = of_all(labels, probabilities, patients)
     assert "accuracy_top5" not in found  # of three classes every image would count
-    for name, value in classification.single_label(labels, probabilities).items():
+    for name, value in registry.of_epoch(split_of(labels, probabilities)).items():
         low, high = found[name]
         least, most = registry.metrics()[name].bounds
         assert least < low < value < high < most
     assert {"ece", "brier", "recall_0", "auc_2"} <= set(found)
-    narrow = bootstrap.single_label(labels, probabilities, patients, level=0.5)
+    narrow = of_all(labels, probabilities, patients, level=0.5)
     assert found["auc"][0] < narrow["auc"][0] < narrow["auc"][1] < found["auc"][1]
-    multi = bootstrap.multi_label(np.eye(3)[labels], probabilities, patients)
+    multi = of_all(np.eye(3)[labels], probabilities, patients)
     assert multi["auc"] == pytest.approx(found["auc"])  # the same rankings of the same draws
 
 
 def test_repeatable_whatever_the_chunk_and_the_order_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(6)
     labels, scores, patients = pictures(random, 30, 2, 1.0)
-    first = bootstrap.binary(labels, scores, patients, 1)
+    first = of_positive(labels, scores, patients)
     order = random.permutation(60)
-    again = bootstrap.binary(labels[order], scores[order], patients[order], 1)
+    again = of_positive(labels[order], scores[order], patients[order])
     assert first.keys() == again.keys()
     assert all(again[name] == pytest.approx(ends, rel=1e-12) for name, ends in first.items())
     monkeypatch.setattr(bootstrap, "CHUNK", 37)
-    assert first == bootstrap.binary(labels, scores, patients, 1)
-    assert first != bootstrap.binary(labels, scores, patients, 1, seed=1)
+    assert first == of_positive(labels, scores, patients)
+    assert first != of_positive(labels, scores, patients, seed=1)
 
 
 def test_one_patient_has_no_interval() -> None:
     labels, scores = np.array([0, 1, 1, 0]), np.array([0.1, 0.9, 0.8, 0.7])
-    assert bootstrap.binary(labels, scores, ["a"] * 4, 1) == {}
+    assert of_positive(labels, scores, ["a"] * 4) == {}
     found = bootstrap.paired_difference(labels, np.eye(2)[labels], np.eye(2)[1 - labels], ["a"] * 4)
     assert found["accuracy"].value == 1
     assert math.isnan(found["accuracy"].low)
@@ -100,7 +114,7 @@ def test_a_class_of_two_patients_has_no_interval() -> None:
     random = np.random.default_rng(7)
     for few, resampled, ranked in ((2, False, False), (3, True, False), (4, True, True)):
         labels = np.array([1] * few + [0] * (60 - few))
-        found = bootstrap.binary(labels, random.random(60), np.arange(60), 1)
+        found = of_positive(labels, random.random(60), np.arange(60))
         assert ("average_precision" in found) is resampled
         assert ("auc" in found) is ranked
         assert ("f1" in found) is resampled
@@ -109,19 +123,19 @@ def test_a_class_of_two_patients_has_no_interval() -> None:
 
 def test_a_mean_over_classes_has_no_interval_from_fewer_classes() -> None:
     labels = np.array([0] * 30 + [1] * 30 + [2] * 2)
-    found = bootstrap.single_label(labels, np.eye(3)[np.where(labels == 2, 0, labels)], np.arange(62))
+    found = of_all(labels, np.eye(3)[np.where(labels == 2, 0, labels)], np.arange(62))
     assert {"accuracy", "f1_weighted"} <= set(found)
     assert not {"class_weighted_accuracy", "f1_macro", "auc"} & set(found)
 
 
 def test_a_perfect_share_has_the_exact_bound() -> None:
     labels = np.array([0] * 30 + [1] * 20)
-    found = bootstrap.binary(labels, labels * 0.8 + 0.1, np.arange(50) // 2, 1)
+    found = of_positive(labels, labels * 0.8 + 0.1, np.arange(50) // 2)
     for name, patients in (("accuracy", 25), ("sensitivity", 10), ("specificity", 15)):
         exact = binomtest(patients, patients).proportion_ci(method="exact")
         assert found[name] == pytest.approx((exact.low, exact.high))
     assert not {"auc", "average_precision"} & set(found)  # 1 in every replicate
-    wrong = bootstrap.single_label(labels, np.eye(2)[1 - labels], np.arange(50))
+    wrong = of_all(labels, np.eye(2)[1 - labels], np.arange(50))
     exact = binomtest(0, 50).proportion_ci(method="exact")
     assert wrong["accuracy"] == pytest.approx((exact.low, exact.high))
 
@@ -131,12 +145,12 @@ def test_the_interval_of_an_area_is_delongs_by_patient() -> None:
     labels, scores, patients = pictures(random, 40, 2, 1.0)
     chances = 1 / (1 + np.exp(-scores))
     area = delong.auc_interval(labels, chances, patients)
-    assert bootstrap.binary(labels, chances, patients, 1)["auc"] == pytest.approx((area.low, area.high))
-    whole = bootstrap.single_label(labels, np.stack([1 - chances, chances], axis=1), patients)
+    assert of_positive(labels, chances, patients)["auc"] == pytest.approx((area.low, area.high))
+    whole = of_all(labels, np.stack([1 - chances, chances], axis=1), patients)
     assert whole["auc"] == whole["auc_1"] == pytest.approx((area.low, area.high))
     assert whole["auc"] == pytest.approx(whole["auc_0"])
     other = delong.auc_interval(labels, chances, patients, level=0.8)
-    assert bootstrap.binary(labels, chances, patients, 1, level=0.8)["auc"] == pytest.approx((other.low, other.high))
+    assert of_positive(labels, chances, patients, level=0.8)["auc"] == pytest.approx((other.low, other.high))
 
 
 def test_paired_difference_uses_the_pairing() -> None:
@@ -145,7 +159,7 @@ def test_paired_difference_uses_the_pairing() -> None:
     near = scores + random.normal(size=200) * 0.05
     both = [np.stack([1 - p, p], axis=1) for p in (norm.cdf(scores - 0.75), norm.cdf(near - 0.75))]
     found = bootstrap.paired_difference(labels, *both, patients)["auc"]
-    alone = bootstrap.single_label(labels, both[0], patients)["auc"]
+    alone = of_all(labels, both[0], patients)["auc"]
     assert found.value == pytest.approx(roc_auc_score(labels, scores) - roc_auc_score(labels, near))
     assert found.low < found.value < found.high
     assert found.high - found.low < (alone[1] - alone[0]) / 4
@@ -161,7 +175,7 @@ def test_paired_p_agrees_with_its_interval_and_is_uniform_without_a_difference()
         labels = random.integers(0, 2, 80)
         probabilities = [random.random(80) * 0.7 + labels * 0.3 for _ in range(2)]
         both = [np.stack([1 - p, p], axis=1) for p in probabilities]
-        found = bootstrap.paired_difference(labels, *both, np.arange(80), positive=1, seed=draw, replicates=200)["auc"]
+        found = bootstrap.paired_difference(labels, *both, np.arange(80), seed=draw, replicates=200)["auc"]
         small += found.p < 0.05
         if abs(found.p - 0.05) > 0.02:
             assert (found.p < 0.05) == (not found.low <= 0 <= found.high)
@@ -183,7 +197,11 @@ def test_trainings_are_averaged_and_thresholds_kept_apart() -> None:
     random = np.random.default_rng(11)
     labels, patients = random.integers(0, 2, 60), np.arange(60)
     first, second = (random.dirichlet([1, 1], (2, 60)) for _ in range(2))
-    found = bootstrap.paired_difference(labels, first, second, patients, positive=1, thresholds=(0.3, 0.6))
+    sides = [
+        weighted.mean_of([registry.scorer(one_side(labels, p[:, 1], 1, t, patients)) for p in trainings])
+        for trainings, t in ((first, 0.3), (second, 0.6))
+    ]
+    found = bootstrap.paired(*sides, 60)
     for name in registry.names("positive"):
         one, other = (
             np.mean([classification.binary(labels, p[:, 1], 1, t)[name] for p in trainings])
@@ -205,5 +223,5 @@ def test_two_thousand_replicates_of_five_thousand_images_take_seconds() -> None:
     random = np.random.default_rng(13)
     labels, probabilities = random.integers(0, 3, 5000), random.dirichlet(np.ones(3), 5000)
     start = time.perf_counter()
-    bootstrap.single_label(labels, probabilities, random.integers(0, 3000, 5000))
+    of_all(labels, probabilities, random.integers(0, 3000, 5000))
     assert time.perf_counter() - start < 20  # about one second alone on the machine

@@ -44,7 +44,7 @@ def test_brier_is_that_of_scikit_learn(n_classes: int) -> None:
     truth = labels if n_classes == 2 else np.eye(n_classes)[labels]
     expected = brier_score_loss(truth, probabilities[:, 1] if n_classes == 2 else probabilities)
     found = calibration.scores(labels, probabilities)
-    assert tuple(found) == ("ece", "brier", "nll")
+    assert tuple(found) == ("ece", "brier", "nll", "log_likelihood")
     assert found["brier"] == pytest.approx(expected)
 
 

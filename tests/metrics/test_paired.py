@@ -31,14 +31,6 @@ def test_mcnemar_is_that_of_statsmodels(a: int, b: int, c: int, d: int) -> None:
     assert found.p == pytest.approx(oracle(table, exact=True).pvalue)
     one_each = paired.mcnemar(*split, patients=np.arange(a + b + c + d))
     assert one_each.p == pytest.approx(found.p)
-    if b + c:
-        assert paired.mcnemar(*split, method="chi-square").p == pytest.approx(
-            oracle(table, exact=False, correction=False).pvalue
-        )
-    if b != c:  # statsmodels lets the correction turn a gap of 0 into one of 1
-        assert paired.mcnemar(*split, method="chi-square-corrected").p == pytest.approx(
-            oracle(table, exact=False, correction=True).pvalue
-        )
 
 
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=9))

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from complexity import complexity
 
 from medtl.errors import UsageError
 from medtl.networks.classifier import build_classifier, features
-from medtl.networks.complexity import complexity
 from medtl.networks.registry import backbone_of, names
 
 pytestmark = pytest.mark.slow
