@@ -43,10 +43,13 @@ from medtl.bundles.cohorts import (
     finish_risks,
     fit_features,
     open_test_risks,
+    risk_epochs,
     risk_scores,
+    risk_step,
     save_risks,
     trained_risks,
 )
+from medtl.bundles.cohorts_inference import begin_survival_inference, infer_risks, read_width
 from medtl.bundles.components import (
     average,
     constant,
@@ -112,14 +115,14 @@ from medtl.runs.trained import beside, classes
 __all__ = [
     "augmentation", "average", "bags", "begin", "begin_evaluation", "begin_inference", "begin_picture_inference",
     "begin_segmentation_evaluation", "begin_segmentation_inference", "begin_segmentation_training",
-    "begin_survival_evaluation", "begin_survival_training", "begin_training", "beside", "best", "best_cases",
+    "begin_survival_evaluation", "begin_survival_inference", "begin_survival_training", "begin_training", "beside", "best", "best_cases",
     "best_risks", "board", "bundle_root", "cases", "cause_of", "check_auxiliary", "checkpoints", "classes", "cohort",
     "cohort_loader", "constant", "data", "end", "feature_width", "finish", "finish_cases", "finish_risks", "first_fold",
-    "fit_features", "fold_of", "found", "freeze", "history", "joint_augmentation", "joint_normalisation", "listen",
+    "fit_features", "fold_of", "found", "freeze", "history", "infer_risks", "joint_augmentation", "joint_normalisation", "listen",
     "literal", "load_start", "load_weights", "loader", "loss", "lost", "method_batch", "method_pictures",
     "normalisation", "on_gpu", "open_run", "open_test", "open_test_cases", "open_test_risks", "open_volumes",
     "organ_scores", "output_stride", "pack", "parameters", "picture_loader", "picture_train_loader", "pictures",
-    "prepared", "preset", "progress", "risk_scores", "run", "run_folder", "save_cases", "save_risks", "save_scores",
+    "prepared", "preset", "progress", "read_width", "risk_epochs", "risk_scores", "risk_step", "run", "run_folder", "save_cases", "save_risks", "save_scores",
     "saves", "schedule", "scores", "segmenter_parameters", "sequence", "shipped_weights", "short_name", "slice_loader",
     "slice_train_loader", "slices", "start", "step", "threshold", "train_board", "train_loader", "trained_cases",
     "trained_risks", "unmasked", "volumes", "warmup_cosine", "with_heads", "workers",
