@@ -67,7 +67,7 @@ class Study:
         found: all runs.
         split: short name of the split that is scored.
         pooled: validation folds of a seed are scored together.
-        kind: "classification", "multilabel", "regression" or "segmentation".
+        kind: "classification", "multilabel", "regression", "segmentation" or "survival".
         classes: names in index order; for a segmentation the columns.
         positive: index of the positive class of two, else None.
         positive_named: whether the runs name it.
@@ -103,7 +103,7 @@ class Study:
     @property
     def unit(self) -> str:
         """What a row of predictions is."""
-        return "case" if self.kind == "segmentation" else "image"
+        return {"segmentation": "case", "survival": "patient"}.get(self.kind, "image")
 
 
 def study(found: Found) -> Study:

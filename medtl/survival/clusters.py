@@ -32,7 +32,9 @@ def centres_of(rows: NDArray[np.float32], kind: str, clusters: int, seed: int) -
     near = min(NEIGHBOURS, len(rows))
     graph = SpectralClustering(clusters, affinity="nearest_neighbors", n_neighbors=near, random_state=seed)
     member = graph.fit_predict(rows)
-    means = [rows[member == own].mean(axis=0) if (member == own).any() else rows.mean(axis=0) for own in range(clusters)]
+    means = [
+        rows[member == own].mean(axis=0) if (member == own).any() else rows.mean(axis=0) for own in range(clusters)
+    ]
     return torch.from_numpy(np.stack(means))
 
 
@@ -43,8 +45,8 @@ def members(features: Tensor, mask: Tensor, centres: Tensor) -> Tensor:
 
 
 def shares_and_means(embedded: Tensor, member: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the share (n, clusters) of a bag's instances in each cluster, and their mean (n, clusters, hidden); 0 where
-    a cluster has none. ``embedded`` is (n, most, hidden), ``member`` as ``members`` gives it."""
+    """Return the share (n, clusters) of a bag's instances in each cluster, and their mean (n, clusters, hidden); 0
+    where a cluster has none. ``embedded`` is (n, most, hidden), ``member`` as ``members`` gives it."""
     counts = member.sum(dim=1)
     means = member.transpose(1, 2) @ embedded / counts.clamp_min(1)[..., None]
     return counts / counts.sum(dim=1, keepdim=True).clamp_min(1), means

@@ -1,4 +1,4 @@
-"""A linear risk of a vector a patient: ridge Cox or MTLSA, its penalty chosen by inner folds of the training patients."""
+"""A linear risk of a vector a patient: ridge Cox or MTLSA, the penalty chosen by inner folds of training patients."""
 
 from collections.abc import Callable
 

@@ -19,7 +19,8 @@ from medtl.metrics.survival import Followed, c_index_harrell
 Floats = NDArray[np.float64]
 MOMENTS = 10
 LARGEST_SHARES = np.geomspace(1, 0.01, 8)  # of the smallest λ₁ that leaves no feature
-ROUNDS, EXACT, NEAR = 3000, 1e-5, 1e-3
+ROUNDS, EXACT, ROUGH = 3000, 1e-5, 0.1
+PATH_ROUNDS, PATH_EXACT = 150, 1e-3  # while the penalty is chosen
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,13 @@ def decreasing(values: ArrayLike, weight: ArrayLike = 1.0) -> Floats:
 
 
 def solve(
-    features: ArrayLike, known: tuple[Floats, Floats], sparse: float, ridge: float, begin: Floats | None = None, exact: float = EXACT
+    features: ArrayLike,
+    known: tuple[Floats, Floats],
+    sparse: float,
+    ridge: float,
+    begin: Floats | None = None,
+    exact: float = EXACT,
+    rounds: int = ROUNDS,
 ) -> Floats:
     """Return [intercept; B] (d + 1, k) of the problem above, by ADMM.
 
@@ -84,6 +91,7 @@ def solve(
         sparse, ridge: λ₁ and λ₂, not negative.
         begin: a first guess.
         exact: largest change of any number in the last round.
+        rounds: that it ends after, where the change is at most ``ROUGH`` then.
 
     Raises:
         MedtlError: it does not converge, as where features are not finite.
@@ -97,7 +105,7 @@ def solve(
     off_curve, off_rows = np.zeros_like(curves), np.zeros_like(rows)
     gram, penalised = table.T @ table, np.arange(len(beta)) > 0
     inverse = np.linalg.inv(pull * gram + np.diag(pull_rows + 2 * ridge * penalised))
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         beta = inverse @ (pull * (table.T @ (curves - off_curve)) + pull_rows * (rows - off_rows))
         fitted, before = table @ beta, (curves, rows)
         wanted = (weight * truth + pull * (fitted + off_curve)) / (weight + pull)
@@ -113,8 +121,8 @@ def solve(
             return rows
         if not math.isfinite(gap):
             break
-    if not gap < 100 * exact:
-        raise MedtlError(f"MTLSA does not converge in {ROUNDS:,} rounds: take fewer features, or a larger ridge")
+    if not gap < ROUGH:
+        raise MedtlError(f"MTLSA does not converge in {rounds:,} rounds: take fewer features, or a larger ridge")
     return rows
 
 
@@ -157,8 +165,9 @@ def fit_mtlsa(
         held = Followed(who.time[rest], who.event[rest])
         models = [Mtlsa(moments, each[1:], each[0]) for each in path]
         scores += np.nan_to_num([c_index_harrell(held, model.risk(table[rest])) for model in models], nan=0.5)
-    _, path = _path(table, who, moments, ridge, int(scores.argmax()) + 1)
-    return Mtlsa(moments, path[-1][1:], path[-1][0])
+    shares, path = _path(table, who, moments, ridge, int(scores.argmax()) + 1)
+    found = solve(table, targets(who, moments), float(shares[-1]), ridge, path[-1], PATH_EXACT)
+    return Mtlsa(moments, found[1:], found[0])
 
 
 def stratified(who: Followed, folds: int, seed: int) -> NDArray[np.int64]:
@@ -179,5 +188,6 @@ def _path(
     shares = LARGEST_SHARES[:steps] * largest(table, known)
     found: list[Floats] = []
     for sparse in shares:
-        found.append(solve(table, known, float(sparse), ridge, found[-1] if found else None, NEAR))
+        before = found[-1] if found else None
+        found.append(solve(table, known, float(sparse), ridge, before, PATH_EXACT, PATH_ROUNDS))
     return shares, found
