@@ -50,7 +50,7 @@ def followed(time: ArrayLike, event: ArrayLike) -> Followed:
 
 
 def c_index(who: Followed, risk: ArrayLike) -> float:
-    """Return the C-index of equation 4 of Zhang et al. 2024: of all pairs in which i had the event and j was seen
+    """Return the C-index of equation 4 of Wen et al. 2021: of all pairs in which i had the event and j was seen
     longer, the share in which i has the higher risk. Equal risks count as wrong. NaN without such a pair."""
     return _whole(_eq4(who, _risks(who, risk)), len(who.time))
 

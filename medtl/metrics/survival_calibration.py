@@ -31,8 +31,8 @@ class Third:
 
 
 def slope(who: Followed, risk: ArrayLike) -> float:
-    """Return Cox's coefficient of the risk (n,) as the only covariate; NaN where all are equal, nobody had the event, or
-    the risk orders the events perfectly."""
+    """Return Cox's coefficient of the risk (n,) as the only covariate; NaN where all are equal, nobody had the event,
+    or the risk orders the events perfectly."""
     risks = np.asarray(risk, dtype=np.float64)
     if not who.event.any() or np.ptp(risks) == 0:
         return math.nan

@@ -29,7 +29,8 @@ class Run:
     Attributes:
         name: its folder below the report's, with ``/``.
         folder: where it lies.
-        init: what the network started from, a file or folder by its name alone; a dash where the record names none.
+        init: what the network started from, a file or folder by its name alone; of a survival on stored features its
+            method; a dash where the record names none.
         record: run.json, which names a seed and a data list.
         splits: short name of a split to its predictions.
         metrics: metrics.json.
@@ -215,6 +216,8 @@ def _reason(place: Path, record: RunRecord) -> str:
 
 def _init(record: RunRecord) -> str:
     start, asked = record.start or Start(), str(record.recipe.get("init") or "")
+    if record.task == "survival" and not (start.init or asked):
+        return str(record.recipe.get("method") or NONE)  # on stored features methods are what is compared
     named = start.init or asked or NONE
     if named == WEIGHTS and asked and last_part(asked) != WEIGHTS:  # the folder of a run: its name tells more
         named = asked

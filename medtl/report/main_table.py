@@ -105,8 +105,8 @@ def _notes(study: Study, scored: Scores, found: Sequence[Comparison], guess: str
         notes.append("AUC: mean over the findings that occur. Accuracy: share of right answers at probability 0.5.")
     if study.kind == "survival":
         notes.append(
-            "C-index: equation 4 of Zhang et al. 2024, equal risks count as wrong. Harrell's: they count half. Uno's: "
-            "pairs are weighted by the censoring of the scored patients; metrics.json weights by the training patients'."
+            "C-index: equation 4 of Wen et al. 2021, equal risks count as wrong. Harrell's: they count half. Uno's: "
+            "pairs are weighted by the censoring of the scored patients; in metrics.json by the training patients'."
         )
     if study.kind == "segmentation":
         notes.append("Cases in which a class is neither there nor found do not count for it. Mean: over the classes.")

@@ -22,8 +22,8 @@ TEXT = (
     " and SD 1 within its fold."
 )
 NOTES = (
-    "Log-rank p: of the two curves, not adjusted. Slope: Cox's coefficient of the risk, 1 where its size is right, below"
-    " 1 where risks are too extreme. Means over trainings.",
+    "Log-rank p: of the two curves, not adjusted. Slope: Cox's coefficient of the risk, 1 where its size is right,"
+    " below 1 where risks are too extreme. Means over trainings.",
     "Survival at the horizon in thirds of the risk: expected / observed (Kaplan and Meier). The baseline hazard is that"
     " of the scored patients, so that the mean is right and only the spread is tested. A dash: nobody is followed so"
     " long.",
