@@ -75,7 +75,7 @@ def command(
 ) -> None:
     if bool(raw) == bool(table) or ((features or slides) and not table) or (features and slides):
         raise UsageError("expected --raw DIR, or --table CSV [--features DIR | --slides DIR]")
-    if (backbone or init) and not slides or (init and not backbone):
+    if ((backbone or init) and not slides) or (init and not backbone):
         raise UsageError("--backbone and --init turn patches of --slides into features; expected --slides DIR, too")
     if not 1 <= magnification <= 100:
         raise UsageError(f"--magnification {magnification:g}: expected 1 to 100, such as 20")
