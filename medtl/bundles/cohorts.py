@@ -110,7 +110,7 @@ def bags(split: str) -> Bags:
 def fit_features(network: RiskNetwork) -> None:
     """Give a network the scale of the features, and what else its method fits, of the training patients alone; a run
     that goes on has all that in its checkpoint."""
-    if not ids.value("resume"):
+    if not start.checkpoint():
         dataset = ids.value("train#dataset")
         network.fit(dataset.bags, dataset.label, ids.value("seed"))
 

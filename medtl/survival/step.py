@@ -18,6 +18,9 @@ class FittedStep:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take nothing over."""
 
+    def look(self) -> None:
+        """Look at no loss: nothing that is trained could have diverged."""
+
     def __call__(self, engine: Any, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Return ``{image, label, pred, loss}`` of a batch ``{image, label}``."""
         images, labels = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)
