@@ -175,7 +175,7 @@ def _absent_cell(name: str, cell: Mapping[str, Any]) -> Absent:
     status = str(cell.get("status", "of unknown status"))
     error = without_paths(str(cell.get("error") or "").strip().split("\n")[0])
     reason = f"{status}: {error}" if error else "not run yet" if status == "waiting" else status
-    words = [str(cell.get(key, NONE)) for key in ("backbone", "init", "seed")]
+    words = [NONE if cell.get(key) in (None, "") else str(cell[key]) for key in ("backbone", "init", "seed")]
     fold = cell.get("fold")
     return Absent(name, words[0], short_init(words[1]), words[2], NONE if fold is None else str(fold), reason)
 

@@ -52,4 +52,7 @@ def test_a_grid_and_its_report(tmp_path: Path) -> None:
     found = {row["init"]: row for row in read_rows(out / "report.csv") if row["metric"] == "c_index"}
     assert found.keys() == {"kmeans_cox", "wsisa_cox"}
     assert all(float(row["value"]) > 0.7 and row["fold"] == "all" for row in found.values())
-    assert "each start less that of wsisa" in (out / "report.md").read_text(encoding="utf-8").replace("\\", "")
+    text = (out / "report.md").read_text(encoding="utf-8").replace("\\", "")
+    assert "each start less that of wsisa" in text
+    assert "--vary method=kmeans_cox,wsisa_cox" in text
+    assert "--backbones" not in text
