@@ -1,6 +1,7 @@
 """A drawn slide: a pyramid of tiles with islands of tissue on glass."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from data_prep.sample.drawing import generator
 GLASS, PINK, PURPLE = (244, 244, 246), (226, 160, 196), (110, 70, 150)
 
 
-def tissue_pixels(rows: int, columns: int, share: float, *seed: object) -> NDArray[np.uint8]:
+def tissue_pixels(rows: int, columns: int, share: float, *seed: int | str) -> NDArray[np.uint8]:
     """Draw (rows, columns, 3): the left ``share`` is tissue with nuclei, the rest glass."""
     rng = generator("slide", *seed)
     pixels = np.empty((rows, columns, 3))
@@ -32,11 +33,11 @@ def write_slide(path: Path, pixels: NDArray[np.uint8], microns: float = 0.5, lev
     import tifffile
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    options = {"tile": (256, 256), "photometric": "rgb", "compression": "zlib", "metadata": None}
+    options: dict[str, Any] = {"tile": (256, 256), "photometric": "rgb", "compression": "zlib", "metadata": None}
     with tifffile.TiffWriter(path) as writer:
         for level in range(levels):
             step = 2**level
-            more = {"subifds": levels - 1} if level == 0 else {"subfiletype": 1}
+            more: dict[str, Any] = {"subifds": levels - 1} if level == 0 else {"subfiletype": 1}
             resolution = (10_000 / microns / step, 10_000 / microns / step)
             writer.write(
                 np.ascontiguousarray(pixels[::step, ::step]), resolution=resolution, resolutionunit="CENTIMETER",

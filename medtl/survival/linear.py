@@ -67,5 +67,5 @@ def fitted(vectors: Tensor, label: Tensor, last: str, seed: int) -> tuple[Tensor
     spread = np.where(spread > 1e-9, spread, 1)
     who = followed(label[:, 0].double().numpy(), label[:, 1].numpy())
     found = LAST[last]((table - mean) / spread, who, seed)
-    mean, spread, found = (torch.from_numpy(np.ascontiguousarray(each)).float() for each in (mean, spread, found))
-    return mean, spread, found
+    first, second, third = (torch.from_numpy(np.ascontiguousarray(each)).float() for each in (mean, spread, found))
+    return first, second, third

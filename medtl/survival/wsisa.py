@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from medtl.errors import tell
 from medtl.metrics.survival import c_index_harrell, followed
 from medtl.survival import linear
 from medtl.survival.bags import padded
@@ -72,24 +73,26 @@ class Wsisa(RiskNetwork):
             own, rest = there & ~held, there & held
             if own.sum() < FEWEST or label[own, 1].sum() < FEWEST:
                 continue
-            network = _trained(means[own, cluster], label[own], seed)
+            hidden, network = _trained(means[own, cluster], label[own], seed)
             with torch.no_grad():
                 risk = network(means[rest, cluster])[:, 0].double().numpy()
             kept = rest.numpy()
             some = followed(who.time[kept], who.event[kept])
             scores[cluster] = np.nan_to_num(c_index_harrell(some, risk), nan=0.0)
-            self.layer[cluster] = network[0].weight.detach().T
-            self.bias[cluster] = network[0].bias.detach()
+            self.layer[cluster] = hidden.weight.detach().T
+            self.bias[cluster] = hidden.bias.detach()
         better = torch.from_numpy((scores > 0.5) | ((scores == scores.max()) & (scores > 0)))
         self.kept.copy_(better.float())
+        if not better.any():
+            tell(f"warning: no cluster has {FEWEST} training patients with the event: all risks are equal")
         with torch.no_grad():
             vectors = self._vector(shares.to(self.mean.device), means.to(self.mean.device)).cpu()
-        for own_, found in zip(
+        for buffer, found in zip(
             (self.vector_mean, self.vector_scale, self.weights.data),
             linear.fitted(vectors, label, self.last, seed),
             strict=True,
         ):
-            own_.copy_(found)
+            buffer.copy_(found)
 
     def _told(self, padded: Tensor) -> tuple[Tensor, Tensor]:
         features, mask = self.standardised(padded)
@@ -105,11 +108,12 @@ class Wsisa(RiskNetwork):
         return (scaled @ self.weights)[:, None]
 
 
-def _trained(table: Tensor, label: Tensor, seed: int) -> nn.Sequential:
-    """A network of one hidden layer, trained by Cox's loss on vectors (n, width) and labels (n, 2)."""
+def _trained(table: Tensor, label: Tensor, seed: int) -> tuple[nn.Linear, nn.Sequential]:
+    """The hidden layer, and the whole of a network, trained by Cox's loss on vectors (n, width) and labels (n, 2)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = nn.Sequential(nn.Linear(table.shape[1], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1))
+        hidden = nn.Linear(table.shape[1], HIDDEN)
+        network = nn.Sequential(hidden, nn.ReLU(), nn.Linear(HIDDEN, 1))
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
     with torch.enable_grad():
         for _ in range(STEPS):
@@ -117,4 +121,4 @@ def _trained(table: Tensor, label: Tensor, seed: int) -> nn.Sequential:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    return network
+    return hidden, network
