@@ -10,14 +10,14 @@ from typing import Annotated, Any
 
 import typer
 
-from data_prep import folder_masked, options, private, run, sample
+from data_prep import folder_masked, folder_survival, options, private, run, sample
 from data_prep.folder_deal import Shares, dealer
 from data_prep.folder_labels import CLASSIFICATION, REGRESSION, Wanted, in_order
 from data_prep.folder_pixels import kind_of, read
 from data_prep.folder_rows import LOST, Found, Row, from_folders, from_table, with_classes, with_patients
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import DatasetCard
-from medtl.datalist import DataList, Entry
+from medtl.datalist import SURVIVAL, DataList, Entry
 from medtl.errors import BadFileError, UsageError, tell
 from medtl.files import file_hash, private_folder
 from medtl.readers.find import counted
@@ -65,7 +65,10 @@ def command(
     ] = "",
     task: Annotated[
         str | None,
-        typer.Option(help="classification, multilabel or regression (a number); by default what the labels are."),
+        typer.Option(
+            help="classification, multilabel or regression (a number), by default what the labels are; or survival:"
+            " a table with patient, time, event and features (paths) or columns of numbers."
+        ),
     ] = None,
     separator: Annotated[str, typer.Option(help="Between the findings in a cell of a table; default: | or ;.")] = "",
     name: Name = CARD.name,
@@ -105,6 +108,14 @@ def command(
         asked = folder_masked.WantedMasks(folder, masks, mask_suffix, classes, patient_pattern, key_file)
         again = {"licence": licence if licence != CARD.licence else None}
         folder_masked.prepare(card, asked, out, shares, again, workers=workers, dask=dask, dry_run=dry_run)
+        return
+    if task == SURVIVAL:
+        card = replace(CARD, name=name, title=f"Own patients: {name}", licence=licence)
+        again = {"licence": licence if licence != CARD.licence else None}
+        folder_survival.prepare(
+            card, folder, table, out, test_fraction=test_fraction, folds=folds, seed=seed, key_file=key_file,
+            again=again, workers=workers, dask=dask, dry_run=dry_run,
+        )  # fmt: skip
         return
     if mask_suffix:
         raise UsageError(f"--mask-suffix {mask_suffix}: expected --masks DIR beside it")

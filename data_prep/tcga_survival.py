@@ -7,7 +7,8 @@ Without features age, gender and grade are the features: the base line that pict
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import asdict, fields
+from pathlib import Path, PurePath
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 
 from data_prep import options, run, sample
 from data_prep.sample.drawing import generator
+from data_prep.slide_features import SUFFIXES, Wanted, bag_of_patches, wanted
+from data_prep.slides import Counts, write_patches
 from data_prep.work import Done, Rejected, Source, Work
 from medtl import datalist
 from medtl.cards import DatasetCard
@@ -37,13 +40,16 @@ CARD = DatasetCard(
     url="https://gdc.cancer.gov/about-data/publications/pancanatlas",
     how_to_get="Save the rows GBM and LGG of TCGA-CDR-SupplementalTableS1.xlsx as CSV; slides are in the GDC portal.",
     disk_gb=0.01,
-    layout="a .csv with barcode, type, age, gender, grade, OS, OS.time; features as BARCODE….npz, .npy, .pt or .h5",
+    layout="a .csv with barcode, type, age, gender, grade, OS, OS.time; features as BARCODE….npz, .npy, .pt or .h5;"
+    " slides as BARCODE….svs or .tif",
 )
 COLUMNS = ("barcode", "type", "age", "gender", "grade", "OS", "OS.time")
 BARCODE = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}")  # the public name of a patient
 FEATURES = (".npz", ".npy", ".pt", ".h5")
 GRADES = {"G2": 2, "G3": 3, "G4": 4}
 TYPES = ("GBM", "LGG")
+MAGNIFICATION = 20.0
+COUNTED = tuple(each.name for each in fields(Counts))
 OLDEST = 90  # all ages above 89, as HIPAA's safe harbour asks
 FOLDS = 5
 
@@ -53,6 +59,12 @@ def command(
     raw: Annotated[str, typer.Option(help="A folder with the table and, if any, features; 'sample' is drawn.")] = "",
     table: Annotated[Path | None, typer.Option(help="The table (.csv), in the place of --raw.")] = None,
     features: Annotated[Path | None, typer.Option(help="Folder of features beside --table.")] = None,
+    slides: Annotated[Path | None, typer.Option(help="Folder of slides (.svs, .tif) beside --table.")] = None,
+    magnification: Annotated[float, typer.Option(help="Of the 512 x 512 patches of --slides.")] = MAGNIFICATION,
+    most_patches: Annotated[int, typer.Option(min=0, help="Keep so many of a slide, evenly spaced; 0: all.")] = 0,
+    backbone: Annotated[str, typer.Option(help="Turn patches into features by this network.")] = "",
+    init: Annotated[str, typer.Option(help="Its start, as of medtl probe: random, imagenet, a path.")] = "",
+    image_size: Annotated[int, typer.Option(min=32, help="Pixels of a patch that it sees.")] = 224,
     type_: Annotated[str, typer.Option("--type", help="GBM, LGG or both.")] = "both",
     folds: Annotated[int, typer.Option(min=2, help="Folds, by patient, with as many events in each.")] = FOLDS,
     seed: options.Seed = 0,
@@ -61,25 +73,50 @@ def command(
     dry_run: options.DryRun = False,
     debug: options.Debug = False,
 ) -> None:
-    if bool(raw) == bool(table) or (features and not table):
-        raise UsageError("expected --raw DIR, or --table CSV [--features DIR]")
+    if bool(raw) == bool(table) or ((features or slides) and not table) or (features and slides):
+        raise UsageError("expected --raw DIR, or --table CSV [--features DIR | --slides DIR]")
+    if ((backbone or init) and not slides) or (init and not backbone):
+        raise UsageError("--backbone and --init turn patches of --slides into features; expected --slides DIR, too")
+    if not 1 <= magnification <= 100:
+        raise UsageError(f"--magnification {magnification:g}: expected 1 to 100, such as 20")
+    how = wanted(magnification, most_patches, backbone, init, image_size) if slides else None
     if type_ not in (*TYPES, "both"):
         raise UsageError(f"--type {type_}: expected {', '.join(TYPES)} or both")
-    source = find_in(table, features, type_) if table else find(options.raw_folder(raw, "--raw", CARD.name), type_)
+    folder = features or slides
+    source = find_in(table, folder, type_, how) if table else find(options.raw_folder(raw, "--raw", CARD.name), type_)
     if type_ == "both":
         tell("data_prep: GBM and LGG together: the diagnosis tells much of the survival; --type takes one of them")
     options.finish(
         CARD,
         [source],
         out,
-        choices={"type": type_, "folds": folds},
+        choices={"type": type_, "folds": folds, **_choices(how)},
         is_sample=raw == sample.WORD,
         workers=workers,
         dask=dask,
         dry_run=dry_run,
         seed=seed,
         deal=lambda entries, names: deal(entries, folds, seed),
+        after=_counts if slides else None,
     )
+
+
+def _choices(how: Wanted | None) -> dict[str, object]:
+    """What the data list says of how slides became its patches or features, in the words of the command."""
+    if how is None:
+        return {}
+    named = {"magnification": f"{how.magnification:g}", "most-patches": how.most}
+    made = {"backbone": how.backbone, "init": PurePath(how.init).name, "image-size": how.image_size}
+    return {**named, **(made if how.backbone else {})}
+
+
+def _counts(listed: datalist.DataList) -> None:
+    """Print the counts of the paper's table 4: patients, slides, patches and valid patches of each diagnosis."""
+    for type_ in TYPES:
+        own = [entry for entry in listed.training if entry["group"]["diagnosis"] == type_]
+        if own:
+            slides, patches, valid = (sum(entry[key] for entry in own) for key in COUNTED)
+            tell(f"{type_}: {len(own):,} patients, {slides:,} slides, {patches:,} patches, {valid:,} valid")
 
 
 def find(raw: Path, type_: str = "both") -> Source:
@@ -95,13 +132,14 @@ def find(raw: Path, type_: str = "both") -> Source:
     return find_in(tables[0], raw if there else None, type_)
 
 
-def find_in(table: Path, features: Path | None, type_: str = "both") -> Source:
-    """Return the work of a table: its patients, each with the files of its features.
+def find_in(table: Path, features: Path | None, type_: str = "both", how: Wanted | None = None) -> Source:
+    """Return the work of a table: its patients, each with the files of its features or slides.
 
     Args:
         table: with ``COLUMNS``.
         features: folder with files that begin with the barcode of a patient; None takes covariates.
         type_: GBM, LGG or both.
+        how: the files are slides, of which patches are made, or features of patches.
 
     Raises:
         UsageError: there is no such file or folder, or a column is missing.
@@ -115,18 +153,19 @@ def find_in(table: Path, features: Path | None, type_: str = "both") -> Source:
     rejected: list[Rejected] = []
     files: dict[str, list[Path]] = defaultdict(list)
     passed: tuple[Passed, ...] = ()
+    what, suffixes = ("slides", SUFFIXES) if how else ("features", FEATURES)
     if features is not None:
         if not features.is_dir():
-            raise UsageError(f"--features {features}: no such folder")
+            raise UsageError(f"--{what} {features}: no such folder")
         tree = below(features)
         passed = tuple(tree.passed) + tuple(
-            Passed(file.name, "no features")
+            Passed(file.name, f"no {what}")
             for file in tree.files
-            if file.path.suffix not in FEATURES and file.path.resolve() != table.resolve()
+            if file.path.suffix not in suffixes and file.path.resolve() != table.resolve()
         )
         rejected += [Rejected(*one) for one in tree.refused]
         barcodes = {row["barcode"] for row in rows}
-        for file in (file for file in tree.files if file.path.suffix in FEATURES):
+        for file in (file for file in tree.files if file.path.suffix in suffixes):
             match = BARCODE.match(file.path.name)
             if match and match[0] in barcodes:
                 files[match[0]].append(file.path)
@@ -144,18 +183,19 @@ def find_in(table: Path, features: Path | None, type_: str = "both") -> Source:
             without += 1
         else:
             own = tuple(sorted(files[row["barcode"]]))
-            payload = {name: row[name] for name in COLUMNS} | {"files": [path.name for path in own]}
+            payload: dict[str, Any] = {name: row[name] for name in COLUMNS} | {"files": [path.name for path in own]}
+            payload |= {"slides": asdict(how)} if how else {}
             works.append(Work(row["barcode"], (table, *own), payload))
     if without:
-        tell(f"data_prep: {without:,} patients of the table have no features and are left out")
+        tell(f"data_prep: {without:,} patients of the table have no {what} and are left out")
     if not works and not rejected:
-        raise UsageError(f"{table}: no patient of --type {type_}" + (" with features" if features else ""))
+        raise UsageError(f"{table}: no patient of --type {type_}" + (f" with {what}" if features else ""))
     return Source(
         name=CARD.name,
         raw=features or table.parent,
         works=tuple(works),
         process=process,
-        options={"covariates": features is None},
+        options={"covariates": features is None} | ({"slides": asdict(how)} if how else {}),
         found=Counter(CARD.classes[int(work.payload["OS"])] for work in works),
         unit="patients",
         rejected=tuple(rejected),
@@ -184,12 +224,15 @@ def _grade(row: dict[str, str]) -> int | None:
 def process(work: Work, raw: Path, out: Path) -> Done:
     """Return one patient: the bags of all slides as one, or the covariates (1, 3) age in years, male, grade."""
     row: dict[str, Any] = work.payload
-    name = f"features/{work.id}.npz"
+    shown: dict[str, Any] = {"features": f"features/{work.id}.npz"}
     try:
-        bag = _bag(work.files[1:]) if row["files"] else covariates(row)
+        if "slides" in row:
+            shown = _patches(work, out)
+        else:
+            bag = _bag(work.files[1:]) if row["files"] else covariates(row)
+            write_features(out / shown["features"], bag, work.id)
     except BadFileError as error:
         return Done(rejected=[Rejected(row["files"][0], str(error))])
-    write_features(out / name, bag, work.id)
     group: dict[str, Any] = {"diagnosis": row["type"]}
     if row["gender"] in ("MALE", "FEMALE"):
         group["sex"] = row["gender"][0]
@@ -197,8 +240,20 @@ def process(work: Work, raw: Path, out: Path) -> Done:
         group["age"] = min(int(row["age"]), OLDEST)
     if (grade := _grade(row)) is not None:
         group["grade"] = grade
-    entry: Entry = {"features": name, "time": int(row["OS.time"]), "event": int(row["OS"]), "patient": work.id}
-    return Done([{**entry, "source": CARD.name, "sha256": file_hash(out / name), "group": group}])
+    entry: Entry = {**shown, "time": int(row["OS.time"]), "event": int(row["OS"]), "patient": work.id}
+    return Done([{**entry, "source": CARD.name, "sha256": file_hash(out / datalist.file_of(shown)), "group": group}])
+
+
+def _patches(work: Work, out: Path) -> dict[str, Any]:
+    """What an entry shows of slides: the zip of their patches, or features of these; with the counts."""
+    how, zip_ = Wanted(**work.payload["slides"]), f"patches/{work.id}.zip"
+    counts = asdict(write_patches(out / zip_, work.files[1:], how.magnification, how.most))
+    if not how.backbone:
+        return {"image": zip_, **counts}
+    name = f"features/{work.id}.npz"
+    write_features(out / name, bag_of_patches(out / zip_, how), work.id)
+    (out / zip_).unlink()
+    return {"features": name, **counts}
 
 
 def covariates(row: dict[str, str]) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from medtl.api.origin import Origin, fingerprint, is_unchanged, origin_of, remember
-from medtl.datalist import REGRESSION, DataList, spread
+from medtl.datalist import REGRESSION, SURVIVAL, DataList, spread
 from medtl.errors import MedtlError, UsageError
 from medtl.networks.classifier import build_classifier
 from medtl.networks.regression_head import centre
@@ -53,6 +53,10 @@ def build(
     if data is not None and data.task == "segmentation":
         raise UsageError(
             f"medtl.build makes networks of whole pictures; the data list {data.name!r} is for segmentation"
+        )
+    if data is not None and data.task == SURVIVAL:
+        raise UsageError(
+            f"medtl.build makes networks of pictures; {data.name!r} is of a survival, which bundles/survival trains"
         )
     size = image_size or (SAMPLE_SIZE if data is not None and data.sample else USUAL_SIZE)
     start = starts.resolve(str(init), name, option="init")

@@ -7,14 +7,16 @@ from typing import Any
 import ignite.distributed as idist
 
 from medtl.bundles import begin as checks
-from medtl.bundles import handlers, ids, start
+from medtl.bundles import components, handlers, ids, start
 from medtl.datalist import SURVIVAL, DataList
 from medtl.errors import MedtlError, UsageError
 from medtl.handlers.results import OpenTest
 from medtl.handlers.survival import KEY_METRICS, FinishRisks, KeepBestRisks, RiskScores, SaveRisks, follow_up
 from medtl.runs import record as records
 from medtl.survival.bags import Bags, WholeCohort, bag_of
-from medtl.survival.networks import RiskNetwork
+from medtl.survival.methods import METHODS
+from medtl.survival.network import RiskNetwork
+from medtl.survival.step import FittedStep
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,24 @@ def bags(split: str) -> Bags:
 
 
 def fit_features(network: RiskNetwork) -> None:
-    """Give a network the scale of the features, and of ``--method clusters`` their clusters: those of the training
-    patients alone."""
-    network.fit_features(ids.value("train#dataset").bags, ids.value("seed"))
+    """Give a network the scale of the features, and what else its method fits, of the training patients alone; a run
+    that goes on has all that in its checkpoint."""
+    if not start.checkpoint():
+        dataset = ids.value("train#dataset")
+        network.fit(dataset.bags, dataset.label, ids.value("seed"))
+
+
+def risk_epochs(method: str) -> int:
+    """Return how many epochs a method is trained by default: 1 of what is fitted and has no gradient."""
+    known = METHODS.get(method)
+    if known is not None and not known.by_gradient:
+        return 1
+    return int(start.preset(ids.value("data"), "epochs", 100, 30))
+
+
+def risk_step(network: RiskNetwork) -> Any:
+    """Return the training step of a network; of a fitted one it says the loss and changes nothing."""
+    return components.step() if network.by_gradient else FittedStep()
 
 
 def cohort_loader(dataset: Bags) -> WholeCohort:

@@ -3,12 +3,15 @@
 import json
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medtl.commands.options import Debug
 from medtl.errors import UsageError
+
+if TYPE_CHECKING:
+    from medtl.significance.comparing import Compared
 
 PATIENT = "patient"
 
@@ -19,7 +22,9 @@ def compare_tables(
         str | None,
         typer.Option(help="Group images by this column (by default patient, if there); image: do not group."),
     ] = None,
-    metric: Annotated[str | None, typer.Option(help="Compare auc, accuracy … (of numbers: mae).")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Compare auc, accuracy … (of numbers: mae, of risks: c_index).")
+    ] = None,
     positive: Annotated[str | None, typer.Option(help="Call this class positive; by default the second.")] = None,
     label: Annotated[str | None, typer.Option(help="Read the truth from this column (other tools).")] = None,
     score: Annotated[str | None, typer.Option(help="Read scores from this column, or one a file: s1,s2.")] = None,
@@ -31,14 +36,19 @@ def compare_tables(
     """Test whether models differ on the same images.
 
     It makes DeLong's test by patient, or the patients' bootstrap, and McNemar's test beside it, with Holm's correction
-    over several pairs. It prints one line a pair. Tables of other tools are read, too, where their columns are named.
+    over several pairs. It prints one line a pair. Of risks it takes the patients'
+    bootstrap of C-indices. Tables of other tools are read, too, where their columns are named.
     """
     from medtl.files import read_csv
     from medtl.significance.comparing import compare
     from medtl.significance.files import Columns, matched, read_answers
+    from medtl.significance.risks import compare_risks, hold_risks
 
     if len(files) < 2:
         raise UsageError(f"medtl test {files[0]}: expected two or more tables")
+    if score is None and hold_risks(files):
+        _print(compare_risks(files, metric, split), as_json)
+        return
     scores = score.split(",") if score else [None]
     if len(scores) not in (1, len(files)):
         raise UsageError(f"--score {score}: expected one column, or one for each of {len(files)} tables")
@@ -51,7 +61,10 @@ def compare_tables(
         for place, path in enumerate(files)
     ]
     common, left_out = matched(each)
-    found = compare(common, metric, positive, by, left_out)
+    _print(compare(common, metric, positive, by, left_out), as_json)
+
+
+def _print(found: "Compared", as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(found.as_json(), indent=1, ensure_ascii=False))
         return
@@ -62,8 +75,9 @@ def compare_tables(
         more += [f"{_p(pair.adjusted)} after Holm over {len(found.pairs)}"] if several else []
         more += [f"bootstrap {_p(pair.bootstrap_p)}"] if pair.method != "bootstrap" else []
         more += [f"McNemar {_p(pair.mcnemar_p)}"] if math.isfinite(pair.mcnemar_p) else []
-        of = f"{found.images:,} images" + (f" of {found.owners:,} {found.by}s" if found.by else "")
-        rest = f", {left_out:,} that not all have left out" if left_out else ""
+        unit = "patients" if found.owners == found.images and found.metric.startswith("c_index") else "images"
+        of = f"{found.images:,} {unit}" + (f" of {found.owners:,} {found.by}s" if found.by else "")
+        rest = f", {found.left_out:,} that not all have left out" if found.left_out else ""
         typer.echo(
             f"{found.metric}: {pair.first} {pair.values[0]:.3f}, {pair.second} {pair.values[1]:.3f}: difference"
             f" {pair.difference:+.3f}{ends}; {'; '.join(more)} ({of}{rest})"

@@ -75,7 +75,7 @@ def check_ids(bundle: Bundle, request: Request) -> None:
     Raises:
         UsageError: with a suggestion.
     """
-    wanted = ["dataset_dir", "output_dir", "backbone", "init", "seed"]
+    wanted = ["dataset_dir", "output_dir", *(["backbone", "init"] if request.backbones != ("",) else []), "seed"]
     wanted += ["fold"] * bool(request.folds) + ["train_fraction"] * bool(request.fractions)
     for name in wanted:
         if name not in bundle.config:
@@ -133,7 +133,7 @@ def check_backbones(backbones: Sequence[str]) -> None:
     Raises:
         UsageError: names all there are.
     """
-    for name in backbones:
+    for name in filter(None, backbones):  # a bundle that trains on stored features has none
         try:
             backbone_of(name)
         except UsageError as error:

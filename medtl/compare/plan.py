@@ -35,8 +35,8 @@ class Cell:
 
     Attributes:
         name: of its folder and its row.
-        backbone: name of the trunk.
-        init: a named start, or the short form of a path (``short_init``).
+        backbone: name of the trunk; empty where the bundle trains on stored features and has none.
+        init: a named start, or the short form of a path (``short_init``); empty as well then.
         seed: a whole number from 0.
         fold: that is validated on; None where no folds are asked for.
         train_fraction: share of the training patients, above 0 and up to 1; None where none is asked for.
@@ -109,7 +109,8 @@ def cells_of(request: Request) -> list[Cell]:
         request.seeds,
     ):
         short = short_init(init)
-        named = "_".join(_safe(word) for word in (backbone, short, setting.name) if word) + f"_seed{seed}"
+        named = "_".join(_safe(word) for word in (backbone, short, setting.name) if word)
+        named = f"{named}_seed{seed}".lstrip("_")
         named += ("" if fold is None else f"_fold{fold}") + ("" if fraction is None else f"_frac{fraction}")
         found.append(Cell(named, backbone, short, seed, fold, fraction, setting))
     return list(dict.fromkeys(found))  # a file may have been named in two ways
@@ -140,10 +141,10 @@ def overrides_of(request: Request, cell: Cell) -> dict[str, str]:
     found = {
         "dataset_dir": os.path.abspath(request.dataset_dir),
         "output_dir": os.path.abspath(folder_of(request.out, cell)),
-        "backbone": cell.backbone,
-        "init": arguments.get(cell.init, cell.init),
-        "seed": str(cell.seed),
     }
+    if cell.backbone:
+        found |= {"backbone": cell.backbone, "init": arguments.get(cell.init, cell.init)}
+    found["seed"] = str(cell.seed)
     if cell.fold is not None:
         found["fold"] = str(cell.fold)
     if cell.train_fraction is not None:

@@ -46,12 +46,12 @@ class Plan:
 
 
 def weights_hash(init: str, backbone: str) -> str | None:
-    """Return the SHA-256 of the weights that a backbone starts from; None for a random start.
+    """Return the SHA-256 of the weights that a backbone starts from; None for a random start, and for none.
 
     Raises:
         UsageError: they are not found; the message says where they were looked for.
     """
-    if init == "random":
+    if init in ("", "random"):
         return None
     from medtl.weights.starts import resolve  # imports MONAI
 

@@ -15,6 +15,7 @@ from medtl.errors import MedtlError
 from medtl.metrics.bootstrap import REPLICATES, distribution, percentile
 from medtl.metrics.weighted import Scorer, divide
 
+TITLES = {"c_index": "C-index", "c_index_harrell": "Harrell's C-index", "c_index_ipcw": "Uno's C-index (IPCW)"}
 TIED = 1e-8  # risks that are closer are one risk, as in scikit-survival
 Floats = NDArray[np.float64]
 
@@ -49,7 +50,7 @@ def followed(time: ArrayLike, event: ArrayLike) -> Followed:
 
 
 def c_index(who: Followed, risk: ArrayLike) -> float:
-    """Return the C-index of equation 4 of Zhang et al. 2024: of all pairs in which i had the event and j was seen
+    """Return the C-index of equation 4 of Wen et al. 2021: of all pairs in which i had the event and j was seen
     longer, the share in which i has the higher risk. Equal risks count as wrong. NaN without such a pair."""
     return _whole(_eq4(who, _risks(who, risk)), len(who.time))
 
@@ -130,7 +131,7 @@ def scores(who: Followed, risk: ArrayLike, reference: Followed | None = None) ->
     """Return ``c_index``, ``c_index_harrell`` and ``c_index_ipcw`` of a split, and ``logrank_p`` between those above
     the median of its risks and the others. Arguments as of ``c_index_ipcw``."""
     risks = _risks(who, risk)
-    found = _scorer(who, risks, reference)(np.ones((1, len(risks))))
+    found = scorer(who, risks, reference=reference)(np.ones((1, len(risks))))
     halves = log_rank(who, risks > np.median(risks)) if len(risks) else (math.nan, math.nan)
     return {name: float(value[0]) for name, value in found.items()} | {"logrank_p": halves[1]}
 
@@ -157,7 +158,7 @@ def intervals(
     risks = _risks(who, risk)
     if len(risks) < 2:
         return {}
-    drawn = distribution(_scorer(who, risks, reference), len(risks), replicates, seed)
+    drawn = distribution(scorer(who, risks, reference=reference), len(risks), replicates, seed)
     found = {name: percentile(values, level) for name, values in drawn.items()}
     return {name: ends for name, ends in found.items() if not math.isnan(ends[0])}
 
@@ -171,12 +172,26 @@ def c_index_within(who: Followed, risk: ArrayLike, group: ArrayLike) -> tuple[fl
         risk: (n,).
         group: (n,) of each patient, numbers or words.
     """
-    groups = np.asarray(group)
-    same = groups[:, np.newaxis] == groups
-    right, pairs = _eq4(who, _risks(who, risk))
-    scorer = _of_pairs({"c_index": (right * same, pairs * same)})
-    drawn = distribution(scorer, len(groups), REPLICATES)["c_index"]
-    return (float(scorer(np.ones((1, len(groups))))["c_index"][0]), *percentile(drawn))
+    count, found = len(who.time), scorer(who, risk, group)
+    drawn = distribution(found, count, REPLICATES)["c_index"]
+    return (float(found(np.ones((1, count)))["c_index"][0]), *percentile(drawn))
+
+
+def scorer(who: Followed, risk: ArrayLike, group: ArrayLike | None = None, reference: Followed | None = None) -> Scorer:
+    """Return what gives the three C-indices (``TITLES``) for any weights of the patients.
+
+    Args:
+        who, risk, reference: as of ``c_index_ipcw``.
+        group: (n,) of each patient, pairs of whom are of one group; None for all pairs.
+    """
+    risks = _risks(who, risk)
+    same = np.ones((1, 1)) if group is None else np.asarray(group)[:, np.newaxis] == np.asarray(group)
+    pairs = {
+        "c_index": _eq4(who, risks),
+        "c_index_harrell": _harrell(who, risks),
+        "c_index_ipcw": _ipcw(who, risks, reference or who),
+    }
+    return _of_pairs({name: (credit * same, weight * same) for name, (credit, weight) in pairs.items()})
 
 
 def _risks(who: Followed, risk: ArrayLike) -> Floats:
@@ -215,16 +230,6 @@ def _ipcw(who: Followed, risk: Floats, reference: Followed) -> Pairs:
     weight = np.divide(1.0, kept**2, out=np.zeros_like(kept), where=kept > 0)[:, np.newaxis]
     credit, pairs = _harrell(who, risk)
     return credit * weight, pairs * weight
-
-
-def _scorer(who: Followed, risk: Floats, reference: Followed | None) -> Scorer:
-    return _of_pairs(
-        {
-            "c_index": _eq4(who, risk),
-            "c_index_harrell": _harrell(who, risk),
-            "c_index_ipcw": _ipcw(who, risk, reference or who),
-        }
-    )
 
 
 def _of_pairs(pairs: dict[str, Pairs]) -> Scorer:

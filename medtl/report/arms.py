@@ -67,7 +67,7 @@ class Study:
         found: all runs.
         split: short name of the split that is scored.
         pooled: validation folds of a seed are scored together.
-        kind: "classification", "multilabel", "regression" or "segmentation".
+        kind: "classification", "multilabel", "regression", "segmentation" or "survival".
         classes: names in index order; for a segmentation the columns.
         positive: index of the positive class of two, else None.
         positive_named: whether the runs name it.
@@ -103,7 +103,7 @@ class Study:
     @property
     def unit(self) -> str:
         """What a row of predictions is."""
-        return "case" if self.kind == "segmentation" else "image"
+        return {"segmentation": "case", "survival": "patient"}.get(self.kind, "image")
 
 
 def study(found: Found) -> Study:
@@ -168,7 +168,13 @@ def setting(run: Run) -> dict[str, str]:
     config (``train#augmentation#rotate``), as text."""
     within = {key: value for key, value in run.record.overrides.items() if "#" in key}
     values = (*run.record.recipe.items(), *within.items())
-    return {key: _shown(value) for key, value in values if key not in ROLES | NO_MATTER}
+    of_method = {"method", "epochs"} if run.record.task == "survival" and run.init == recipe_method(run) else set()
+    return {key: _shown(value) for key, value in values if key not in ROLES | NO_MATTER | of_method}
+
+
+def recipe_method(run: Run) -> str:
+    """Return the method of a survival, which on stored features stands where other runs have a start."""
+    return str(run.record.recipe.get("method") or "")
 
 
 def bundle_of(run: Run) -> str:

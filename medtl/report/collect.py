@@ -29,7 +29,8 @@ class Run:
     Attributes:
         name: its folder below the report's, with ``/``.
         folder: where it lies.
-        init: what the network started from, a file or folder by its name alone; a dash where the record names none.
+        init: what the network started from, a file or folder by its name alone; of a survival on stored features its
+            method; a dash where the record names none.
         record: run.json, which names a seed and a data list.
         splits: short name of a split to its predictions.
         metrics: metrics.json.
@@ -174,7 +175,7 @@ def _absent_cell(name: str, cell: Mapping[str, Any]) -> Absent:
     status = str(cell.get("status", "of unknown status"))
     error = without_paths(str(cell.get("error") or "").strip().split("\n")[0])
     reason = f"{status}: {error}" if error else "not run yet" if status == "waiting" else status
-    words = [str(cell.get(key, NONE)) for key in ("backbone", "init", "seed")]
+    words = [NONE if cell.get(key) in (None, "") else str(cell[key]) for key in ("backbone", "init", "seed")]
     fold = cell.get("fold")
     return Absent(name, words[0], short_init(words[1]), words[2], NONE if fold is None else str(fold), reason)
 
@@ -215,6 +216,8 @@ def _reason(place: Path, record: RunRecord) -> str:
 
 def _init(record: RunRecord) -> str:
     start, asked = record.start or Start(), str(record.recipe.get("init") or "")
+    if record.task == "survival" and not (start.init or asked):
+        return str(record.recipe.get("method") or NONE)  # on stored features methods are what is compared
     named = start.init or asked or NONE
     if named == WEIGHTS and asked and last_part(asked) != WEIGHTS:  # the folder of a run: its name tells more
         named = asked

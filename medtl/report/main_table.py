@@ -91,7 +91,7 @@ def _notes(study: Study, scored: Scores, found: Sequence[Comparison], guess: str
     if study.pooled:
         notes.append(
             "The predictions of a seed's validation folds are put together before they are scored"
-            + ("." if study.kind == "segmentation" else "; for the AUC an image is ranked among its own fold's only.")
+            + _within_folds(study.kind)
         )
     if study.positive is not None:
         named = "as the runs name it" if study.positive_named else "the second class; the runs name none"
@@ -103,6 +103,11 @@ def _notes(study: Study, scored: Scores, found: Sequence[Comparison], guess: str
         notes.append("AUC: each class against the rest, mean over classes. Class-weighted accuracy: mean recall.")
     if study.kind == "multilabel":
         notes.append("AUC: mean over the findings that occur. Accuracy: share of right answers at probability 0.5.")
+    if study.kind == "survival":
+        notes.append(
+            "C-index: equation 4 of Wen et al. 2021, equal risks count as wrong. Harrell's: they count half. Uno's: "
+            "pairs are weighted by the censoring of the scored patients; in metrics.json by the training patients'."
+        )
     if study.kind == "segmentation":
         notes.append("Cases in which a class is neither there nor found do not count for it. Mean: over the classes.")
     shown = [(arm.value(m), arm.estimate(m).low) for m in shown_metrics(study) for arm in scored.values()]
@@ -132,6 +137,7 @@ def _about_guessing(study: Study, scored: Scores, guess: str) -> list[str]:
         what = {
             "multilabel": "every image is given the shares of the classes",
             "regression": "every image is given their mean",
+            "survival": "no risk tells anything",
         }.get(study.kind, "the commonest class of the split is named, by the shares of the classes")
         notes.append(f"{upper(guess)}: what is reached without a look at an image ({what}).")
     if any(one_class_only(study, arm) for arm in scored.values()):
@@ -139,11 +145,17 @@ def _about_guessing(study: Study, scored: Scores, guess: str) -> list[str]:
     return notes
 
 
+def _within_folds(kind: str) -> str:
+    if kind == "survival":
+        return "; two patients are compared within one fold only."
+    return "." if kind == "segmentation" else "; for the AUC an image is ranked among its own fold's only."
+
+
 def _method(study: Study) -> str:
     resampled = "bootstrap of whole patients"
     return (
         resampled
-        if study.kind in ("segmentation", "regression") or study.pooled
+        if study.kind in ("segmentation", "regression", "survival") or study.pooled
         else f"AUC: DeLong's; others: {resampled}"
     )
 

@@ -25,6 +25,7 @@ from medtl.report.reference import class_counts
 from medtl.report.regression import regression
 from medtl.report.scores import Scores, score, threshold_of
 from medtl.report.summary import summary
+from medtl.report.survival import survival
 from medtl.report.tables import upper
 from medtl.report.words import AT_THRESHOLD, listed, metric_name
 from medtl.version import __version__
@@ -111,6 +112,7 @@ def page(results: Results, title: str | None, wishes: Wishes | None = None) -> P
         frozen_and_tuned(study, results.scored, metric),
         Section("absent", "Runs that are not counted", tables=[tables.absent(study)] if study.found.absent else []),
         regression(study, scored),
+        survival(study, scored),
         findings(study, scored),
         external(study, scored),
         groups(study, scored, wishes.groupings, wishes.of_image, _told_apart(results)),
@@ -201,7 +203,7 @@ def _told_apart(results: Results) -> list[str]:
 
 
 def _roc(study: Study, scored: Scores, drawn: Scores) -> Section:
-    made = figures.roc(study, drawn) if study.kind not in ("segmentation", "regression") else []
+    made = figures.roc(study, drawn) if study.kind not in ("segmentation", "regression", "survival") else []
     if not made:
         return Section("roc", "ROC curves")
     several = any(len(arm.arm.runs) > 1 for arm in scored.values())

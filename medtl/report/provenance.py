@@ -163,7 +163,7 @@ def _grid_command(grid: Any) -> str:
         return ""
     words = ["medtl compare", f"bundles/{bundle}", "--dataset_dir DATASET_DIR"]
     for option, key in GRID_OPTIONS.items():
-        values = [str(v) for v in dict.fromkeys(cell.get(key) for cell in cells) if v is not None]
+        values = [str(v) for v in dict.fromkeys(cell.get(key) for cell in cells) if v not in (None, "")]
         values = ["WEIGHTS" if key == "init" and OF_A_FILE.search(value) else value for value in values]
         if values:
             words.append(f"{option} {','.join(without_paths(value) for value in values)}")

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from medtl.metrics import registry
 from medtl.metrics.registry import Split
+from medtl.metrics.survival import TITLES
 from medtl.report.arms import Study
 from medtl.report.layout import Table
 from medtl.report.regression import of_mean
@@ -22,6 +23,8 @@ def of_majority(study: Study) -> tuple[str, dict[str, float]]:
     classes, so that the commonest one is named. Empty for a segmentation."""
     if study.kind == "segmentation":
         return "", {}
+    if study.kind == "survival":
+        return "risks drawn at random", dict.fromkeys(TITLES, 0.5)
     sample = whole_split(study)
     if study.kind == "regression":
         return of_mean(sample)
@@ -44,8 +47,8 @@ def whole_split(study: Study) -> Sample:
 
 
 def class_counts(study: Study) -> Table | None:
-    """Return the table of images a class and split; None for a segmentation."""
-    if study.kind in ("segmentation", "regression"):
+    """Return the table of images a class and split; None where images have no classes."""
+    if study.kind in ("segmentation", "regression", "survival"):
         return None
     counts: dict[str, list[int] | None] = {}
     run = study.found.runs[0]

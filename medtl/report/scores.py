@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from medtl.metrics import registry, weighted
+from medtl.metrics import registry, survival, weighted
 from medtl.metrics.bootstrap import Intervals, closed_intervals, distribution, percentile
 from medtl.metrics.compare import across_seeds
 from medtl.metrics.registry import Metric, Split
@@ -153,7 +153,7 @@ def score_by(
 def _closed(member: Member, positive: int | None) -> Intervals:
     """What ``bootstrap`` knows without resampling, of the member's own patients."""
     sample = member.sample
-    if sample.kind == "segmentation":
+    if sample.kind in ("segmentation", "survival"):
         return {}
     patient, count = weighted.by_patient(sample.patients)
     found = closed_intervals(_split(sample, patient, count))
@@ -192,6 +192,10 @@ def scorer_of(member: Member, place: Mapping[str, int], positive: int | None) ->
     patient = places_of(member, place)
     if sample.kind == "segmentation":
         return _organs(sample, patient, len(place))
+    if sample.kind == "survival":
+        who = survival.followed(sample.labels[:, 0], sample.labels[:, 1])
+        paired = survival.scorer(who, sample.values[:, 0], sample.networks)
+        return lambda times: paired(times[:, patient])
     plain = registry.scorer(_split(sample, patient, len(place)))
     wanted = one_sided()
     told = [

@@ -8,6 +8,7 @@ import numpy as np
 
 from medtl.metrics import registry
 from medtl.metrics.registry import Kind
+from medtl.metrics.survival import TITLES
 from medtl.report.arms import Study
 from medtl.report.layout import Field, Group, Row, Table
 from medtl.report.scores import Estimate, ScoredArm, Scores, one_sided, threshold_of
@@ -102,6 +103,8 @@ def shown_metrics(study: Study) -> tuple[str, ...]:
         organs = [name for name in study.classes if not name.endswith("_mean")]
         prefixes = dict.fromkeys(name.split("_")[0] for name in organs)
         return tuple(name for p in prefixes for name in [*(o for o in organs if o.startswith(p)), f"{p}_mean"])
+    if study.kind == "survival":
+        return tuple(TITLES)
     if study.kind == "multilabel":
         return _in_table("multi_label", ("multi_label",))
     if study.kind == "regression":

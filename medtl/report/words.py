@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medtl.metrics import registry
+from medtl.metrics.survival import TITLES
 
 NONE = "–"
 # parts inside a path may hold a few spaces ("/home/jane doe/x"), its last part none
@@ -26,7 +27,7 @@ def metric_name(metric: str) -> str:
     plain = metric.removesuffix(AT_THRESHOLD)
     known = registry.metrics().get(plain)
     if known is None:
-        return metric.replace("_", " ")
+        return TITLES.get(metric, metric.replace("_", " "))
     return known.title if plain == metric else f"{known.title} at the threshold chosen on validation"
 
 

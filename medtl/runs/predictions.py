@@ -25,9 +25,9 @@ class Sample:
         names: (n,) images, or cases of a segmentation.
         patients: (n,) whose they are.
         labels: (n,) class indices or (n, n_classes) multi-hot; (n, 0) for a segmentation; (n,) floating-point numbers
-            of a regression.
-        values: (n, n_classes) probabilities; (n, 1) predicted numbers; for a segmentation (n, n_columns) IoU and Dice,
-            NaN where an organ is neither there nor found.
+            of a regression; (n, 2) floating-point times and events of a survival.
+        values: (n, n_classes) probabilities; (n, 1) predicted numbers or risks; for a segmentation (n, n_columns)
+            IoU and Dice, NaN where an organ is neither there nor found.
         columns: class names, or the columns' names such as ``iou_liver``.
         networks: (n,) index of the network whose values each row has; None for one.
     """
@@ -41,7 +41,9 @@ class Sample:
 
     @property
     def kind(self) -> str:
-        """ "classification", "multilabel", "regression" or "segmentation"."""
+        """ "classification", "multilabel", "regression", "segmentation" or "survival"."""
+        if self.labels.ndim == 2 and self.labels.dtype.kind == "f":
+            return "survival"
         if self.labels.ndim == 1:
             return "regression" if self.labels.dtype.kind == "f" else "classification"
         return "multilabel" if self.labels.shape[1] else "segmentation"
@@ -79,7 +81,7 @@ def read_predictions(path: Path, classes: Sequence[str], task: str | None) -> di
     if not lines:
         raise MedtlError(f"{path} has no rows")
     if task == "survival":
-        raise MedtlError(f"{path} holds risks of a survival, of which there is no report; metrics.json has C-indices")
+        return _splits(path, table, "patient", read_risks(path, table))
     if task == "regression":
         return _splits(path, table, "image", read_numbers(path, table, classes))
     segmentation = header[:1] == ["case"]
@@ -182,3 +184,33 @@ def read_numbers(path: Path, table: Mapping[str, Sequence[str]], names: Sequence
                 raise MedtlError(f"{path} line {row + 2} has {name} {text!r}; expected a number")
     patients = np.array(table["patient"], dtype=np.str_)
     return Sample(tuple(table["image"]), patients, numbers[0], numbers[1][:, np.newaxis], tuple(names))
+
+
+def read_risks(path: Path, table: Mapping[str, Sequence[str]]) -> Sample:
+    """Times, events and risks of a survival, ``patient,split,time,event,risk``.
+
+    Args:
+        path: for messages.
+        table: column to texts.
+
+    Raises:
+        MedtlError: a column is missing, or a cell is no number, time or event.
+    """
+    needed = ("patient", "split", "time", "event", "risk")
+    missing = [name for name in needed if name not in table]
+    if missing:
+        raise MedtlError(f"{path} has no column {missing[0]!r}; expected {','.join(needed)}")
+    numbers = np.empty((3, len(table["patient"])))
+    for place, name in enumerate(needed[2:]):
+        for row, text in enumerate(table[name]):
+            try:
+                value = float(text)
+            except ValueError:
+                value = math.nan
+            fits = {"time": value > 0, "event": value in (0, 1)}.get(name, True)
+            if not (math.isfinite(value) and fits):
+                expected = {"time": "a number above 0", "event": "0 or 1"}.get(name, "a number")
+                raise MedtlError(f"{path} line {row + 2} has {name} {text!r}; expected {expected}")
+            numbers[place, row] = value
+    patients = np.array(table["patient"], dtype=np.str_)
+    return Sample(tuple(table["patient"]), patients, numbers[:2].T, numbers[2][:, np.newaxis], ("risk",))

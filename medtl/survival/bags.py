@@ -1,89 +1,17 @@
-"""Bags: the features of one patient's patches, slides or covariates, read from what other programs write."""
+"""Bags: the features of one patient's patches, slides or covariates, as a data list names them."""
 
-import pickle
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from medtl.datalist import FILE_NAME, DataList
 from medtl.errors import BadFileError, MedtlError
-
-# what damaged and foreign files make numpy, zipfile, torch and h5py raise
-UNREADABLE = (
-    *(OSError, ValueError, RuntimeError, EOFError, TypeError, LookupError, AttributeError, SyntaxError),
-    *(tokenize.TokenError, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error),
-)
-KEYS = ("features", "feats")  # of CLAM and TRIDENT; of a file with one array only, any
-
-
-def read_bag(path: Path) -> NDArray[np.float32]:
-    """Return the features (instances, width) of a file.
-
-    Args:
-        path: .npz, .npy, .pt (a tensor, or a dictionary of tensors; nothing of it is run) or .h5 (needs h5py), with one
-            array or one named ``features``: (instances, width), (1, instances, width) or, of a single one, (width,).
-
-    Raises:
-        BadFileError: it cannot be read, or holds something else, or a value that is no number.
-    """
-    if path.suffix not in READERS:
-        raise BadFileError(f"is no file of features; expected {', '.join(READERS)}")
-    try:
-        found = np.asarray(READERS[path.suffix](path))
-    except ImportError:
-        raise BadFileError("needs h5py to be read: pip install h5py") from None
-    except UNREADABLE as error:
-        first = (str(error).replace(str(path), path.suffix).strip().splitlines() or [type(error).__name__])[0]
-        raise BadFileError(f"cannot be read as features: {first[:200]}") from None
-    if found.ndim == 3 and len(found) == 1:
-        found = found[0]
-    found = np.atleast_2d(found)
-    if found.ndim != 2 or found.dtype.kind not in "fiu" or not found.size:
-        raise BadFileError(f"holds {found.dtype} of shape {found.shape}; expected numbers (instances, width)")
-    found = found.astype(np.float32)
-    if not np.isfinite(found).all():
-        raise BadFileError("holds values that are no finite numbers")
-    return found
-
-
-def _only(arrays: dict[str, Any]) -> Any:
-    named = [key for key in KEYS if key in arrays] or list(arrays)
-    if len(named) != 1:
-        raise ValueError(f"expected one array, or one named {KEYS[0]}; found {', '.join(sorted(arrays)) or 'none'}")
-    return arrays[named[0]]
-
-
-def _npz(path: Path) -> Any:
-    with np.load(path, allow_pickle=False) as file:
-        names = [key for key in KEYS if key in file.files] or file.files
-        return _only({name: file[name] for name in names})
-
-
-def _pt(path: Path) -> Any:
-    found = torch.load(path, map_location="cpu", weights_only=True)
-    found = _only(found) if isinstance(found, dict) else found
-    if not isinstance(found, Tensor):
-        raise ValueError(f"expected a tensor, found {type(found).__name__}")
-    return found.float().numpy()
-
-
-def _h5(path: Path) -> Any:
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        names = [key for key in KEYS if key in file] or list(file)
-        return _only({name: file[name] for name in names})[()]
-
-
-READERS = {".npz": _npz, ".npy": lambda path: np.load(path, allow_pickle=False), ".pt": _pt, ".h5": _h5}
+from medtl.survival.feature_files import READERS as READERS
+from medtl.survival.feature_files import Bag as Bag
+from medtl.survival.feature_files import read_bag as read_bag
 
 
 class Bags:
@@ -101,13 +29,12 @@ class Bags:
 
     def __init__(self, listed: DataList, split: str, width: int, most: int) -> None:
         entries = listed.split(split)
-        self.bags: list[NDArray[np.float32]] = []
+        self.bags: list[Bag] = []
         for entry in entries:
             bag = bag_of(listed, entry)
             if bag.shape[1] != width:
                 raise MedtlError(f"{entry['features']} has features of width {bag.shape[1]}; the first has {width}")
-            kept = np.linspace(0, len(bag) - 1, min(most, len(bag))).round().astype(int)
-            self.bags.append(bag[kept])
+            self.bags.append(thinned(bag, most))
         self.width = width
         self.label = torch.tensor([[e["time"], e["event"]] for e in entries], dtype=torch.float32).reshape(-1, 2)
 
@@ -119,7 +46,7 @@ class Bags:
         return padded(self.bags, self.width)
 
 
-def bag_of(listed: DataList, entry: dict[str, Any]) -> NDArray[np.float32]:
+def bag_of(listed: DataList, entry: dict[str, Any]) -> Bag:
     """Return the features (instances, width) of an entry.
 
     Raises:
@@ -133,7 +60,12 @@ def bag_of(listed: DataList, entry: dict[str, Any]) -> NDArray[np.float32]:
         raise MedtlError(f"{listed.folder / str(entry['features'])} {error}") from None
 
 
-def padded(bags: Sequence[NDArray[np.float32]], width: int) -> Tensor:
+def thinned(bag: Bag, most: int) -> Bag:
+    """Return at most so many instances of a bag (instances, width), evenly spaced."""
+    return bag[np.linspace(0, len(bag) - 1, min(most, len(bag))).round().astype(int)]
+
+
+def padded(bags: Sequence[Bag], width: int) -> Tensor:
     """Return bags, each (instances, width), as (n, most, width + 1); see ``Bags.padded``."""
     made = torch.zeros(len(bags), max((len(bag) for bag in bags), default=1), width + 1)
     for place, bag in enumerate(bags):

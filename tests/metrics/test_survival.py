@@ -117,26 +117,3 @@ def test_folds_are_compared_within_themselves() -> None:
 def test_what_is_no_follow_up_is_refused(time: list[float], event: list[int]) -> None:
     with pytest.raises(MedtlError, match=r"time|event"):
         followed(time, event)
-
-
-def test_scikit_survival_agrees() -> None:
-    metrics = pytest.importorskip("sksurv.metrics", reason="scikit-survival is not installed")
-    nonparametric = pytest.importorskip("sksurv.nonparametric")
-    who, risk = drawn(2)
-    other, _ = drawn(3, 200)
-    told, reference = (np.array(list(zip(w.event, w.time, strict=True)), "?,f8") for w in (who, other))
-    harrell = metrics.concordance_index_censored(who.event, who.time, risk)[0]
-    assert survival.c_index_harrell(who, risk) == pytest.approx(harrell)
-    short = who.time < other.time.max()
-    uno = metrics.concordance_index_ipcw(reference, told[short], risk[short])[0]
-    some = Followed(who.time[short], who.event[short])
-    assert survival.c_index_ipcw(some, risk[short], other) == pytest.approx(uno)
-    assert survival.kaplan_meier(who).survival == pytest.approx(
-        nonparametric.kaplan_meier_estimator(who.event, who.time)[1]
-    )
-
-
-def test_lifelines_agrees() -> None:
-    utils = pytest.importorskip("lifelines.utils", reason="lifelines is not installed")
-    who, risk = drawn(4)
-    assert survival.c_index_harrell(who, risk) == pytest.approx(utils.concordance_index(who.time, -risk, who.event))

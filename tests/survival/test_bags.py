@@ -1,16 +1,14 @@
-"""Bags as CLAM, TRIDENT and others write them, and networks that look at no padding."""
+"""Bags as CLAM, TRIDENT and others write them."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from medtl.errors import BadFileError, UsageError
-from medtl.metrics import survival
-from medtl.survival.bags import padded, read_bag
-from medtl.survival.cox import CoxLoss
-from medtl.survival.networks import METHODS, build_risk_network
+from medtl.errors import BadFileError
+from medtl.survival.bags import read_bag
 
 FEATURES = np.arange(12, dtype=np.float32).reshape(4, 3)
 
@@ -73,64 +71,28 @@ def test_what_holds_no_features_is_refused(tmp_path: Path) -> None:
             read_bag(path)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_padding_and_order_change_nothing(method: str) -> None:
-    torch.manual_seed(0)
-    rng = np.random.default_rng(0)
-    bags = [rng.normal(size=(size, 5)).astype(np.float32) for size in (9, 4)]
-    network = build_risk_network(method, 5, clusters=3).eval()
-    network.fit_features(bags, seed=0)
-    together = network(padded(bags, 5))
-    alone = torch.cat([network(padded([bag[::-1].copy()], 5)) for bag in bags])
-    assert together.shape == (2, 1)
-    assert torch.allclose(together, alone, atol=1e-5)
+def test_what_claims_more_than_it_holds_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    """Few bytes that stand for 400 GB: asking for the memory would end the test."""
+    huge = (100_000_000, 1000)
+    with open(tmp_path / "a.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": huge})
+        file.write(bytes(64))
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.write(tmp_path / "a.npy", "features.npy")
+    torch.save(torch.zeros(1, 1).expand(*huge), tmp_path / "a.pt")
+    for suffix in ("npy", "npz", "pt"):
+        with pytest.raises(BadFileError, match=r"claim|plain array"):
+            read_bag(tmp_path / f"a.{suffix}")
 
 
-def test_clusters_are_those_of_the_training_bags_only() -> None:
-    training = [np.repeat([[0.0, 0.0], [10.0, 10.0]], 4, axis=0).astype(np.float32)]
-    network = build_risk_network("clusters", 2, clusters=2)
-    network.fit_features(training, seed=0)
-    assert sorted(network.state_dict()["centres"][:, 0].tolist()) == pytest.approx([-1, 1])
-    with pytest.raises(UsageError, match="--clusters 6"):
-        build_risk_network("clusters", 2).fit_features(training, seed=0)
-    with pytest.raises(UsageError, match="--method"):
-        build_risk_network("mean", 2)
-
-
-def cohort(rng: np.random.Generator, n: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Bags of ten to twenty instances, of which the share around another place is the log hazard."""
-    share = rng.uniform(0, 1, n)
-    bags = []
-    for own in share:
-        bag = rng.normal(size=(int(rng.integers(10, 21)), 6)).astype(np.float32)
-        bag[: round(own * len(bag)), 0] += 4
-        bags.append(bag)
-    time = rng.exponential(np.exp(-4 * (share - 0.5))) + 1e-3
-    censored = rng.exponential(3, n) + 1e-3
-    return bags, np.stack([np.minimum(time, censored), time <= censored], axis=1).astype(np.float32)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
-def test_a_planted_risk_is_found_and_permuted_times_teach_nothing(method: str) -> None:
-    rng = np.random.default_rng(0)
-    bags, label = cohort(rng, 300)
-    for planted in (True, False):
-        told = label if planted else label[rng.permutation(300)]
-        torch.manual_seed(0)
-        network = build_risk_network(method, 6)
-        network.fit_features(bags[:200], seed=0)
-        optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.01)
-        for _ in range(60):
-            loss = CoxLoss()(network(padded(bags[:200], 6)), torch.from_numpy(told[:200]))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        with torch.no_grad():
-            risk = network.eval()(padded(bags[200:], 6))[:, 0].numpy()
-        who = survival.followed(told[200:, 0], told[200:, 1])
-        low, high = survival.intervals(who, risk, replicates=300)["c_index"]
-        if planted:
-            assert survival.c_index(who, risk) > 0.7
-        else:
-            assert low < 0.5 < high
+def test_h5_that_fills_the_memory_or_leads_elsewhere_is_refused(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["features"] = FEATURES
+    with h5py.File(tmp_path / "filled.h5", "w") as file:
+        file.create_dataset("features", shape=(100_000_000, 1000), chunks=(1000, 1000), dtype="f4", fillvalue=1)
+    with h5py.File(tmp_path / "link.h5", "w") as file:
+        file["features"] = h5py.ExternalLink("other.h5", "features")
+    for name, word in (("filled", "claim"), ("link", "another file")):
+        with pytest.raises(BadFileError, match=word):
+            read_bag(tmp_path / f"{name}.h5")

@@ -72,19 +72,3 @@ def test_freireichs_trial() -> None:
     time, event = [*DRUG, *PLACEBO], [*DRUG_SEEN, *[1] * 21]
     assert fit_cox(placebo, time, event)[0] == pytest.approx(1.5721, abs=1e-4)
     assert 0 < fit_cox(placebo, time, event, ridge=0.5)[0] < 1.5721
-
-
-def test_torchsurv_agrees() -> None:
-    cox = pytest.importorskip("torchsurv.loss.cox", reason="torchsurv is not installed")
-    risk, time, event = drawn(6)
-    theirs = cox.neg_partial_log_likelihood(risk, event, time, ties_method="efron")
-    assert float(efron_loss(risk, time, event)) == pytest.approx(float(theirs), rel=1e-5)
-
-
-def test_lifelines_agrees() -> None:
-    lifelines = pytest.importorskip("lifelines", reason="lifelines is not installed")
-    pandas = pytest.importorskip("pandas")
-    risk, time, event = drawn(7)
-    frame = pandas.DataFrame({"x": risk.numpy(), "time": time.numpy(), "event": event.numpy()})
-    fitted = lifelines.CoxPHFitter().fit(frame, "time", "event").params_["x"]
-    assert fit_cox(risk.numpy()[:, np.newaxis], time, event)[0] == pytest.approx(fitted, abs=1e-5)
