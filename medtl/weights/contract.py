@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medtl.cards import IMAGENET_MEAN, IMAGENET_STD
-from medtl.errors import MedtlError
+from medtl.errors import MedtlError, UsageError
 from medtl.files import parse_json
 from medtl.networks.registry import Backbone, Published, backbone_of
 from medtl.weights.archive import CARD, opened
@@ -94,6 +94,41 @@ def _described(neighbours: Neighbours) -> tuple[tuple[str, ...], str]:
             listed = tuple(map(str, classes)) if isinstance(classes, list | tuple) else ()
             return listed, name if isinstance(name, str) else ""
     return (), ""
+
+
+def backbone_said(path: Path, option: str) -> str:
+    """Return the name of the network that a card or a run's record beside weights says they are of; empty where none
+    does."""
+    for _, content in _neighbours(path, option):
+        for place in ("architecture", "network", "recipe"):
+            inner = content.get(place)
+            if isinstance(inner, dict) and isinstance(inner.get("backbone"), str):
+                return str(inner["backbone"])
+    return ""
+
+
+def of_another(card: Backbone, library: str, path: Path, option: str) -> str:
+    """Return why weights whose names and shapes fit a network would compute something else in it; empty where nothing
+    says so.
+
+    Args:
+        card: the network's record.
+        library: whose file it is, as of ``Checkpoint``; the layouts of such a file are for its own networks alone.
+        path: as of ``contract_of``.
+        option: the argument that errors name.
+    """
+    said = backbone_said(path, option)
+    if said == card.name:
+        return ""
+    wrong = "so the shapes would fit and the answers would be wrong"
+    if card.unlike and not library:
+        whose = f"these weights are of {said}" if said else f"nothing says that these weights are of {card.name}"
+        return f"{whose}: {card.unlike}, {wrong}"
+    try:
+        unlike = backbone_of(said).unlike if said else ""
+    except UsageError:  # of a network that is not installed here
+        unlike = ""
+    return f"these weights are of {said}: {unlike}, {wrong}" if unlike else ""
 
 
 def contract_of(path: Path, init: str, backbone: str, option: str) -> Contract:

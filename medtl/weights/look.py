@@ -14,7 +14,7 @@ from medtl.networks.classifier import build_classifier
 from medtl.networks.registry import BACKBONES, LIBRARIES, Backbone, backbone_of
 from medtl.readers.picture import find_pictures, read_picture
 from medtl.weights import evidence
-from medtl.weights.contract import Contract, contract_of, settings_of
+from medtl.weights.contract import Contract, contract_of, of_another, settings_of
 from medtl.weights.evidence import Evidence
 from medtl.weights.layouts import is_a_head
 from medtl.weights.load import LoadReport, judge
@@ -131,11 +131,10 @@ def pictures(images: Path) -> torch.Tensor:
 def _networks(checkpoint: Checkpoint, path: Path) -> list[tuple[Backbone, LoadReport]]:
     """The networks that a file fills whole: of medtl's own records, else of the libraries' those of a like name."""
     own = [card.name for card in BACKBONES.records()]
-    found = _fitting(checkpoint, own, path.name)
-    return found or _fitting(checkpoint, _like(path, checkpoint), path.name)
+    return _fitting(checkpoint, own, path) or _fitting(checkpoint, _like(path, checkpoint), path)
 
 
-def _fitting(checkpoint: Checkpoint, names: Sequence[str], file: str) -> list[tuple[Backbone, LoadReport]]:
+def _fitting(checkpoint: Checkpoint, names: Sequence[str], path: Path) -> list[tuple[Backbone, LoadReport]]:
     found = []
     for name in names:
         try:
@@ -144,8 +143,8 @@ def _fitting(checkpoint: Checkpoint, names: Sequence[str], file: str) -> list[tu
                 network = build_classifier(name, 2, image_size=max(USUAL, card.least_size))
         except UsageError:
             continue
-        report, _ = judge(network, checkpoint, card, file)
-        if report.fits:
+        report, _ = judge(network, checkpoint, card, path.name)
+        if report.fits and not of_another(card, checkpoint.library, path, "FILE"):
             found.append((card, report))
     return found
 

@@ -37,7 +37,16 @@ MARKS: tuple[tuple[str, str], ...] = (
     (
         r"^conv\d_block\d+_1_conv\.bias$",
         "this is Keras's ResNet ({mark}): it halves the picture in the first 1 × 1 convolution of a stage, torch's in"
-        " the 3 × 3 one, so that the shapes would fit and the answers would be wrong",
+        " the 3 × 3 one, so that the shapes would fit and the answers would be wrong: take --backbone keras/resnet50",
+    ),
+    (
+        r"^block35_\d+_conv\.weight$",
+        "this is Keras's Inception-ResNet-v2 ({mark}): take --backbone timm/inception_resnet_v2, which computes the same",
+    ),
+    (
+        r"^batch_normalization_93\.|^batch_normalization\.",
+        "this is a network of Keras's whose layers have no names ({mark}); of its Inception-v3 the average pools leave"
+        " the padding out of the mean, torchvision's and timm's count it: take --backbone keras/inception_v3",
     ),
     (r"relative_position_bias_table$", "this is a Swin transformer ({mark}): try --backbone timm/swin_…"),
     (
