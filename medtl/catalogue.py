@@ -44,7 +44,7 @@ def _name(weights: Path) -> str:
 
 
 def networks_of_libraries(pattern: str) -> list[dict[str, Any]]:
-    """Return the networks of timm and torchvision whose ``library/name`` matches a shell pattern; imports both.
+    """Return the networks of timm, torchvision and Keras whose ``library/name`` matches a shell pattern; imports the first two.
 
     Args:
         pattern: a word without ``*``, ``?`` or ``[`` matches the names that hold it.

@@ -22,6 +22,7 @@ NOT_STATED = "not stated"
 # what a repository of one model calls its weights, and the files beside them that may say how pictures are normalised
 ALONE = ("model", "pytorch_model", "open_clip_pytorch_model", "open_clip_model")
 SETTINGS = ("preprocessor_config.json", "open_clip_config.json", "config.json")
+IN_BOTTLENECK = "downsample_in_bottleneck"  # of transformers' ResNetConfig
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]
 Neighbours = list[tuple[str, dict[str, Any]]]
 # names in a layout, what most weights of it expect, and the sentence that says so; the first that is found counts
@@ -121,6 +122,9 @@ def of_another(card: Backbone, library: str, path: Path, option: str) -> str:
     if said == card.name:
         return ""
     wrong = "so the shapes would fit and the answers would be wrong"
+    first = next((name for name, content in _neighbours(path, option) if content.get(IN_BOTTLENECK) is True), "")
+    if first and not card.unlike:
+        return f"{first} says {IN_BOTTLENECK}: it halves the picture in the first 1 × 1 convolution of a stage, {wrong}"
     if card.unlike and not library:
         whose = f"these weights are of {said}" if said else f"nothing says that these weights are of {card.name}"
         return f"{whose}: {card.unlike}, {wrong}"

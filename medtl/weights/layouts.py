@@ -231,7 +231,8 @@ AUXILIARIES: tuple[tuple[str, str], ...] = (
     (
         "projection head",
         r"(^|\.)(projector|projection_head|predictor|prediction_head|prototypes|mlp_head|contrast_head"
-        r"|online_predictor|cls_head|cls_loss|ssl_head|dino_head|ibot_head|dino_loss|ibot_loss)\.|^projection\.",
+        r"|online_predictor|cls_head|cls_loss|ssl_head|dino_head|ibot_head|dino_loss|ibot_loss)\.|^projection\."
+        r"|^(module\.)?bn\.running_\w+$",  # of the norm behind Barlow Twins' projector, which has no weights
     ),
     ("decoder", r"(^|\.)(decoder|decode_head|segmentation_head|auxiliary_head|decoder_\w+)(\.|$)"),
     ("mask token", r"(^|\.)mask_token$"),

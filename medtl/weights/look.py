@@ -21,6 +21,7 @@ from medtl.weights.load import LoadReport, judge
 from medtl.weights.names import COUNTERS
 from medtl.weights.read import Checkpoint, read_checkpoint
 from medtl.weights.refusals import why_not
+from medtl.weights.sources import SOURCES
 
 TRIED = 6  # networks of libraries whose names look like the file's
 SHORTEST = 5  # letters of such a name
@@ -131,7 +132,10 @@ def pictures(images: Path) -> torch.Tensor:
 def _networks(checkpoint: Checkpoint, path: Path) -> list[tuple[Backbone, LoadReport]]:
     """The networks that a file fills whole: of medtl's own records, else of the libraries' those of a like name."""
     own = [card.name for card in BACKBONES.records()]
-    return _fitting(checkpoint, own, path) or _fitting(checkpoint, _like(path, checkpoint), path)
+    for names in (lambda: own, lambda: _listed_for(path.name), lambda: _like(path, checkpoint)):
+        if found := _fitting(checkpoint, names(), path):
+            return found
+    return []
 
 
 def _fitting(checkpoint: Checkpoint, names: Sequence[str], path: Path) -> list[tuple[Backbone, LoadReport]]:
@@ -147,6 +151,16 @@ def _fitting(checkpoint: Checkpoint, names: Sequence[str], path: Path) -> list[t
         if report.fits and not of_another(card, checkpoint.library, path, "FILE"):
             found.append((card, report))
     return found
+
+
+def _listed_for(file: str) -> list[str]:
+    """Names of libraries' networks for which some maker's record lists a file of this name."""
+    return [
+        backbone
+        for source in SOURCES.records()
+        for backbone, published in source.files.items()
+        if "/" in backbone and any(file in (one.file, *one.names) for one in published)
+    ]
 
 
 def _like(path: Path, checkpoint: Checkpoint) -> list[str]:

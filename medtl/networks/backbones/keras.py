@@ -81,7 +81,13 @@ def check_pools(network: nn.Module) -> None:
 
 
 def _like(
-    name: str, theirs: str, family: str, change: Callable[[Any], Any], literal: str, why: str, check: Callable[..., None]
+    name: str,
+    theirs: str,
+    family: str,
+    change: Callable[[Any], Any],
+    literal: str,
+    why: str,
+    check: Callable[..., None],
 ) -> Backbone:
     """The record of a network that is another one but for what ``change`` does to it."""
     card = backbone_of(theirs)

@@ -26,6 +26,8 @@ register(
         "radimagenet",
         "RadImageNet: 1.35 million CT, MR and ultrasound images, 165 classes (Mei et al. 2022)",
         licence="not stated for the weights; their repository (BMEII-AI/RadImageNet) is MIT, its images are on request",
+        mean=(),
+        std=(),
         trained_on=("radimagenet",),
         how_to_get="github.com/BMEII-AI/RadImageNet links to the files (PyTorch's ResNet50.pt, DenseNet121.pt,"
         " InceptionV3.pt; Keras's RadImageNet-…_notop.h5); download one by hand, then: medtl weights get radimagenet"
