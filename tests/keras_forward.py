@@ -178,7 +178,7 @@ def write(made: Arrays, path: Path, layout: str = "weights") -> Path:
     slashes in them), or as Keras 3 writes ``.weights.h5`` (``keras3``). Layers do not stand in the order in which they
     were made: Keras sorts them by depth."""
     h5py = pytest.importorskip("h5py", reason="h5py is not installed: pip install 'medtl[keras]'")
-    names = list(np.random.default_rng(7).permutation(list(made)))
+    names = [str(name) for name in np.random.default_rng(7).permutation(list(made))]
     with h5py.File(path, "w") as file:
         if layout == "keras3":
             _write_keras3(file, names, made)

@@ -13,7 +13,6 @@ import torch
 from medtl.errors import MedtlError, UsageError
 
 MARK = b"\x89HDF"
-LIBRARY = "Keras"  # what ``Layout.library`` says of names that files of Keras alone have
 NAMES = {
     "kernel": "weight",
     "depthwise_kernel": "weight",

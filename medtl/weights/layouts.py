@@ -51,6 +51,7 @@ class Layout:
 LAYOUTS: Registry[Layout] = Registry("layout", "medtl.weights.libraries")
 register = LAYOUTS.register
 OURS = "our own"
+KERAS = "Keras"  # the library of files that no other layouts are for
 
 
 def layouts_of(family: str, library: str = "") -> tuple[Layout, ...]:

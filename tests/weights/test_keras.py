@@ -101,7 +101,7 @@ def test_resnet_is_refused_where_the_strides_lie_elsewhere(resnet: Path) -> None
 
 
 def test_inception_is_refused_where_pools_count_the_padding(tmp_path: Path) -> None:
-    layers = Layers(5)
+    layers = Layers(200)
     with torch.no_grad():
         NETWORKS["InceptionV3"](torch.rand(1, 3, 75, 75), layers)
     path = write(layers.made, tmp_path / "RadImageNet-InceptionV3_notop.h5")
@@ -163,18 +163,18 @@ def test_other_networks_of_keras_have_no_name_here() -> None:
 def test_order_alone_is_no_evidence_in_a_file_of_keras(tmp_path: Path) -> None:
     """Keras's MobileNetV2 has the shapes of timm's in the same order, and pads on one side only."""
     state = build_classifier("timm/mobilenetv2_100", 2, image_size=64).state_dict()
-    torchs = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+    keras_names = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
     made: dict[str, dict[str, np.ndarray]] = {}
+    places = {module: f"layer_{n}" for n, module in enumerate(dict.fromkeys(name.rpartition(".")[0] for name in state))}
     for name, tensor in state.items():
         module, _, leaf = name.rpartition(".")
-        layer = made.setdefault(f"layer_{len(made)}" if not made or module != last else list(made)[-1], {})
-        last = module
+        is_depthwise = tensor.ndim == 4 and tensor.shape[1] == 1
         if tensor.ndim == 4:
-            axes = (2, 3, 0, 1) if tensor.shape[1] == 1 else (2, 3, 1, 0)
-            layer["depthwise_kernel" if tensor.shape[1] == 1 else "kernel"] = tensor.permute(axes).numpy()
-        elif leaf in torchs and not module.startswith("classifier"):
-            layer[torchs[leaf]] = tensor.numpy()
-    write({name: layer for name, layer in made.items() if layer}, tmp_path / "mobilenet_v2.h5")
+            kind, axes = ("depthwise_kernel", (2, 3, 0, 1)) if is_depthwise else ("kernel", (2, 3, 1, 0))
+            made[places[module]] = {kind: tensor.permute(axes).numpy()}
+        elif leaf in keras_names and module != "classifier":
+            made.setdefault(places[module], {})[keras_names[leaf]] = tensor.numpy()
+    write(made, tmp_path / "mobilenet_v2.h5")
     with pytest.raises(MedtlError, match="does not fit timm/mobilenetv2_100"):
         loaded(tmp_path / "mobilenet_v2.h5", "timm/mobilenetv2_100")
 
@@ -229,7 +229,7 @@ def test_a_damaged_file_and_an_absent_library_are_told(
 @pytest.mark.full
 @pytest.mark.parametrize("name", BACKBONES)
 def test_keras_itself_agrees(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keras from PyPI on its torch backend, random weights: a model and weights as Keras 2 wrote them, and Keras 3's."""
+    """Keras from PyPI on its torch backend, random weights: a model as Keras 2 wrote it, and Keras 3's weights."""
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     theirs = pytest.importorskip("keras", reason="Keras is not installed: pip install keras")
     theirs.utils.set_random_seed(3)

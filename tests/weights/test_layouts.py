@@ -97,7 +97,7 @@ RESNETS: dict[str, tuple[Write, str]] = {
     "Ignite": (lambda s: {"model": s, "optimizer": {"state": {}, "param_groups": []}}, ""),
     "MoCo": (
         lambda s: {"state_dict": behind("module.encoder_k.", other(s)) | behind("module.encoder_q.", s) | QUEUE},
-        "momentum or target encoder left out (122)",
+        "momentum or target encoder left out (120)",
     ),
     "MoCo, released": (
         lambda s: {"state_dict": behind("module.encoder_q.", s) | head("module.encoder_q.fc.2.weight")},

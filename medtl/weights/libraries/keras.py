@@ -11,8 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from medtl.weights.keras import LIBRARY
-from medtl.weights.layouts import Layout, Rule, register
+from medtl.weights.layouts import KERAS, Layout, Rule, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,7 +66,7 @@ DENSENET: tuple[Rule, ...] = (
     ),
     (r"^bn\.", "features.norm5."),
 )
-register(Layout("Keras's DenseNet", "densenet", DENSENET, with_keras_epsilon, LIBRARY))
+register(Layout("Keras's DenseNet", "densenet", DENSENET, with_keras_epsilon, KERAS))
 RESNET: tuple[Rule, ...] = (
     (r"^conv1_(conv|bn)\.", r"\g<1>1."),
     (
@@ -80,7 +79,7 @@ RESNET: tuple[Rule, ...] = (
     ),
 )
 # not of the family "resnet": in those the strides are in other convolutions
-register(Layout("Keras's ResNet", "keras_resnet", RESNET, without_biases, LIBRARY))
+register(Layout("Keras's ResNet", "keras_resnet", RESNET, without_biases, KERAS))
 
 
 def modules(names: Iterable[str]) -> list[str]:
@@ -156,5 +155,5 @@ def _in_order(state: StateDict, order: list[str]) -> StateDict:
 
 # its average pools leave the padding out of the mean, those of torchvision's and timm's Inception-v3 do not: so it is
 # not of their family
-register(Layout("Keras's Inception-v3", "keras_inception", convert=inception_v3, library=LIBRARY))
-register(Layout("Keras's Inception-ResNet-v2", "timm", convert=inception_resnet_v2, library=LIBRARY))
+register(Layout("Keras's Inception-v3", "keras_inception", convert=inception_v3, library=KERAS))
+register(Layout("Keras's Inception-ResNet-v2", "timm", convert=inception_resnet_v2, library=KERAS))
