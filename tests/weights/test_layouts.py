@@ -296,7 +296,7 @@ VITS: dict[str, tuple[bool, Write, str]] = {  # with LayerScale, how it is writt
         "text tower left out (3)",
     ),
     "open_clip, its trunk alone": (False, partial(behind, "visual.trunk."), "behind 'visual.trunk.'"),
-    "MAE": (False, lambda s: {"model": s | MAE, "args": NAMESPACE}, "decoder left out (2); mask token"),
+    "MAE": (False, lambda s: {"model": s | MAE, "args": NAMESPACE}, "mask token left out (1); decoder left out (2)"),
     "DINO": (False, lambda s: {"student": other(s), "teacher": behind("backbone.", s)}, "taken from 'teacher'"),
     "MoCo v3": (
         False,
