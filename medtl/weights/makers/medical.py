@@ -30,8 +30,9 @@ register(
         std=(),
         trained_on=("radimagenet",),
         how_to_get="github.com/BMEII-AI/RadImageNet links to the files (PyTorch's ResNet50.pt, DenseNet121.pt,"
-        " InceptionV3.pt; Keras's RadImageNet-…_notop.h5); download one by hand, then: medtl weights get radimagenet"
-        " --backbone {backbone} --from FILE",
+        " InceptionV3.pt; Keras's RadImageNet-…_notop.h5, of ResNet50 for --backbone keras/resnet50, of InceptionV3 for"
+        " keras/inception_v3, of IRV2 for timm/inception_resnet_v2); download one by hand, then: medtl weights get"
+        " radimagenet --backbone {backbone} --from FILE",
         files={
             "resnet50": (of_pytorch("ResNet50"),),
             "densenet121": (of_pytorch("DenseNet121"), of_keras("DenseNet121")),
