@@ -36,9 +36,10 @@ UNPADDED = (
 def move_strides(network: nn.Module) -> nn.Module:
     """Move the stride of each stage of a ResNet of bottlenecks to the first convolution of its first block, in place,
     and return the network."""
+    block: Any
     for block in network.modules():
         if hasattr(block, "conv3") and block.stride == 2:
-            block.conv1.stride, block.conv2.stride = (2, 2), (1, 1)  # type: ignore[union-attr]
+            block.conv1.stride, block.conv2.stride = (2, 2), (1, 1)
     return network
 
 
@@ -49,9 +50,10 @@ def leave_padding_out(network: nn.Module) -> nn.Module:
     torchvision calls them as functions, so what comes out of them (the sum over nine) is mended before the convolution
     behind.
     """
+    block: Any
     for block in network.modules():
         if hasattr(block, "branch_pool"):
-            block.branch_pool.register_forward_pre_hook(_unpadded)  # type: ignore[operator]
+            block.branch_pool.register_forward_pre_hook(_unpadded)
     return network
 
 
