@@ -391,37 +391,63 @@ def made_by(name: str) -> State:
     return dict(zoo.timm().create_model(name, pretrained=False, num_classes=2).state_dict())
 
 
-SE = added(resnet_state(), "layer1.0.se.fc1.weight", "layer1.0.se.fc2.weight", shape=(4, 64, 1, 1))
-DEEP = {n: t.unsqueeze(2).repeat(1, 1, 3, 1, 1) if t.ndim == 4 else t for n, t in resnet_state().items()}
-REGISTERS = {"embeddings.register_tokens": torch.zeros(1, 4, 384)}
-ROPE = without(vit_state(), "pos_embed") | {"storage_tokens": torch.zeros(1, 4, 384)}
-CLIP = added(behind("visual.trunk.", vit_state()), "visual.trunk.norm_pre.weight", shape=(384,))
-HF_CLIP = {"vision_model.pre_layrnorm.weight": torch.zeros(8), "vision_model.embeddings.class_embedding": torch.ones(8)}
-FC_NORM = without(vit_state(), "norm.weight", "norm.bias") | {"fc_norm.weight": torch.ones(384)}
-GATED = added(vit_state(), "blocks.0.mlp.w12.weight", shape=(8, 8))
-TEXT = {"bert.embeddings.word_embeddings.weight": torch.zeros(9, 8), "bert.encoder.layer.0.x.weight": torch.zeros(8, 8)}
-HF_SWIN = {"swin.encoder.layers.0.blocks.0.attention.self.relative_position_bias_table": torch.zeros(169, 3)}
-HF_CONVNEXT = {"convnext.encoder.stages.0.layers.0.dwconv.weight": torch.zeros(8, 1, 7, 7)}
+def squeezed() -> State:
+    return added(resnet_state(), "layer1.0.se.fc1.weight", "layer1.0.se.fc2.weight", shape=(4, 64, 1, 1))
+
+
+def deep() -> State:
+    state = {n: t.unsqueeze(2).repeat(1, 1, 3, 1, 1) if t.ndim == 4 else t for n, t in resnet_state().items()}
+    return behind("module.", state)
+
+
+def rotary() -> State:
+    return without(vit_state(), "pos_embed") | {"storage_tokens": torch.zeros(1, 4, 384)}
+
+
+def registers() -> State:
+    return HF2(vit_state()) | {"embeddings.register_tokens": torch.zeros(1, 4, 384)}
+
+
+def clip() -> State:
+    return added(behind("visual.trunk.", vit_state()), "visual.trunk.norm_pre.weight", shape=(384,))
+
+
+def fine_tuned_mae() -> State:
+    return added(without(vit_state(), "norm.weight", "norm.bias"), "fc_norm.weight", shape=(384,))
+
+
+def gated() -> State:
+    return added(vit_state(), "blocks.0.mlp.w12.weight", shape=(8, 8))
+
+
+def distilled() -> State:
+    return added(vit_state(), "dist_token", shape=(1, 1, 384))
+
+
+HF_CLIP = ("vision_model.pre_layrnorm.weight", "vision_model.embeddings.class_embedding")
+HF_SWIN = "swin.encoder.layers.0.blocks.0.attention.self.relative_position_bias_table"
+HF_CONVNEXT = "convnext.encoder.stages.0.layers.0.dwconv.weight"
+TEXT = ("bert.embeddings.word_embeddings.weight", "bert.encoder.layer.0.attention.self.query.weight")
 REFUSED: dict[str, tuple[str, Callable[[], Any], str]] = {
-    "SE-ResNet": ("resnet18", lambda: SE, "2 of the file would be left unused"),
+    "SE-ResNet": ("resnet18", squeezed, "2 of the file would be left unused"),
     "a bias": ("resnet18", lambda: added(resnet_state(), "conv1.bias"), "1 of the file would be left unused"),
-    "3-D": ("resnet18", lambda: behind("module.", DEEP), "these are 3-D weights .*for volumes"),
+    "3-D": ("resnet18", deep, "these are 3-D weights .*for volumes"),
     "ResNet-D": ("resnet18", lambda: made_by("resnet18d"), "left unused .conv1.0.weight"),
     "ResNeXt": ("resnet50", lambda: made_by("resnext50_32x4d"), "of another shape"),
-    "group norm": ("resnet50", lambda: made_by("resnet50_gn"), "statistics|missing"),
+    "group norm": ("resnet50", lambda: made_by("resnet50_gn"), "missing"),
     "wider": ("resnet50", lambda: made_by("wide_resnet50_2"), "of another shape"),
-    "DINOv3": ("vit_s14", lambda: ROPE, "this is DINOv3 .*RoPE"),
-    "registers": ("vit_s14", lambda: HF2(vit_state()) | REGISTERS, "has register tokens"),
-    "CLIP": ("vit_s14", lambda: CLIP, "norm before its blocks"),
-    "CLIP of Hugging Face": ("vit_s14", lambda: HF_CLIP, "norm before its blocks"),
-    "fine-tuned MAE": ("vit_s14", lambda: FC_NORM, "mean of its patches"),
-    "SwiGLU": ("vit_s14", lambda: GATED, "gated .SwiGLU"),
-    "distilled DeiT": ("vit_s14", lambda: added(vit_state(), "dist_token", shape=(1, 1, 384)), "left unused .dist_tok"),
-    "Swin of Hugging Face": ("vit_b16", lambda: HF_SWIN, "Swin transformer .*timm/swin"),
-    "ConvNeXt of Hugging Face": ("resnet18", lambda: HF_CONVNEXT, "ConvNeXt .*timm/convnext"),
+    "DINOv3": ("vit_s14", rotary, "this is DINOv3 .*RoPE"),
+    "registers": ("vit_s14", registers, "has register tokens"),
+    "CLIP": ("vit_s14", clip, "norm before its blocks"),
+    "CLIP of Hugging Face": ("vit_s14", lambda: added({}, *HF_CLIP), "norm before its blocks"),
+    "fine-tuned MAE": ("vit_s14", fine_tuned_mae, "mean of its patches"),
+    "SwiGLU": ("vit_s14", gated, "gated .SwiGLU"),
+    "distilled DeiT": ("vit_s14", distilled, "left unused .dist_token"),
+    "Swin of Hugging Face": ("vit_b16", lambda: added({}, HF_SWIN, shape=(169, 3)), "Swin transformer .*timm/swin"),
+    "ConvNeXt of Hugging Face": ("resnet18", lambda: added({}, HF_CONVNEXT, shape=(8, 1, 7, 7)), "ConvNeXt .*timm/con"),
     "ConvNeXt": ("resnet18", lambda: made_by("convnext_atto"), "ConvNeXt .*timm/convnext"),
     "EfficientNet": ("resnet18", lambda: made_by("efficientnet_lite0"), "EfficientNet's kin .*timm/"),
-    "a text model": ("vit_b16", lambda: TEXT, "this is a text model"),
+    "a text model": ("vit_b16", lambda: added({}, *TEXT, shape=(9, 8)), "this is a text model"),
     "a text tower": ("vit_b16", lambda: BERT, "this is a text model"),
     "Inception": ("resnet50", lambda: made_by("inception_v3"), "Inception network .*torchvision/inception_v3"),
 }
