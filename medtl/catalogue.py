@@ -44,10 +44,10 @@ def _name(weights: Path) -> str:
 
 
 def networks_of_libraries(pattern: str) -> list[dict[str, Any]]:
-    """Return the networks of timm and torchvision whose ``library/name`` matches a shell pattern; imports both.
+    """Return the networks of timm, torchvision and Keras whose ``library/name`` matches a shell pattern.
 
     Args:
-        pattern: a word without ``*``, ``?`` or ``[`` matches the names that hold it.
+        pattern: a word without ``*``, ``?`` or ``[`` matches the names that hold it. timm and torchvision are imported.
     """
     found = [f"{library.name}/{name}" for library in LIBRARIES.records() for name in library.list()]
     wanted = pattern if set(pattern) & set("*?[") else f"*{pattern}*"

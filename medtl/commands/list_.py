@@ -15,7 +15,7 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
     networks: Annotated[
         str,
-        typer.Option(help="List networks of timm and torchvision by a word or a pattern: 'timm/mobilenet*'."),
+        typer.Option(help="List networks of timm, torchvision and Keras by a word or a pattern: 'timm/mobilenet*'."),
     ] = "",
     debug: Debug = False,
 ) -> None:

@@ -50,14 +50,10 @@ def get(
     Afterwards --init START finds them. Downloads are checked by their hash. A copy given by --from is checked by its
     hash or, where none is published, by what it holds.
     """
-    from medtl.weights.fetch import install
-    from medtl.weights.sources import official
+    from medtl.weights import installing
 
-    source = official(start, backbone, given)
-    if given is not None and given.is_file() and not source.sha256:
-        from medtl.weights.load import refuse_others
-
-        refuse_others(given, backbone, "--from")
-    path, digest = install(source, private_cache("weights"), given)
-    known = "" if source.sha256 else " (of your copy: nobody publishes one to check it by)"
-    typer.echo(f"{path}\nsha256 {digest}{known}\nlicence: {source.licence}\nuse: --init {start} --backbone {backbone}")
+    done = installing.get(start, backbone, private_cache("weights"), given)
+    known = "" if done.official.sha256 else " (of your copy: nobody publishes one to check it by)"
+    seen = ", ".join(done.contract.trained_on) or "not stated"
+    typer.echo(f"{done.path}\nsha256 {done.sha256}{known}\nlicence: {done.contract.licence}\ntrained on: {seen}")
+    typer.echo(f"use: --init {start} --backbone {backbone}")

@@ -30,11 +30,13 @@ TOP_TEN = {
     "resnet50": _RESNET50,
     "timm/resnet50": _RESNET50,
     "torchvision/resnet50": _RESNET50,
+    "keras/resnet50": _RESNET50,
     "densenet121": tuple(name.replace(_LAST_DENSE, f"{_LAST_DENSE}.layers") for name in _DENSENET121),
     "timm/densenet121": _DENSENET121,
     "torchvision/densenet121": _DENSENET121,
     "timm/inception_v3": _INCEPTION_V3,
     "torchvision/inception_v3": _INCEPTION_V3,
+    "keras/inception_v3": _INCEPTION_V3,
     "timm/inception_resnet_v2": ("block8.branch1.2.bn", "block8.conv2d", "conv2d_7b.conv", "conv2d_7b.bn"),
 }
 

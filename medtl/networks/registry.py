@@ -100,6 +100,8 @@ class Backbone:
             None where nothing helps.
         check: raises MedtlError for a network that would take the weights and compute something else.
         by_position: weights under names that no layout knows are taken in order, where every module's shapes agree.
+        unlike: how it computes otherwise than networks of the same names and shapes, in words, so that only weights
+            which say that they are its own are taken under these names; empty where there is no such network.
         weights: its official files by the word of ``--init``.
     """
 
@@ -124,6 +126,7 @@ class Backbone:
     fit: Callable[[str, Tensor, Tensor], tuple[Tensor | None, str]] = nothing_fits
     check: Callable[[nn.Module], None] = nothing_to_check
     by_position: bool = False
+    unlike: str = ""
     weights: Mapping[str, Published] = field(default_factory=dict)
 
     @property

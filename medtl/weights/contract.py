@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medtl.cards import IMAGENET_MEAN, IMAGENET_STD
-from medtl.errors import MedtlError
+from medtl.errors import MedtlError, UsageError
 from medtl.files import parse_json
 from medtl.networks.registry import Backbone, Published, backbone_of
 from medtl.weights.archive import CARD, opened
@@ -22,6 +22,7 @@ NOT_STATED = "not stated"
 # what a repository of one model calls its weights, and the files beside them that may say how pictures are normalised
 ALONE = ("model", "pytorch_model", "open_clip_pytorch_model", "open_clip_model")
 SETTINGS = ("preprocessor_config.json", "open_clip_config.json", "config.json")
+IN_BOTTLENECK = "downsample_in_bottleneck"  # of transformers' ResNetConfig
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]
 Neighbours = list[tuple[str, dict[str, Any]]]
 # names in a layout, what most weights of it expect, and the sentence that says so; the first that is found counts
@@ -95,6 +96,44 @@ def _described(neighbours: Neighbours) -> tuple[tuple[str, ...], str]:
             listed = tuple(map(str, classes)) if isinstance(classes, list | tuple) else ()
             return listed, name if isinstance(name, str) else ""
     return (), ""
+
+
+def backbone_said(path: Path, option: str) -> str:
+    """Return the name of the network that a card or a run's record beside weights says they are of; empty where none
+    does."""
+    for _, content in _neighbours(path, option):
+        for place in ("architecture", "network", "recipe"):
+            inner = content.get(place)
+            if isinstance(inner, dict) and isinstance(inner.get("backbone"), str):
+                return str(inner["backbone"])
+    return ""
+
+
+def of_another(card: Backbone, library: str, path: Path, option: str) -> str:
+    """Return why weights whose names and shapes fit a network would compute something else in it; empty where nothing
+    says so.
+
+    Args:
+        card: the network's record.
+        library: whose file it is, as of ``Checkpoint``; the layouts of such a file are for its own networks alone.
+        path: as of ``contract_of``.
+        option: the argument that errors name.
+    """
+    said = backbone_said(path, option)
+    if said == card.name:
+        return ""
+    wrong = "so the shapes would fit and the answers would be wrong"
+    first = next((name for name, content in _neighbours(path, option) if content.get(IN_BOTTLENECK) is True), "")
+    if first and not card.unlike:
+        return f"{first} says {IN_BOTTLENECK}: it halves the picture in the first 1 × 1 convolution of a stage, {wrong}"
+    if card.unlike and not library:
+        whose = f"these weights are of {said}" if said else f"nothing says that these weights are of {card.name}"
+        return f"{whose}: {card.unlike}, {wrong}"
+    try:
+        unlike = backbone_of(said).unlike if said else ""
+    except UsageError:  # of a network that is not installed here
+        unlike = ""
+    return f"these weights are of {said}: {unlike}, {wrong}" if unlike else ""
 
 
 def contract_of(path: Path, init: str, backbone: str, option: str) -> Contract:

@@ -33,6 +33,7 @@ PAIRS = (
     ("embedder.convolution", "embedder.normalization"),
     ("Conv2d_1a_3x3.conv", "Conv2d_1a_3x3.bn"),
     ("conv1_conv", "conv1_bn"),
+    ("conv2d", "batch_normalization"),
     ("0", "1"),
 )
 

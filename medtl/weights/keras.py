@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,20 @@ NAMES = {
 }
 # rows, columns, in, out to out, in, rows, columns; of a depthwise one rows, columns, channels, 1
 AXES = {("kernel", 4): (3, 2, 0, 1), ("depthwise_kernel", 4): (2, 3, 0, 1), ("kernel", 2): (1, 0)}
+# Keras 3 numbers a layer's tensors, and says what it is by the name of its group (conv2d_7). A norm of three has no
+# gamma (scale=False), as in Keras's Inceptions; one without beta would be counted the same, and no network here has it
+NORM = ("gamma", "beta", "moving_mean", "moving_variance")
+NUMBERED: dict[str, dict[int, tuple[str, ...]]] = {
+    "conv2d": {1: ("kernel",), 2: ("kernel", "bias")},
+    "dense": {1: ("kernel",), 2: ("kernel", "bias")},
+    "depthwise_conv2d": {1: ("depthwise_kernel",), 2: ("depthwise_kernel", "bias")},
+    "batch_normalization": {4: NORM, 3: NORM[1:]},
+}
 
 
 def read(source: Path | io.BytesIO, where: str) -> dict[str, torch.Tensor]:
-    """Return the tensors of a file that Keras 2 wrote, or Keras 3 as ``.h5``: ``LAYER.weight``, ``LAYER.bias``,
-    ``LAYER.running_mean``, ``LAYER.running_var``.
+    """Return the tensors of a file that Keras 2 wrote, or Keras 3 as ``.h5`` or ``.weights.h5``: ``LAYER.weight``,
+    ``LAYER.bias``, ``LAYER.running_mean``, ``LAYER.running_var``.
 
     A slash in a layer's name, as early versions wrote (``conv1/bn``), becomes ``_``, as later ones do.
 
@@ -48,24 +58,64 @@ def read(source: Path | io.BytesIO, where: str) -> dict[str, torch.Tensor]:
     try:
         with h5py.File(source, "r") as file:
             root = file.get("model_weights", file)
-            found = _tensors(root)
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise MedtlError(f"{where} is not a readable HDF5 file: {' '.join(str(error).split())}") from None
+            found = _tensors(root) if "layer_names" in root.attrs else _numbered(file)
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+        raise MedtlError(f"{where} is not a readable HDF5 file of Keras: {' '.join(str(error).split())}") from None
     if not found:
-        raise MedtlError(f"{where} is an HDF5 file without layers as Keras 2 names them ('layer_names')")
+        raise MedtlError(
+            f"{where} is an HDF5 file without layers as Keras 2 ('layer_names') or Keras 3 ('layers') names them"
+        )
     return found
 
 
 def _tensors(root: Any) -> dict[str, torch.Tensor]:
+    """The tensors as Keras 2 lists them: the layers' names, and in each layer those of its weights."""
     found: dict[str, torch.Tensor] = {}
-    for layer in map(_text, root.attrs.get("layer_names", ())):
+    for layer in map(_text, root.attrs["layer_names"]):
         for path in map(_text, root[layer].attrs["weight_names"]):
-            values = torch.from_numpy(root[layer][path][()].copy())
             inner, _, leaf = re.sub(r":\d+$", "", path).rpartition("/")
-            axes = AXES.get((leaf, values.ndim))
-            name = f"{(inner or layer).replace('/', '_')}.{NAMES.get(leaf, leaf)}"
-            found[name] = values.permute(axes).contiguous() if axes else values
+            found |= _named((inner or layer).replace("/", "_"), leaf, root[layer][path])
     return found
+
+
+def _numbered(file: Any) -> dict[str, torch.Tensor]:
+    """The tensors as Keras 3's ``.weights.h5`` holds them: numbers in a layer's group ``vars``, whose attribute says
+    the layer's name; of a model within a model too.
+
+    Raises:
+        ValueError: a layer's name is not stated, as by the first releases of Keras 3.
+    """
+    found: dict[str, torch.Tensor] = {}
+    for path, group in _groups(file, ""):
+        if "name" not in group.attrs:
+            raise ValueError(f"{path} does not name its layer, as Keras does since 3.4: save it again, as .h5")
+        layer = _text(group.attrs["name"]).replace("/", "_")
+        kind = re.sub(r"_\d+$", "", path.split("/")[-2])
+        known = NUMBERED.get(kind, {}).get(len(group), ())
+        for number in sorted(group, key=int):
+            named = _named(layer, known[int(number)] if known else number, group[number])
+            if repeated := named.keys() & found.keys():
+                raise ValueError(f"two layers are called {layer} (both have {min(repeated)})")
+            found |= named
+    return found
+
+
+def _groups(group: Any, before: str) -> Iterator[tuple[str, Any]]:
+    """Yield the groups ``vars`` that hold anything, with their paths."""
+    for name, child in group.items():
+        path = f"{before}/{name}"
+        if name == "vars":
+            if len(child) and path.count("/") > 1:  # the model's own: counters of an optimiser
+                yield path, child
+        elif hasattr(child, "items") and name != "optimizer":
+            yield from _groups(child, path)
+
+
+def _named(layer: str, leaf: str, values: Any) -> dict[str, torch.Tensor]:
+    """One tensor, under its name and with its axes as torch has them."""
+    tensor = torch.from_numpy(values[()].copy())
+    axes = AXES.get((leaf, tensor.ndim))
+    return {f"{layer}.{NAMES.get(leaf, leaf)}": tensor.permute(axes).contiguous() if axes else tensor}
 
 
 def _text(name: str | bytes) -> str:

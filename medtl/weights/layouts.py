@@ -29,12 +29,14 @@ class Layout:
         family: of the networks, as in ``Backbone.family``.
         rules: pairs of a regular expression and what takes its place, applied one after the other to each name.
         convert: changes the renamed tensors where names are not all that differs.
+        library: whose files alone have such names ("Keras"); empty for names that PyTorch's files have.
     """
 
     name: str
     family: str
     rules: tuple[Rule, ...] = ()
     convert: Callable[[StateDict], StateDict] | None = None
+    library: str = ""
 
     def renamed(self, state: Mapping[str, Tensor]) -> StateDict:
         """Return the tensors under our names; what no rule knows keeps its own."""
@@ -46,14 +48,21 @@ class Layout:
         return self.convert(found) if self.convert else found
 
 
-LAYOUTS: Registry[Layout] = Registry("layout")
+LAYOUTS: Registry[Layout] = Registry("layout", "medtl.weights.libraries")
 register = LAYOUTS.register
 OURS = "our own"
+KERAS = "Keras"  # the library of files that no other layouts are for
 
 
-def layouts_of(family: str) -> tuple[Layout, ...]:
-    """Return the layouts of a family of networks; names that are ours already come first."""
-    return (Layout(OURS, family), *(layout for layout in LAYOUTS.records() if layout.family == family))
+def layouts_of(family: str, library: str = "") -> tuple[Layout, ...]:
+    """Return the layouts of a family of networks; names that are ours already come first.
+
+    Args:
+        family: of the networks.
+        library: whose file it is: no other library's names are looked for in a file of Keras, nor ours.
+    """
+    records = (Layout(OURS, family), *(layout for layout in LAYOUTS.records() if layout.family == family))
+    return tuple(layout for layout in records if layout.library == library)
 
 
 def join_attention(state: StateDict) -> StateDict:
@@ -195,42 +204,6 @@ DENSENET: tuple[Rule, ...] = (
 )
 register(Layout("torchvision's DenseNet", "densenet", DENSENET))
 register(Layout("torchvision's DenseNet as the first of a Sequential", "densenet", ((r"^0\.", "features."), *DENSENET)))
-KERAS_EPSILON, EPSILON = 1.001e-5, 1e-5  # of batch norm
-
-
-def with_keras_epsilon(state: StateDict) -> StateDict:
-    """Return the tensors with the difference of what Keras's and torch's batch norms add to each variance in it."""
-    more = KERAS_EPSILON - EPSILON
-    return {name: tensor + more if name.endswith("running_var") else tensor for name, tensor in state.items()}
-
-
-register(
-    Layout(
-        "Keras's DenseNet",
-        "densenet",
-        (
-            (r"^conv1_conv\.", "features.conv0."),
-            (r"^conv1_bn\.", "features.norm0."),
-            (
-                r"^conv(\d)_block(\d+)_([012])_(bn|conv)\.",
-                lambda found: f"features.denseblock{int(found[1]) - 1}.denselayer{found[2]}.layers.{_in_layer(found)}.",
-            ),
-            (
-                r"^pool(\d)_(bn|conv)\.",
-                lambda found: f"features.transition{int(found[1]) - 1}.{'norm' if found[2] == 'bn' else 'conv'}.",
-            ),
-            (r"^bn\.", "features.norm5."),
-        ),
-        with_keras_epsilon,
-    )
-)
-
-
-def _in_layer(found: re.Match[str]) -> str:
-    """Return norm1, conv1, norm2 or conv2 for Keras's 0_bn, 1_conv, 1_bn and 2_conv."""
-    return f"norm{int(found[3]) + 1}" if found[4] == "bn" else f"conv{found[3]}"
-
-
 # --- timm's EfficientNets: these names are only brought into the order of the modules (see ``names.by_position``)
 PLACES = ("expand_conv", "bn0", "depthwise_conv", "bn1", "se_reduce", "se_expand", "project_conv", "bn2")
 register(
@@ -250,7 +223,7 @@ register(
 HEADS = re.compile(
     r"((module|model|_orig_mod|network|net|student|teacher)\.)*"
     r"(_?fc|heads?|head_dist|head_drop|classifier|classification_head|class_layers|last_linear|logits|pooler"
-    r"|predictions|fc1000|aux_classifier|aux[12]|AuxLogits|auxlayer)\."
+    r"|predictions|dense(_\d+)?|fc1000|aux_classifier|aux[12]|AuxLogits|auxlayer)\."
 )
 AUXILIARIES: tuple[tuple[str, str], ...] = (
     ("momentum or target encoder", r"(^|\.)(encoder_k|key_encoder|k_encoder|momentum_\w+|target_\w+|\w+_momentum)\."),
@@ -259,7 +232,8 @@ AUXILIARIES: tuple[tuple[str, str], ...] = (
     (
         "projection head",
         r"(^|\.)(projector|projection_head|predictor|prediction_head|prototypes|mlp_head|contrast_head"
-        r"|online_predictor|cls_head|cls_loss|ssl_head|dino_head|ibot_head|dino_loss|ibot_loss)\.|^projection\.",
+        r"|online_predictor|cls_head|cls_loss|ssl_head|dino_head|ibot_head|dino_loss|ibot_loss)\.|^projection\."
+        r"|^(module\.)?bn\.running_\w+$",  # of the norm behind Barlow Twins' projector, which has no weights
     ),
     ("decoder", r"(^|\.)(decoder|decode_head|segmentation_head|auxiliary_head|decoder_\w+)(\.|$)"),
     ("mask token", r"(^|\.)mask_token$"),

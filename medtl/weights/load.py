@@ -14,6 +14,7 @@ from torch import nn
 from medtl.errors import MedtlError
 from medtl.networks.classifier import build_classifier
 from medtl.networks.registry import BACKBONES, Backbone, backbone_of
+from medtl.weights.contract import of_another
 from medtl.weights.layouts import OURS, auxiliary, is_a_head
 from medtl.weights.names import COUNTERS, Renamed, StateDict, in_our_names
 from medtl.weights.read import Checkpoint, disagreements, read_checkpoint, read_state_dict
@@ -119,10 +120,12 @@ def load_pretrained(
     checkpoint = read_checkpoint(source, option)
     report, fitting = judge(network, checkpoint, card, source.name, bgr=bgr)
     if min(report.coverage, report.used) < least or (least == 1.0 and not report.fits):
-        file = in_our_names(checkpoint.state, network.state_dict(), card)
+        file = in_our_names(checkpoint.state, network.state_dict(), card, checkpoint.library)
         reason = "" if (better := _better(file.state, card)) else why_not(checkpoint.state)
         told = f"{reason}; {report}" if reason else str(report)
         raise MedtlError(f"{option} {source} does not fit {backbone}: {told}{better}")
+    if wrong := of_another(card, checkpoint.library, source, option):
+        raise MedtlError(f"{option} {source} does not fit {backbone}: {wrong}")
     if not next(network.parameters()).is_meta:  # of one without numbers only the verdict is wanted
         network.load_state_dict({**network.state_dict(), **fitting})
     return report
@@ -149,7 +152,7 @@ def judge(
         bgr: as of ``load_pretrained``.
     """
     wanted = network.state_dict()
-    file = in_our_names(checkpoint.state, wanted, card)
+    file = in_our_names(checkpoint.state, wanted, card, checkpoint.library)
     turned = _turned(file.state, wanted, card) if bgr else {}
     fitting, adapted, mismatched = _fitted({**file.state, **turned}, wanted, card)
     adapted |= dict.fromkeys(turned, "input channels turned from blue, green, red to red, green, blue")

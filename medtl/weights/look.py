@@ -14,13 +14,14 @@ from medtl.networks.classifier import build_classifier
 from medtl.networks.registry import BACKBONES, LIBRARIES, Backbone, backbone_of
 from medtl.readers.picture import find_pictures, read_picture
 from medtl.weights import evidence
-from medtl.weights.contract import Contract, contract_of, settings_of
+from medtl.weights.contract import Contract, contract_of, of_another, settings_of
 from medtl.weights.evidence import Evidence
 from medtl.weights.layouts import is_a_head
 from medtl.weights.load import LoadReport, judge
 from medtl.weights.names import COUNTERS
 from medtl.weights.read import Checkpoint, read_checkpoint
 from medtl.weights.refusals import why_not
+from medtl.weights.sources import SOURCES
 
 TRIED = 6  # networks of libraries whose names look like the file's
 SHORTEST = 5  # letters of such a name
@@ -131,11 +132,13 @@ def pictures(images: Path) -> torch.Tensor:
 def _networks(checkpoint: Checkpoint, path: Path) -> list[tuple[Backbone, LoadReport]]:
     """The networks that a file fills whole: of medtl's own records, else of the libraries' those of a like name."""
     own = [card.name for card in BACKBONES.records()]
-    found = _fitting(checkpoint, own, path.name)
-    return found or _fitting(checkpoint, _like(path, checkpoint), path.name)
+    for names in (lambda: own, lambda: _listed_for(path.name), lambda: _like(path, checkpoint)):
+        if found := _fitting(checkpoint, names(), path):
+            return found
+    return []
 
 
-def _fitting(checkpoint: Checkpoint, names: Sequence[str], file: str) -> list[tuple[Backbone, LoadReport]]:
+def _fitting(checkpoint: Checkpoint, names: Sequence[str], path: Path) -> list[tuple[Backbone, LoadReport]]:
     found = []
     for name in names:
         try:
@@ -144,10 +147,20 @@ def _fitting(checkpoint: Checkpoint, names: Sequence[str], file: str) -> list[tu
                 network = build_classifier(name, 2, image_size=max(USUAL, card.least_size))
         except UsageError:
             continue
-        report, _ = judge(network, checkpoint, card, file)
-        if report.fits:
+        report, _ = judge(network, checkpoint, card, path.name)
+        if report.fits and not of_another(card, checkpoint.library, path, "FILE"):
             found.append((card, report))
     return found
+
+
+def _listed_for(file: str) -> list[str]:
+    """Names of libraries' networks for which some maker's record lists a file of this name."""
+    return [
+        backbone
+        for source in SOURCES.records()
+        for backbone, published in source.files.items()
+        if "/" in backbone and any(file in (one.file, *one.names) for one in published)
+    ]
 
 
 def _like(path: Path, checkpoint: Checkpoint) -> list[str]:

@@ -29,20 +29,24 @@ class Renamed:
     prefix: str
 
 
-def in_our_names(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor], card: Backbone) -> Renamed:
+def in_our_names(
+    state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor], card: Backbone, library: str = ""
+) -> Renamed:
     """Return the tensors under the names of a network, whichever library and training program named them.
 
     Args:
         state: as read.
         wanted: the network's state dict.
         card: the network's record; its ``mend`` is applied.
+        library: whose file it is, as of ``Checkpoint``.
     """
+    layouts = layouts_of(card.family, library)
     trunk = {name for name in wanted if card.is_trunk(name) and COUNTERS not in name}
     shapes = {name: tensor.to("meta") for name, tensor in state.items()}  # to choose, nothing needs to be computed
     best, chosen = -1, ("", Layout(OURS, card.family))
     for prefix in _prefixes(state, len(trunk)):
         inside = _inside(shapes, prefix)
-        for layout in layouts_of(card.family):
+        for layout in layouts:
             count = len(trunk & card.mend(layout.renamed(inside)).keys())
             if count > best:
                 best, chosen = count, (prefix, layout)
@@ -50,8 +54,11 @@ def in_our_names(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.T
     outside = {name: tensor for name, tensor in state.items() if not name.startswith(prefix)}
     found = Renamed({**outside, **card.mend(layout.renamed(_inside(state, prefix)))}, layout.name, prefix)
     if card.by_position and best < len(trunk):
-        for layout in layouts_of(card.family):
-            if (ordered := by_position(layout.renamed(state), wanted, card)) is not None:
+        for layout in layouts:
+            renamed = layout.renamed(state)
+            if library and renamed.keys() == state.keys():
+                continue  # a network of that library which nobody has compared: order alone is no evidence
+            if (ordered := by_position(renamed, wanted, card)) is not None:
                 return Renamed(ordered, f"{layout.name if layout.name != OURS else 'another library'}, in order", "")
     return found
 

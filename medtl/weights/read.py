@@ -17,6 +17,7 @@ from medtl.errors import MedtlError, UsageError
 from medtl.files import file_hash
 from medtl.weights import keras, pickles
 from medtl.weights.archive import CARD, SUMS, check_sum, opened, sums_of, sums_on_card
+from medtl.weights.layouts import KERAS
 
 StateDict = dict[str, torch.Tensor]
 # where training programs keep the network; of a student and its teacher the teacher is the one to use
@@ -43,11 +44,13 @@ class Checkpoint:
         state: names and tensors.
         told: sentences on what was chosen among several state dicts in the file, and on code in it; mostly empty.
         code: classes and functions of programs that the file names; none of them was imported or run.
+        library: whose names and arithmetic it has: "Keras", or empty for PyTorch's files.
     """
 
     state: StateDict
     told: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
+    library: str = ""
 
 
 def read_state_dict(path: Path, option: str = "--weights") -> StateDict:
@@ -117,7 +120,7 @@ def _tensors(source: Path | io.BytesIO, name: str, where: str) -> Checkpoint:
             raise MedtlError(f"{where} is not a readable safetensors file: {_first_line(error)}") from None
         return Checkpoint(_check_numbers(state, where))
     if start.startswith(keras.MARK):
-        return Checkpoint(_check_numbers(keras.read(source, where), where))
+        return Checkpoint(_check_numbers(keras.read(source, where), where), library=KERAS)
     _refuse_compressed(source, where)
     code: tuple[str, ...] = ()
     try:

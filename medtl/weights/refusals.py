@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from medtl.weights.libraries.keras import is_inception_v3
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -37,7 +39,11 @@ MARKS: tuple[tuple[str, str], ...] = (
     (
         r"^conv\d_block\d+_1_conv\.bias$",
         "this is Keras's ResNet ({mark}): it halves the picture in the first 1 × 1 convolution of a stage, torch's in"
-        " the 3 × 3 one, so that the shapes would fit and the answers would be wrong",
+        " the 3 × 3 one, so that the shapes would fit and the answers would be wrong: take --backbone keras/resnet50",
+    ),
+    (
+        r"^block35_\d+_conv\.weight$",
+        "this is Keras's Inception-ResNet-v2 ({mark}): take --backbone timm/inception_resnet_v2, which is the same",
     ),
     (r"relative_position_bias_table$", "this is a Swin transformer ({mark}): try --backbone timm/swin_…"),
     (
@@ -52,6 +58,13 @@ MARKS: tuple[tuple[str, str], ...] = (
 )
 
 
+KERAS_INCEPTION = (
+    "this is Keras's Inception-v3 (94 convolutions and norms without names): its average pools leave the padding out of"
+    " the mean, torchvision's and timm's count it, so that the answers would be wrong: take --backbone"
+    " keras/inception_v3"
+)
+
+
 def why_not(state: State) -> str:
     """Return why the weights in a file are of a network that is computed otherwise; empty where nobody knows.
 
@@ -61,6 +74,8 @@ def why_not(state: State) -> str:
     if deep := next((name for name, tensor in state.items() if tensor.ndim == 5), ""):
         shape = " × ".join(map(str, state[deep].shape))
         return f"these are 3-D weights ({deep} is {shape}), of a network for volumes; expected a 2-D network's"
+    if is_inception_v3(state):
+        return KERAS_INCEPTION
     if (word := _first(TEXT, state)) and all(tensor.ndim != 4 for tensor in state.values()):
         return f"this is a text model ({word}), without a tower for images"
     if _first(PATCHES, state) and not _first(POSITIONS, state):

@@ -26,7 +26,7 @@ class Source:
         name: the word.
         title: in prose.
         licence: as their maker states it, and what their images allow; empty where nothing is loaded.
-        mean, std: of the input's channels, for values 0..1.
+        mean, std: of the input's channels, for values 0..1; empty where only the records of its files say them.
         trained_on: names of the data sets that the weights have seen, as data lists name themselves.
         how_to_get: what to do where they are not at hand; {backbone} is the network, {stem} the same as a file's name
             begins.

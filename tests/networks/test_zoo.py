@@ -123,7 +123,7 @@ def test_positions_of_a_vit_are_interpolated(tmp_path: Path) -> None:
         ("timm/mobilenetv2_100.ra_in1k", "did you mean timm/mobilenetv2_100"),
         ("timm/hf-hub:someone/else", "timm has no such network"),
         ("torchvision/fcn_resnet50", "torchvision has no such network"),
-        ("tim/resnet18", "not one of .* other networks: timm/NAME or torchvision/NAME"),
+        ("tim/resnet18", "not one of .* other networks: keras/NAME or timm/NAME or torchvision/NAME"),
     ],
 )
 def test_what_cannot_be_used_is_told(name: str, words: str) -> None:

@@ -130,7 +130,7 @@ def test_a_network_that_fails_ends_in_one_line_with_the_way_round(source: Offici
 
 
 def test_the_command_takes_a_file_at_hand(source: Official, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("medtl.weights.sources.official", lambda init, backbone, given: source)
+    monkeypatch.setattr("medtl.weights.installing.official", lambda init, backbone, given: source)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     given = tmp_path / "resnet18.pth"
     given.write_bytes(CONTENT)

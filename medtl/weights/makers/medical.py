@@ -4,20 +4,21 @@ from medtl.networks.registry import Published
 from medtl.weights.sources import TAKE, Source, register
 
 HALF = (0.5, 0.5, 0.5)
+CAFFE = (123.68 / 255, 116.779 / 255, 103.939 / 255)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 # --- RadImageNet: two families that were trained apart from each other (BMEII-AI/RadImageNet, issues 18, 20 and 22)
-def radimagenet(network: str) -> tuple[Published, ...]:
-    """Return both families' files of a network.
+def of_pytorch(network: str) -> Published:
+    """Return PyTorch's file of a network, which takes blue, green, red within -1..1."""
+    return Published("", "", HALF, HALF, names=(f"{network}.pt",), bgr=True)
 
-    PyTorch's take blue, green, red within -1..1. Keras's take (blue, green, red less their means of ImageNet) / 255, as
-    the authors' scripts feed them. Mean and SD are stated for red, green, blue: loading turns the first convolution.
-    """
-    torchs = Published("", "", HALF, HALF, names=(f"{network}.pt",), bgr=True)
-    names = (f"RadImageNet-{network}_notop.h5", f"RadImageNet-{network}-notop.h5")
-    means = (123.68 / 255, 116.779 / 255, 103.939 / 255)
-    return torchs, Published("", "", means, (1.0, 1.0, 1.0), names=names, bgr=True)
+
+def of_keras(network: str, *others: str) -> Published:
+    """Return Keras's file of a network, which takes (blue, green, red less their means of ImageNet) / 255, as the
+    authors' scripts feed it. Mean and SD are stated for red, green, blue: loading turns the first convolution."""
+    names = (f"RadImageNet-{network}_notop.h5", f"RadImageNet-{network}-notop.h5", *others)
+    return Published("", "", CAFFE, (1.0, 1.0, 1.0), names=names, bgr=True)
 
 
 register(
@@ -25,14 +26,20 @@ register(
         "radimagenet",
         "RadImageNet: 1.35 million CT, MR and ultrasound images, 165 classes (Mei et al. 2022)",
         licence="not stated for the weights; their repository (BMEII-AI/RadImageNet) is MIT, its images are on request",
+        mean=(),
+        std=(),
         trained_on=("radimagenet",),
         how_to_get="github.com/BMEII-AI/RadImageNet links to the files (PyTorch's ResNet50.pt, DenseNet121.pt,"
-        " InceptionV3.pt; Keras's RadImageNet-DenseNet121_notop.h5); download one by hand, then: medtl weights get"
+        " InceptionV3.pt; Keras's RadImageNet-…_notop.h5, of ResNet50 for --backbone keras/resnet50, of InceptionV3 for"
+        " keras/inception_v3, of IRV2 for timm/inception_resnet_v2); download one by hand, then: medtl weights get"
         " radimagenet --backbone {backbone} --from FILE",
         files={
-            "resnet50": radimagenet("ResNet50"),
-            "densenet121": radimagenet("DenseNet121"),
-            "torchvision/inception_v3": radimagenet("InceptionV3")[:1],
+            "resnet50": (of_pytorch("ResNet50"),),
+            "densenet121": (of_pytorch("DenseNet121"), of_keras("DenseNet121")),
+            "torchvision/inception_v3": (of_pytorch("InceptionV3"),),
+            "keras/resnet50": (of_keras("ResNet50"),),
+            "keras/inception_v3": (of_keras("InceptionV3", "RadImageNet-InceptionV3-224-512-081421_notop.h5"),),
+            "timm/inception_resnet_v2": (of_keras("IRV2", "RadImageNet-InceptionResNetV2_notop.h5"),),
         },
     )
 )
