@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from medtl.networks.anatomy import Watched
+
 PROBE = 1013  # classes of a trial network; no layer of the libraries' has as many channels
 MOST_ON_CPU = 3e8  # parameters of a network that is tried out with real numbers where shapes alone do not do
 SCHEMAS = (
@@ -140,34 +142,34 @@ def _replace_first(network: nn.Module, in_channels: int) -> None:
     setattr(network.get_submodule(outer), last, new)
 
 
-def _tried(
-    library: str, name: str, in_channels: int, image_size: int, num_classes: int
-) -> tuple[nn.Module, torch.Tensor]:
-    """Return a trial network and images that it takes: without numbers where it works so, else with small ones.
+def _tried(library: str, name: str, in_channels: int, image_size: int, num_classes: int) -> tuple[nn.Module, Watched]:
+    """Return a trial network and what it did with images: without numbers where it works so, else with small ones.
 
     Raises:
         UsageError: it does not take such images, or gives no logits for them.
     """
     import torch
 
-    devices = ["meta", "cpu"]
+    from medtl.networks import anatomy
+    from medtl.networks.shapes import ShapesOnly
+
     reason = ""
-    for device in devices:
+    for device in ("meta", "cpu"):
+        network = None
         try:
-            with torch.device(device):
+            with ShapesOnly(), torch.device(device):
                 network = _make(library, name, in_channels, image_size, num_classes).eval()
-                images = torch.zeros(2, in_channels, image_size, image_size)
-            with torch.no_grad():
-                logits = network(images)
+                watched = anatomy.watch(network, torch.zeros(2, in_channels, image_size, image_size))
         except Exception as error:  # whatever a library raises at a size that it does not take
             reason = " ".join(str(error).split())[:200] or type(error).__name__
-            if device == "meta" and sum(p.numel() for p in network.parameters()) > MOST_ON_CPU:
+            if network is not None and sum(p.numel() for p in network.parameters()) > MOST_ON_CPU:
                 break
             continue
+        logits = watched.output
         if not isinstance(logits, torch.Tensor) or logits.shape != (2, num_classes):
             kind = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
             raise UsageError(f"it gives {kind} instead of logits")
-        return network, images
+        return network, watched
     raise UsageError(f"it does not take {in_channels} × {image_size} × {image_size}: {reason}")
 
 
@@ -192,12 +194,12 @@ def describe(library: str, name: str) -> Backbone:
     try:
         from medtl.networks import anatomy
 
-        network, images = _tried(library, name, 3, size, PROBE)
+        network, watched = _tried(library, name, 3, size, PROBE)
         head = anatomy.head_of(network, PROBE)
         if library == "timm":
             info = getattr(network, "feature_info", ())
             ends = tuple(entry["module"] for entry in (info if isinstance(info, list) else getattr(info, "info", ())))
-        found = anatomy.dissect(network, head, images, ends)
+        found = anatomy.dissect(network, head, watched, size, ends)
     except UsageError as error:
         raise UsageError(f"backbone {word!r} cannot be used: {error}") from None
     return Backbone(

@@ -1,0 +1,143 @@
+"""Every name of timm and torchvision, by shapes alone: what is accepted keeps all that a record promises, the rest is
+refused for a reason, and the documents count both."""
+
+import re
+from collections import Counter
+
+import pytest
+import torch
+from bundle_runs import ROOT
+
+from medtl.catalogue import judged, networks_of_libraries
+from medtl.features.extract import before_head
+from medtl.networks.backbones import zoo
+from medtl.networks.classifier import head_width
+from medtl.networks.registry import Backbone, backbone_of
+from medtl.networks.shapes import ShapesOnly
+
+pytestmark = pytest.mark.slow
+
+CLASSES = 5
+# one or two a family, small ones
+SAMPLE = """
+    timm/beit_base_patch16_224 timm/bat_resnext26ts timm/cait_xxs24_224 timm/coat_lite_tiny timm/coatnet_pico_rw_224
+    timm/convit_tiny timm/convmixer_768_32 timm/convnextv2_atto timm/crossvit_tiny_240 timm/cspresnet50
+    timm/darknet17 timm/davit_tiny timm/densenet121 timm/dla34 timm/dpn48b timm/edgenext_xx_small
+    timm/efficientnet_b0 timm/efficientvit_b0 timm/eva02_tiny_patch14_224 timm/fastvit_t8 timm/focalnet_tiny_srf
+    timm/gcvit_xxtiny timm/ghostnet_050 timm/hardcorenas_a timm/hgnet_tiny timm/hiera_tiny_224 timm/hrnet_w18_small
+    timm/inception_next_atto timm/inception_resnet_v2 timm/mixer_s16_224 timm/mobilevit_xxs
+    timm/mobilenetv4_conv_small timm/nfnet_l0 timm/pit_ti_224 timm/poolformer_s12 timm/pvt_v2_b0 timm/regnetx_002
+    timm/repvgg_a0 timm/res2net50_14w_8s timm/resnet10t timm/rexnet_100 timm/seresnet18
+    timm/swin_tiny_patch4_window7_224 timm/swinv2_cr_tiny_224 timm/tiny_vit_5m_224 timm/tnt_s_patch16_224
+    timm/twins_svt_small timm/vgg11 timm/visformer_tiny timm/vit_tiny_patch16_224 timm/vit_small_patch14_reg4_dinov2
+    timm/volo_d1_224 timm/vovnet39a timm/xception41 timm/xcit_nano_12_p16_224 torchvision/alexnet
+    torchvision/densenet121 torchvision/efficientnet_b0 torchvision/googlenet torchvision/inception_v3
+    torchvision/maxvit_t torchvision/mnasnet0_5 torchvision/mobilenet_v3_small torchvision/regnet_x_400mf
+    torchvision/resnet18 torchvision/shufflenet_v2_x0_5 torchvision/squeezenet1_1 torchvision/swin_t
+    torchvision/vgg11 torchvision/vit_b_16
+""".split()
+# the reasons that a name may be refused for
+REASONS = (
+    r"\d+ layers that give logits",
+    r"no linear layer or 1 × 1 convolution that gives logits",
+    r"it gives \w+ instead of logits",
+    r"it does not take 3 × \d+ × \d+: ",
+)
+
+
+def size_of(name: str) -> int:
+    """The side of the images that a network is made for."""
+    library, _, inner = name.partition("/")
+    config = zoo.timm().get_pretrained_cfg(inner) if library == "timm" else None
+    return config.input_size[-1] if config is not None else 224
+
+
+def check(card: Backbone, size: int) -> None:
+    """A network gives logits and features of the shapes that its record says, and its parts are all of its trunk."""
+    with ShapesOnly(), torch.device("meta"), torch.no_grad():
+        network = card.build(3, size, CLASSES).eval()
+        images = torch.empty(2, 3, size, size)
+        assert network(images).shape == (2, CLASSES)
+        assert before_head(network, card.name, images).shape == (2, head_width(network.get_submodule(card.head)))
+    assert len(card.parts) == 1 + len(card.stages) == 5
+    assert all(card.parts)
+    for name in (*card.stages, *filter(None, [card.last_norm])):
+        network.get_submodule(name)
+    owners = {part: number for number, group in enumerate(card.parts) for part in group}
+    assert len(owners) == sum(map(len, card.parts))
+    for name, _ in network.named_parameters():
+        places = name.split(".")
+        holding = [".".join(places[:end]) for end in range(1, len(places) + 1)]
+        assert sum(each in owners for each in holding) == (0 if card.is_head(name) else 1), name
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_a_network_keeps_what_its_record_says(name: str) -> None:
+    row = judged(name)
+    if row["refused"]:
+        assert re.match("|".join(REASONS), row["refused"]), row
+    else:
+        check(backbone_of(name), size_of(name))
+
+
+def test_shapes_alone_are_those_of_the_numbers() -> None:
+    """The rules of shapes give what torch computes, and leave errors to torch."""
+    functional, images, tokens = torch.nn.functional, torch.rand(2, 6, 4, 4), torch.rand(2, 3, 5, 8)
+    weight = torch.rand(7, 8)
+    calls = [
+        lambda x, y, w: functional.batch_norm(x, x.new_zeros(6), x.new_ones(6)),
+        lambda x, y, w: functional.group_norm(x, 3),
+        lambda x, y, w: functional.layer_norm(y, (8,)),
+        lambda x, y, w: functional.linear(y, w),
+        lambda x, y, w: functional.scaled_dot_product_attention(y[..., :2, :], y, y[..., :3]),
+        lambda x, y, w: functional.gelu(x),
+        lambda x, y, w: x.softmax(1),
+    ]
+    for call in calls:
+        expected = call(images, tokens, weight).shape
+        with ShapesOnly():
+            found = call(*(each.to("meta") for each in (images, tokens, weight)))
+        assert found.is_meta
+        assert found.shape == expected
+    with ShapesOnly(), torch.device("meta"):
+        with pytest.raises(RuntimeError):
+            functional.linear(torch.empty(2, 3), torch.empty(4, 5))
+        with pytest.raises(RuntimeError):
+            functional.layer_norm(torch.empty(2, 3), (4,))
+        with pytest.raises(RuntimeError):
+            functional.batch_norm(torch.empty(2, 3, 4, 4), torch.zeros(5), torch.ones(5))
+
+
+@pytest.mark.full
+def test_every_name_is_supported_or_refused_for_a_reason_and_the_documents_count_them() -> None:
+    rows = [judged(name) for name in networks_of_libraries("*")]
+    unclear = [row for row in rows if row["refused"] and not re.match("|".join(REASONS), row["refused"])]
+    assert unclear == []
+    for row in rows:
+        if not row["refused"]:
+            check(backbone_of(row["name"]), size_of(row["name"]))
+    found = Counter((row["name"].partition("/")[0], bool(row["refused"])) for row in rows)
+    assert counted() == {key: found[key] for key in counted()}
+
+
+def counted() -> dict[tuple[str, bool], int]:
+    """Names by library and whether they are refused, as docs/adding_a_network.md states them."""
+    text = (ROOT / "docs" / "adding_a_network.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (timm|torchvision) [\d.]+ \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|", text, re.MULTILINE)
+    stated = {}
+    for library, names, supported, refused in rows:
+        numbers = [int(each.replace(",", "")) for each in (names, supported, refused)]
+        assert numbers[0] == numbers[1] + numbers[2]
+        stated |= {(library, False): numbers[1], (library, True): numbers[2]}
+    return stated
+
+
+def test_the_documents_count_the_names_of_the_pinned_libraries() -> None:
+    stated = counted()
+    assert set(stated) == {(library, refused) for library in ("timm", "torchvision") for refused in (False, True)}
+    pinned = dict(re.findall(r"^(timm|torchvision)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+    for library, module in (("timm", zoo.timm()), ("torchvision", zoo.torchvision())):
+        if module.__version__.partition("+")[0] != pinned[library]:
+            pytest.skip(f"{library} {module.__version__} is not the pinned one")
+        names = networks_of_libraries(f"{library}/*")
+        assert len(names) == stated[library, False] + stated[library, True]
