@@ -51,12 +51,19 @@ def by_autograd(network: nn.Module, layer: str, image: torch.Tensor, class_index
     (gradient,) = torch.autograd.grad(logit, kept)
     maps = kept[0].detach()[0].numpy(), gradient[0].numpy()
     if maps[0].ndim == 3:
-        return maps
+        is_last = maps[0].shape[0] == maps[0].shape[1]  # channels, of a Swin
+        return (maps[0].transpose(2, 0, 1), maps[1].transpose(2, 0, 1)) if is_last else maps
     side = image.shape[2] // 16
-    return maps[0][1:].T.reshape(-1, side, side), maps[1][1:].T.reshape(-1, side, side)
+    return maps[0][-(side**2) :].T.reshape(-1, side, side), maps[1][-(side**2) :].T.reshape(-1, side, side)
 
 
-@pytest.fixture(scope="module", params=[("resnet18", 96), ("vit_b16", 48), ("densenet121", 64)], ids=lambda p: p[0])
+SEEN = [
+    *(("resnet18", 96), ("vit_b16", 48), ("densenet121", 64)),
+    *(("timm/swin_tiny_patch4_window7_224", 64), ("timm/vit_little_patch16_reg4_gap_256", 48)),
+]
+
+
+@pytest.fixture(scope="module", params=SEEN, ids=lambda p: p[0])
 def seen(request: pytest.FixtureRequest) -> tuple[nn.Module, str, torch.Tensor, int]:
     """A network in double precision, its layer, a picture and a class for which something speaks."""
     backbone, size = request.param

@@ -18,6 +18,7 @@ from medtl.errors import UsageError
 
 STAGES = 4
 CONTAINERS = (nn.Sequential, nn.ModuleList)
+SHUFFLED = "Unroll"  # the module by which timm's Hiera sorts its tokens by windows: they do not lie row by row
 
 
 @dataclass(frozen=True)
@@ -261,14 +262,15 @@ def _spread(named: list[tuple[str, int]], count: int) -> list[tuple[str, int]]:
 
 def _shown(network: nn.Module, shapes: dict[str, tuple[int, ...]], last: Sequence[str]) -> str:
     """Return the last unit of the last stage that gives a map; of tokens the first norm of the last block, behind which
-    the patches may have no say; empty where there is neither."""
+    the patches may have no say; empty where there is neither, or tokens do not lie row by row."""
     stated = getattr(network, "num_prefix_tokens", None)
     grids = {name: grid_of(shape, stated) for name, shape in shapes.items()}
     shown = {name for name, grid in grids.items() if grid and grid.side > 1}
     maps = [name for name in last if name in shown and len(shapes[name]) == 4]
     if maps:
         return maps[-1]
-    norms = [name for name, module in network.named_modules() if "Norm" in type(module).__name__]
+    kinds = {name: type(module).__name__ for name, module in network.named_modules()}
+    norms = [name for name, kind in kinds.items() if "Norm" in kind and SHUFFLED not in kinds.values()]
     tokens = [name for name in norms if name in shown]
     blocks = [unit for unit in last if any(name.startswith(f"{unit}.") for name in tokens)]
     return next((name for name in tokens if blocks and name.startswith(f"{blocks[-1]}.")), "")

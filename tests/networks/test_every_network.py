@@ -19,23 +19,21 @@ pytestmark = pytest.mark.slow
 
 CLASSES = 5
 # one or two a family, small ones
-SAMPLE = """
-    timm/beit_base_patch16_224 timm/bat_resnext26ts timm/cait_xxs24_224 timm/coat_lite_tiny timm/coatnet_pico_rw_224
-    timm/convit_tiny timm/convmixer_768_32 timm/convnextv2_atto timm/crossvit_tiny_240 timm/cspresnet50
-    timm/darknet17 timm/davit_tiny timm/densenet121 timm/dla34 timm/dpn48b timm/edgenext_xx_small
-    timm/efficientnet_b0 timm/efficientvit_b0 timm/eva02_tiny_patch14_224 timm/fastvit_t8 timm/focalnet_tiny_srf
-    timm/gcvit_xxtiny timm/ghostnet_050 timm/hardcorenas_a timm/hgnet_tiny timm/hiera_tiny_224 timm/hrnet_w18_small
-    timm/inception_next_atto timm/inception_resnet_v2 timm/mixer_s16_224 timm/mobilevit_xxs
-    timm/mobilenetv4_conv_small timm/nfnet_l0 timm/pit_ti_224 timm/poolformer_s12 timm/pvt_v2_b0 timm/regnetx_002
-    timm/repvgg_a0 timm/res2net50_14w_8s timm/resnet10t timm/rexnet_100 timm/seresnet18
-    timm/swin_tiny_patch4_window7_224 timm/swinv2_cr_tiny_224 timm/tiny_vit_5m_224 timm/tnt_s_patch16_224
-    timm/twins_svt_small timm/vgg11 timm/visformer_tiny timm/vit_tiny_patch16_224 timm/vit_small_patch14_reg4_dinov2
-    timm/volo_d1_224 timm/vovnet39a timm/xception41 timm/xcit_nano_12_p16_224 torchvision/alexnet
-    torchvision/densenet121 torchvision/efficientnet_b0 torchvision/googlenet torchvision/inception_v3
-    torchvision/maxvit_t torchvision/mnasnet0_5 torchvision/mobilenet_v3_small torchvision/regnet_x_400mf
-    torchvision/resnet18 torchvision/shufflenet_v2_x0_5 torchvision/squeezenet1_1 torchvision/swin_t
-    torchvision/vgg11 torchvision/vit_b_16
-""".split()
+TIMM = """
+    beit_base_patch16_224 bat_resnext26ts cait_xxs24_224 coat_lite_tiny coatnet_pico_rw_224 convit_tiny
+    convmixer_768_32 convnextv2_atto crossvit_tiny_240 cspresnet50 darknet17 davit_tiny densenet121 dla34 dpn48b
+    edgenext_xx_small efficientnet_b0 efficientvit_b0 eva02_tiny_patch14_224 fastvit_t8 focalnet_tiny_srf
+    gcvit_xxtiny ghostnet_050 hardcorenas_a hgnet_tiny hiera_tiny_224 hrnet_w18_small inception_next_atto
+    inception_resnet_v2 mixer_s16_224 mobilevit_xxs mobilenetv4_conv_small nfnet_l0 pit_ti_224 poolformer_s12
+    pvt_v2_b0 regnetx_002 repvgg_a0 res2net50_14w_8s resnet10t rexnet_100 seresnet18 swin_tiny_patch4_window7_224
+    swinv2_cr_tiny_224 tiny_vit_5m_224 tnt_s_patch16_224 twins_svt_small vgg11 visformer_tiny vit_tiny_patch16_224
+    vit_small_patch14_reg4_dinov2 volo_d1_224 vovnet39a xception41 xcit_nano_12_p16_224
+"""
+TORCHVISION = """
+    alexnet densenet121 efficientnet_b0 googlenet inception_v3 maxvit_t mnasnet0_5 mobilenet_v3_small regnet_x_400mf
+    resnet18 shufflenet_v2_x0_5 squeezenet1_1 swin_t vgg11 vit_b_16
+"""
+SAMPLE = [*(f"timm/{name}" for name in TIMM.split()), *(f"torchvision/{name}" for name in TORCHVISION.split())]
 # the reasons that a name may be refused for
 REASONS = (
     r"\d+ layers that give logits",

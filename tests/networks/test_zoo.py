@@ -131,9 +131,16 @@ def test_what_cannot_be_used_is_told(name: str, words: str) -> None:
         build_classifier(name, 2)
 
 
-def test_a_size_that_a_network_does_not_take_is_told() -> None:
-    with pytest.raises(UsageError, match="torchvision/inception_v3: it does not take 3 × 48 × 48"):
-        build_classifier("torchvision/inception_v3", 2, image_size=48)
+@pytest.mark.parametrize(
+    ("name", "size", "words"),
+    [
+        ("torchvision/inception_v3", 48, "it does not take 3 × 48 × 48: .*; sizes that it takes: 96, 224"),
+        ("timm/swin_tiny_patch4_window7_224", 70, "it does not take 3 × 70 × 70: .*; sizes that it takes: 64, 96, 224"),
+    ],
+)
+def test_a_size_that_a_network_does_not_take_is_told_with_those_it_takes(name: str, size: int, words: str) -> None:
+    with pytest.raises(UsageError, match=f"{name}: {words}$"):
+        build_classifier(name, 2, image_size=size)
 
 
 def test_weights_are_looked_up_without_the_slash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

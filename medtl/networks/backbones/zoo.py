@@ -142,7 +142,14 @@ def _replace_first(network: nn.Module, in_channels: int) -> None:
     setattr(network.get_submodule(outer), last, new)
 
 
-def _tried(library: str, name: str, in_channels: int, image_size: int, num_classes: int) -> tuple[nn.Module, Watched]:
+def _tried(
+    library: str,
+    name: str,
+    in_channels: int,
+    image_size: int,
+    num_classes: int,
+    devices: tuple[str, ...] = ("meta", "cpu"),
+) -> tuple[nn.Module, Watched]:
     """Return a trial network and what it did with images: without numbers where it works so, else with small ones.
 
     Raises:
@@ -154,7 +161,7 @@ def _tried(library: str, name: str, in_channels: int, image_size: int, num_class
     from medtl.networks.shapes import ShapesOnly
 
     reason = ""
-    for device in ("meta", "cpu"):
+    for device in devices:
         network = None
         try:
             with ShapesOnly(), torch.device(device):
@@ -225,13 +232,33 @@ def _builder(library: str, name: str, head: str) -> Callable[[int, int, int], nn
         try:
             _tried(library, name, in_channels, image_size, num_classes)
         except UsageError as error:
-            raise UsageError(f"backbone {library}/{name}: {error}") from None
+            others = _sizes(library, name, in_channels, image_size)
+            hint = f"; sizes that it takes: {', '.join(map(str, others))}" if others else ""
+            raise UsageError(f"backbone {library}/{name}: {error}{hint}") from None
         network = _make(library, name, in_channels, image_size, num_classes)
         # timm draws some heads in proportion to 1 / classes: with few classes the first losses are enormous
         network.get_submodule(head).reset_parameters()  # type: ignore[operator]
         return network
 
     return build
+
+
+def _sizes(library: str, name: str, in_channels: int, image_size: int) -> list[int]:
+    """Return image sizes that a network takes: the one that it was made for, and of the multiples of 32 the next below
+    and above the size that was asked for."""
+    config = timm().get_pretrained_cfg(name) if library == "timm" else None
+    own = config.input_size[-1] if config is not None else 224
+
+    def is_taken(size: int) -> bool:
+        try:
+            _tried(library, name, in_channels, size, PROBE, ("meta",))
+        except UsageError:
+            return False
+        return True
+
+    below, above = range(image_size // 32 * 32, 0, -32), range((image_size // 32 + 1) * 32, image_size + 4 * 32, 32)
+    near = (next(filter(is_taken, sizes), 0) for sizes in (below[:3], above))
+    return sorted({size for size in (*near, own if is_taken(own) else 0) if size})
 
 
 def _stock(library: str, name: str) -> Callable[[int, int, int], dict[str, Any]]:
