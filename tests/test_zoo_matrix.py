@@ -155,7 +155,7 @@ def in_two_processes(name: str, size: int, listed: DataList, folder: Path) -> No
     """Two processes train; a second step would wait for a gradient that never came."""
     told = (*words(name, size, listed), "--freeze", "all_but_last:3", "--output_dir", str(folder / "two"))
     names = config("train", "multi_gpu_train", folder=FOLDER)
-    status, printed = together("run", "--config_file", names, *told, "--batch_size", "1", log=folder / "log")
+    status, printed = together("run", "--config_file", names, *told, "--batch_size", "2", log=folder / "log")
     assert status == 0, printed
     assert len(rows(folder / "two" / "predictions.csv")) == len(listed.validation) + len(listed.test)
     state = torch.load(folder / "two" / "model.pt", weights_only=True)

@@ -260,15 +260,24 @@ def _spread(named: list[tuple[str, int]], count: int) -> list[tuple[str, int]]:
     return [named[round((number + 1) * len(named) / count) - 1] for number in range(count)]
 
 
+def _whole(network: nn.Module, name: str, maps: set[str]) -> str:
+    """Return the largest block around a module that gives a map, too: what a block calls last may be its shortcut."""
+    outer = name.rpartition(".")[0]
+    while outer in maps and not isinstance(network.get_submodule(outer), CONTAINERS):
+        name, outer = outer, outer.rpartition(".")[0]
+    return name
+
+
 def _shown(network: nn.Module, shapes: dict[str, tuple[int, ...]], last: Sequence[str]) -> str:
-    """Return the last unit of the last stage that gives a map; of tokens the first norm of the last block, behind which
-    the patches may have no say; empty where there is neither, or tokens do not lie row by row."""
+    """Return the last unit of the last stage that gives a map or tokens, where it is a map; of tokens the first norm of
+    the last block, behind which the patches may have no say; empty where there is neither, or tokens do not lie row by
+    row."""
     stated = getattr(network, "num_prefix_tokens", None)
     grids = {name: grid_of(shape, stated) for name, shape in shapes.items()}
     shown = {name for name, grid in grids.items() if grid and grid.side > 1}
-    maps = [name for name in last if name in shown and len(shapes[name]) == 4]
-    if maps:
-        return maps[-1]
+    seen = [name for name in last if name in shown]
+    if seen and len(shapes[seen[-1]]) == 4:
+        return _whole(network, seen[-1], {name for name in shown if len(shapes[name]) == 4})
     kinds = {name: type(module).__name__ for name, module in network.named_modules()}
     norms = [name for name, kind in kinds.items() if "Norm" in kind and SHUFFLED not in kinds.values()]
     tokens = [name for name in norms if name in shown]

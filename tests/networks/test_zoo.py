@@ -116,6 +116,22 @@ def test_positions_of_a_vit_are_interpolated(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("timm/resnest14d", "layer4.0"),  # not the shortcut that it calls last
+        ("timm/pvt_v2_b0", "stages.3.blocks.1.norm1"),  # not the map that the stage begins with
+        ("timm/swin_tiny_patch4_window7_224", "norm"),  # channels last
+        ("timm/mixer_s16_224", "blocks.7.norm1"),  # no class token
+        ("timm/vit_small_patch14_reg4_dinov2", "blocks.11.norm1"),  # registers
+        ("timm/hiera_tiny_224", ""),  # tokens sorted by windows
+        ("torchvision/vgg11", "features.18"),
+    ],
+)
+def test_grad_cam_looks_at_the_last_layer_that_shows_a_map(name: str, layer: str) -> None:
+    assert backbone_of(name).last_norm == layer
+
+
+@pytest.mark.parametrize(
     ("name", "words"),
     [
         ("timm/deit_tiny_distilled_patch16_224", "2 layers that give logits .head, head_dist"),
