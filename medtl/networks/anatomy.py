@@ -263,8 +263,10 @@ def _spread(named: list[tuple[str, int]], count: int) -> list[tuple[str, int]]:
 def _whole(network: nn.Module, name: str, maps: set[str]) -> str:
     """Return the largest block around a module that gives a map, too: what a block calls last may be its shortcut."""
     outer = name.rpartition(".")[0]
-    while outer in maps and not isinstance(network.get_submodule(outer), CONTAINERS):
-        name, outer = outer, outer.rpartition(".")[0]
+    while outer in maps:
+        if not isinstance(network.get_submodule(outer), CONTAINERS):
+            name = outer
+        outer = outer.rpartition(".")[0]
     return name
 
 

@@ -19,6 +19,8 @@ ALIKE = {
     *(Tensor.normal_, Tensor.uniform_, Tensor.clamp_, Tensor.erfinv_),
 }
 
+NUMBERS = {torch.arange, torch.linspace, torch.tensor}
+
 
 class ShapesOnly(TorchFunctionMode):
     """While it is entered, tensors of the meta device pass norms, activations, linear layers and random starts at once.
@@ -37,6 +39,21 @@ class ShapesOnly(TorchFunctionMode):
             shape = rule(*args, **named) if rule else None
             if shape is not None:
                 return args[0].new_empty(shape)
+        return func(*args, **named)
+
+
+class NumbersOnCPU(TorchFunctionMode):
+    """While it is entered, tensors that are made of known numbers lie on the CPU, whatever the default device is.
+
+    torchvision's RegNets work out their widths with such tensors, which have no values on the meta device.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        named = kwargs or {}
+        if func in NUMBERS:
+            named = {"device": "cpu", **named}
         return func(*args, **named)
 
 

@@ -5,6 +5,7 @@ Both libraries are imported when the first such network is asked for, which take
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import warnings
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 PROBE = 1013  # classes of a trial network; no layer of the libraries' has as many channels
 MOST_ON_CPU = 3e8  # parameters of a network that is tried out with real numbers where shapes alone do not do
+# where a network is tried out, and where tensors of known numbers lie while it is built
+WAYS = (("meta", "meta"), ("meta", "cpu"), ("cpu", "cpu"))
 SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -148,7 +151,7 @@ def _tried(
     in_channels: int,
     image_size: int,
     num_classes: int,
-    devices: tuple[str, ...] = ("meta", "cpu"),
+    ways: tuple[tuple[str, str], ...] = WAYS,
 ) -> tuple[nn.Module, Watched]:
     """Return a trial network and what it did with images: without numbers where it works so, else with small ones.
 
@@ -158,14 +161,15 @@ def _tried(
     import torch
 
     from medtl.networks import anatomy
-    from medtl.networks.shapes import ShapesOnly
+    from medtl.networks.shapes import NumbersOnCPU, ShapesOnly
 
     reason = ""
-    for device in devices:
+    for device, numbers in ways:
         network = None
         try:
             with ShapesOnly(), torch.device(device):
-                network = _make(library, name, in_channels, image_size, num_classes).eval()
+                with NumbersOnCPU() if numbers != device else contextlib.nullcontext():
+                    network = _make(library, name, in_channels, image_size, num_classes).eval().to(device)
                 watched = anatomy.watch(network, torch.zeros(2, in_channels, image_size, image_size))
         except Exception as error:  # whatever a library raises at a size that it does not take
             reason = " ".join(str(error).split())[:200] or type(error).__name__
@@ -251,7 +255,7 @@ def _sizes(library: str, name: str, in_channels: int, image_size: int) -> list[i
 
     def is_taken(size: int) -> bool:
         try:
-            _tried(library, name, in_channels, size, PROBE, ("meta",))
+            _tried(library, name, in_channels, size, PROBE, WAYS[:2])
         except UsageError:
             return False
         return True
