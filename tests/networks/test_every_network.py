@@ -34,8 +34,8 @@ TORCHVISION = """
 SAMPLE = [*(f"timm/{name}" for name in TIMM.split()), *(f"torchvision/{name}" for name in TORCHVISION.split())]
 # the reasons that a name may be refused for
 REASONS = (
-    r"\d+ layers that give logits",
-    r"no linear layer or 1 × 1 convolution that gives logits",
+    r"it has \d+ layers that give logits",
+    r"it has no linear layer or 1 × 1 convolution that gives logits",
     r"it gives .+ instead of logits",
     r"it does not take 3 × \d+ × \d+: ",
 )
