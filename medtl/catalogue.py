@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from medtl.cards import dataset_cards
-from medtl.errors import MedtlError
+from medtl.errors import MedtlError, UsageError
 from medtl.files import read_object, read_text
-from medtl.networks.registry import BACKBONES, LIBRARIES
+from medtl.networks.registry import BACKBONES, LIBRARIES, backbone_of
 from medtl.places import SHIPPED, WEIGHT_SUFFIXES, bundle_folders, cache_folder
 from medtl.weights.card import WeightsCard
 from medtl.weights.sources import SOURCES
@@ -43,15 +43,27 @@ def _name(weights: Path) -> str:
     return weights.parents[1].name if weights.parent.name == "models" else weights.name
 
 
-def networks_of_libraries(pattern: str) -> list[dict[str, Any]]:
-    """Return the networks of timm, torchvision and Keras whose ``library/name`` matches a shell pattern.
+def networks_of_libraries(pattern: str) -> list[str]:
+    """Return the names of the networks of timm, torchvision and Keras that match a shell pattern; imports the first two.
 
     Args:
-        pattern: a word without ``*``, ``?`` or ``[`` matches the names that hold it. timm and torchvision are imported.
+        pattern: of ``library/name``; a word without ``*``, ``?`` or ``[`` matches the names that hold it.
     """
     found = [f"{library.name}/{name}" for library in LIBRARIES.records() for name in library.list()]
     wanted = pattern if set(pattern) & set("*?[") else f"*{pattern}*"
-    return [{"name": name, "title": name, "reference": ""} for name in fnmatch.filter(found, wanted)]
+    return fnmatch.filter(found, wanted)
+
+
+def judged(name: str) -> dict[str, Any]:
+    """Return what ``--backbone NAME`` says of a library's network: ``refused`` holds the reason, or nothing.
+
+    The network is built without numbers and its shapes are passed through it, which takes about a tenth of a second.
+    """
+    try:
+        card = backbone_of(name)
+    except UsageError as error:
+        return {"name": name, "title": name, "reference": "", "refused": str(error).rpartition("cannot be used: ")[2]}
+    return {"name": name, "title": card.title, "reference": card.reference, "refused": ""}
 
 
 def catalogue() -> dict[str, list[dict[str, Any]]]:

@@ -51,9 +51,10 @@ def by_autograd(network: nn.Module, layer: str, image: torch.Tensor, class_index
     (gradient,) = torch.autograd.grad(logit, kept)
     maps = kept[0].detach()[0].numpy(), gradient[0].numpy()
     if maps[0].ndim == 3:
-        return maps
+        is_last = maps[0].shape[0] == maps[0].shape[1]  # channels, of a Swin
+        return (maps[0].transpose(2, 0, 1), maps[1].transpose(2, 0, 1)) if is_last else maps
     side = image.shape[2] // 16
-    return maps[0][1:].T.reshape(-1, side, side), maps[1][1:].T.reshape(-1, side, side)
+    return maps[0][-(side**2) :].T.reshape(-1, side, side), maps[1][-(side**2) :].T.reshape(-1, side, side)
 
 
 @pytest.fixture(scope="module", params=[("resnet18", 96), ("vit_b16", 48), ("densenet121", 64)], ids=lambda p: p[0])
@@ -92,6 +93,20 @@ def test_grad_cam_is_that_of_the_paper(seen: tuple[nn.Module, str, torch.Tensor,
     np.testing.assert_allclose(found.values, expected, rtol=1e-5, atol=1e-6 * expected.max())
     assert found.class_index == class_index
     np.testing.assert_allclose(found.logits, network(image)[0].detach(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size"), [("timm/swin_tiny_patch4_window7_224", 64), ("timm/vit_little_patch16_reg4_gap_256", 48)]
+)
+def test_grad_cam_with_channels_last_and_with_registers_is_that_of_the_paper(backbone: str, size: int) -> None:
+    torch.manual_seed(1)
+    network = build_classifier(backbone, 3, image_size=size).double().eval()
+    image, layer = torch.rand(1, 3, size, size, dtype=torch.float64), layer_of(backbone)
+    maps = [grad_cam(*by_autograd(network, layer, image, c)) for c in range(3)]
+    assert any(each.any() for each in maps)
+    for class_index, expected in enumerate(maps):
+        found = heat_of(network, layer, image, class_index).values
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 * expected.max())
 
 
 def test_grad_cam_pp_is_that_of_the_paper(seen: tuple[nn.Module, str, torch.Tensor, int]) -> None:

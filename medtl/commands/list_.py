@@ -1,13 +1,15 @@
 """List what can be prepared, trained and started from: ``medtl list``."""
 
 import json
-from typing import Annotated
+import sys
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
-from medtl.catalogue import catalogue, networks_of_libraries
+from medtl.catalogue import catalogue, judged, networks_of_libraries
 from medtl.commands.options import Debug
 
 
@@ -15,7 +17,10 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
     networks: Annotated[
         str,
-        typer.Option(help="List networks of timm, torchvision and Keras by a word or a pattern: 'timm/mobilenet*'."),
+        typer.Option(
+            help="List networks of timm, torchvision and Keras by a word or a pattern ('timm/mobilenet*'), and why some "
+            "are refused."
+        ),
     ] = "",
     debug: Debug = False,
 ) -> None:
@@ -23,7 +28,7 @@ def list_(
 
     Data sets are those that can be prepared. Weights are those at hand.
     """
-    found = {"networks": networks_of_libraries(networks)} if networks else catalogue()
+    found = {"networks": _judged(networks)} if networks else catalogue()
     if as_json:
         typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
         return
@@ -31,7 +36,7 @@ def list_(
     columns = {
         "datasets": ("name", "title", "task", "licence"),
         "bundles": ("name", "version", "description"),
-        "networks": ("name", "title"),
+        "networks": ("name", "refused") if networks else ("name", "title"),
         "starts": ("name", "title", "licence"),
         "weights": ("name", "path"),
     }
@@ -44,3 +49,15 @@ def list_(
         for row in found[kind]:
             table.add_row(*(str(row[name]) for name in names))
         console.print(table if found[kind] else f"{kind}: none")
+    if networks:
+        refused = sum(bool(row["refused"]) for row in found["networks"])
+        console.print(f"{len(found['networks']) - refused} can be used, {refused} cannot")
+
+
+def _judged(pattern: str) -> list[dict[str, Any]]:
+    """Judge the networks that match, behind a progress bar where there is a terminal."""
+    names = networks_of_libraries(pattern)
+    if sys.stderr.isatty():
+        console = Console(stderr=True)
+        return [judged(name) for name in track(names, "building networks", console=console, transient=True)]
+    return [judged(name) for name in names]

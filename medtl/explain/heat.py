@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medtl.errors import UsageError
+from medtl.networks.anatomy import grid_of
 from medtl.networks.registry import backbone_of
 
 METHODS = MappingProxyType({"gradcam": GradCAM, "gradcam++": GradCAMpp})
@@ -114,12 +115,10 @@ class _Probed(nn.Module):
             handle.remove()
 
     def _shown(self, layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        if output.ndim == 4:
-            return self._probe(output)
-        side = round((output.shape[1] - 1) ** 0.5)
-        token, patches = output[:, :1], output[:, 1:]
-        seen = self._probe(patches.transpose(1, 2).unflatten(2, (side, side)))
-        return torch.cat((token, seen.flatten(2).transpose(1, 2)), dim=1)
+        grid = grid_of(output.shape, getattr(self.network, "num_prefix_tokens", None))
+        if grid is None:
+            raise UsageError(f"{self.layer} gives {tuple(output.shape)}, which is no map of a square picture")
+        return grid.put_back(self._probe(grid.to_map(output)), output)
 
     def _probe(self, output: Tensor) -> Tensor:
         return self.probe((output / UNIT).detach().requires_grad_()) * UNIT

@@ -18,6 +18,7 @@ from medtl.errors import UsageError
 
 STAGES = 4
 CONTAINERS = (nn.Sequential, nn.ModuleList)
+SHUFFLED = "Unroll"  # the module by which timm's Hiera sorts its tokens by windows: they do not lie row by row
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,65 @@ class Anatomy:
 
 
 @dataclass
-class _Watched:
-    """What a forward pass did: units in the order of their first call, modules with their first output and how many
-    units had been called by then."""
+class Watched:
+    """What one forward pass did.
 
-    units: list[str] = field(default_factory=list)
+    Attributes:
+        output: of the network.
+        shapes: of the modules' first outputs; empty where that is no tensor.
+        steps: the modules' first calls and ends, in order: name, and whether it was called or ended.
+    """
+
+    output: Any = None
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    ends: dict[str, int] = field(default_factory=dict)
+    steps: dict[tuple[str, bool], None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How a layer's output lies in a square picture.
+
+    Attributes:
+        side: rows and columns of the map.
+        channels_last: the output is (n, side, side, width) instead of (n, width, side, side); not of tokens.
+        prefix: of tokens (n, prefix + side², width) how many come before the patches; None of a map.
+    """
+
+    side: int
+    channels_last: bool = False
+    prefix: int | None = None
+
+    def to_map(self, output: torch.Tensor) -> torch.Tensor:
+        """Return the output as (n, width, side, side)."""
+        if self.prefix is not None:
+            return output[:, self.prefix :].transpose(1, 2).unflatten(2, (self.side, self.side))
+        return output.permute(0, 3, 1, 2) if self.channels_last else output
+
+    def put_back(self, found: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        """Return (n, width, side, side) as the output lies, with the output's own prefix."""
+        if self.prefix is not None:
+            return torch.cat((output[:, : self.prefix], found.flatten(2).transpose(1, 2)), dim=1)
+        return found.permute(0, 2, 3, 1) if self.channels_last else found
+
+
+def grid_of(shape: Sequence[int], stated: int | None = None) -> Grid | None:
+    """Return how a layer's output lies in a square picture; None where it shows no map.
+
+    Args:
+        shape: of the output.
+        stated: how many tokens come before the patches, where the network says so (timm's ``num_prefix_tokens``);
+            else one (a class token) where the rest is a square, or none.
+    """
+    if len(shape) == 4 and shape[2] == shape[3]:
+        return Grid(shape[2])
+    if len(shape) == 4 and shape[1] == shape[2]:
+        return Grid(shape[1], channels_last=True)
+    if len(shape) == 3:
+        for prefix in (1, 0) if stated is None else (stated, 1, 0):
+            side = math.isqrt(max(0, shape[1] - prefix))
+            if side > 0 and side * side == shape[1] - prefix:
+                return Grid(side, prefix=prefix)
+    return None
 
 
 def head_of(network: nn.Module, num_classes: int) -> str:
@@ -69,22 +122,50 @@ def head_of(network: nn.Module, num_classes: int) -> str:
     return found[0]
 
 
-def dissect(network: nn.Module, head: str, images: torch.Tensor, ends: Sequence[str] = ()) -> Anatomy:
-    """Return a network's anatomy.
+def watch(network: nn.Module, images: torch.Tensor) -> Watched:
+    """Run a network once, without gradients.
 
     Args:
         network: in evaluation mode.
-        head: name of its last layer.
         images: (n, channels, size, size) that it takes.
+    """
+    watched = Watched()
+    handles = []
+    for name, module in network.named_modules():
+
+        def before(module: nn.Module, inputs: Any, name: str = name) -> None:
+            watched.steps.setdefault((name, True))
+
+        def after(module: nn.Module, inputs: Any, output: Any, name: str = name) -> None:
+            watched.steps.setdefault((name, False))
+            watched.shapes.setdefault(name, tuple(output.shape) if isinstance(output, torch.Tensor) else ())
+
+        handles += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
+    try:
+        with torch.no_grad():
+            watched.output = network(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return watched
+
+
+def dissect(network: nn.Module, head: str, watched: Watched, size: int, ends: Sequence[str] = ()) -> Anatomy:
+    """Return a network's anatomy.
+
+    Args:
+        network: that was watched.
+        head: name of its last layer.
+        watched: what it did with square images.
+        size: of these, in pixels.
         ends: names of the modules that end its stages, where its library says so; at least four, else they are found
             by the sizes of their outputs, or by counting blocks.
     """
     kinds = dict(_units(network, head))
-    watched = _watch(network, kinds, images)
-    order = watched.units
+    order, ended = _order(watched, kinds)
     blocks = _blocks(order, kinds)
-    stated = [(name, watched.ends[name]) for name in ends if name in watched.ends]
-    by_size = _by_size(order, watched.shapes, images.shape[-1])
+    stated = [(name, ended[name]) for name in ends if name in ended]
+    by_size = _by_size(order, watched.shapes, size)
     by_block = [(name, order.index(name) + 1) for name in blocks]
     stem, chosen = 1, [(name, count) for count, name in enumerate(order, 1)]
     for candidates in map(_increasing, (stated, by_size, by_block)):
@@ -98,7 +179,7 @@ def dissect(network: nn.Module, head: str, images: torch.Tensor, ends: Sequence[
     borders = [stem, *(end for _, end in chosen[:-1]), len(order)]
     bare = [name for name, kind in kinds.items() if not kind]
     groups = [tuple(order[start:end]) for start, end in itertools.pairwise(borders)]
-    last_norm = _shown(network, watched, groups[-1])
+    last_norm = _shown(network, watched.shapes, groups[-1])
     return Anatomy(tuple(name for name, _ in chosen), last_norm, ((*bare, *order[:stem]), *groups))
 
 
@@ -126,31 +207,18 @@ def _units(network: nn.Module, head: str) -> Iterator[tuple[str, str]]:
     yield from walk(network, "")
 
 
-def _watch(network: nn.Module, kinds: dict[str, str], images: torch.Tensor) -> _Watched:
-    """Run the network once."""
-    watched = _Watched()
-    handles = []
-    for name, module in network.named_modules():
-
-        def before(module: nn.Module, inputs: Any, name: str = name) -> None:
-            if kinds.get(name) and name not in watched.units:
-                watched.units.append(name)
-
-        def after(module: nn.Module, inputs: Any, output: Any, name: str = name) -> None:
-            if name not in watched.ends:
-                watched.ends[name] = len(watched.units)
-                watched.shapes[name] = tuple(output.shape) if isinstance(output, torch.Tensor) else ()
-
-        handles += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
-    try:
-        with torch.no_grad():
-            network(images)
-    finally:
-        for handle in handles:
-            handle.remove()
+def _order(watched: Watched, kinds: dict[str, str]) -> tuple[list[str], dict[str, int]]:
+    """Return the units in the order of their first call, and of every module how many had been called at its end."""
+    order: list[str] = []
+    ended: dict[str, int] = {}
+    for name, is_call in watched.steps:
+        if not is_call:
+            ended[name] = len(order)
+        elif kinds.get(name):
+            order.append(name)
     # what was never called as a module (its parameters are used directly) goes with the last stage
-    watched.units += [name for name, kind in kinds.items() if kind and name not in watched.units]
-    return watched
+    order += [name for name, kind in kinds.items() if kind and name not in order]
+    return order, ended
 
 
 def _blocks(order: list[str], kinds: dict[str, str]) -> list[str]:
@@ -192,23 +260,28 @@ def _spread(named: list[tuple[str, int]], count: int) -> list[tuple[str, int]]:
     return [named[round((number + 1) * len(named) / count) - 1] for number in range(count)]
 
 
-def _shown(network: nn.Module, watched: _Watched, last: Sequence[str]) -> str:
-    """Return the last unit of the last stage that gives a map with channels first; of tokens the first norm of the last
-    block, behind which the patches have no say; empty where there is neither."""
-    shapes = watched.shapes
-    maps = [name for name in last if _is_map(shapes.get(name, ()))]
-    if maps:
-        return maps[-1]
-    norms = [name for name, module in network.named_modules() if "Norm" in type(module).__name__]
-    tokens = [name for name in norms if _is_tokens(shapes.get(name, ()))]
+def _whole(network: nn.Module, name: str, maps: set[str]) -> str:
+    """Return the largest block around a module that gives a map, too: what a block calls last may be its shortcut."""
+    outer = name.rpartition(".")[0]
+    while outer in maps:
+        if not isinstance(network.get_submodule(outer), CONTAINERS):
+            name = outer
+        outer = outer.rpartition(".")[0]
+    return name
+
+
+def _shown(network: nn.Module, shapes: dict[str, tuple[int, ...]], last: Sequence[str]) -> str:
+    """Return the last unit of the last stage that gives a map or tokens, where it is a map; of tokens the first norm of
+    the last block, behind which the patches may have no say; empty where there is neither, or tokens do not lie row by
+    row."""
+    stated = getattr(network, "num_prefix_tokens", None)
+    grids = {name: grid_of(shape, stated) for name, shape in shapes.items()}
+    shown = {name for name, grid in grids.items() if grid and grid.side > 1}
+    seen = [name for name in last if name in shown]
+    if seen and len(shapes[seen[-1]]) == 4:
+        return _whole(network, seen[-1], {name for name in shown if len(shapes[name]) == 4})
+    kinds = {name: type(module).__name__ for name, module in network.named_modules()}
+    norms = [name for name, kind in kinds.items() if "Norm" in kind and SHUFFLED not in kinds.values()]
+    tokens = [name for name in norms if name in shown]
     blocks = [unit for unit in last if any(name.startswith(f"{unit}.") for name in tokens)]
     return next((name for name in tokens if blocks and name.startswith(f"{blocks[-1]}.")), "")
-
-
-def _is_map(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 4 and shape[2] == shape[3] > 1 and shape[1] != shape[2]
-
-
-def _is_tokens(shape: tuple[int, ...]) -> bool:
-    """Return whether an output is a class token and the patches of a square."""
-    return len(shape) == 3 and math.isqrt(shape[1] - 1) ** 2 == shape[1] - 1

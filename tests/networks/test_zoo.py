@@ -116,6 +116,22 @@ def test_positions_of_a_vit_are_interpolated(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("timm/resnest14d", "layer4.0"),  # not the shortcut that it calls last
+        ("timm/pvt_v2_b0", "stages.3.blocks.1.norm1"),  # not the map that the stage begins with
+        ("timm/swin_tiny_patch4_window7_224", "norm"),  # channels last
+        ("timm/mixer_s16_224", "blocks.7.norm1"),  # no class token
+        ("timm/vit_small_patch14_reg4_dinov2", "blocks.11.norm1"),  # registers
+        ("timm/hiera_tiny_224", ""),  # tokens sorted by windows
+        ("torchvision/vgg11", "features.18"),
+    ],
+)
+def test_grad_cam_looks_at_the_last_layer_that_shows_a_map(name: str, layer: str) -> None:
+    assert backbone_of(name).last_norm == layer
+
+
+@pytest.mark.parametrize(
     ("name", "words"),
     [
         ("timm/deit_tiny_distilled_patch16_224", "2 layers that give logits .head, head_dist"),
@@ -131,9 +147,16 @@ def test_what_cannot_be_used_is_told(name: str, words: str) -> None:
         build_classifier(name, 2)
 
 
-def test_a_size_that_a_network_does_not_take_is_told() -> None:
-    with pytest.raises(UsageError, match="torchvision/inception_v3: it does not take 3 × 48 × 48"):
-        build_classifier("torchvision/inception_v3", 2, image_size=48)
+@pytest.mark.parametrize(
+    ("name", "size", "words"),
+    [
+        ("torchvision/inception_v3", 48, "it does not take 3 × 48 × 48: .*; sizes that it takes: 96, 224"),
+        ("torchvision/vit_b_16", 60, "it does not take 3 × 60 × 60: .*; sizes that it takes: 32, 64, 224"),
+    ],
+)
+def test_a_size_that_a_network_does_not_take_is_told_with_those_it_takes(name: str, size: int, words: str) -> None:
+    with pytest.raises(UsageError, match=f"{name}: {words}$"):
+        build_classifier(name, 2, image_size=size)
 
 
 def test_weights_are_looked_up_without_the_slash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

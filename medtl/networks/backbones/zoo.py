@@ -5,6 +5,7 @@ Both libraries are imported when the first such network is asked for, which take
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import warnings
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from medtl.networks.anatomy import Watched
+
 PROBE = 1013  # classes of a trial network; no layer of the libraries' has as many channels
 MOST_ON_CPU = 3e8  # parameters of a network that is tried out with real numbers where shapes alone do not do
+# where a network is tried out, and where tensors of known numbers lie while it is built
+WAYS = (("meta", "meta"), ("meta", "cpu"), ("cpu", "cpu"))
 SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -141,33 +146,41 @@ def _replace_first(network: nn.Module, in_channels: int) -> None:
 
 
 def _tried(
-    library: str, name: str, in_channels: int, image_size: int, num_classes: int
-) -> tuple[nn.Module, torch.Tensor]:
-    """Return a trial network and images that it takes: without numbers where it works so, else with small ones.
+    library: str,
+    name: str,
+    in_channels: int,
+    image_size: int,
+    num_classes: int,
+    ways: tuple[tuple[str, str], ...] = WAYS,
+) -> tuple[nn.Module, Watched]:
+    """Return a trial network and what it did with images: without numbers where it works so, else with small ones.
 
     Raises:
         UsageError: it does not take such images, or gives no logits for them.
     """
     import torch
 
-    devices = ["meta", "cpu"]
+    from medtl.networks import anatomy
+    from medtl.networks.shapes import NumbersOnCPU, ShapesOnly
+
     reason = ""
-    for device in devices:
+    for device, numbers in ways:
+        network = None
         try:
-            with torch.device(device):
-                network = _make(library, name, in_channels, image_size, num_classes).eval()
-                images = torch.zeros(2, in_channels, image_size, image_size)
-            with torch.no_grad():
-                logits = network(images)
+            with ShapesOnly(), torch.device(device):
+                with NumbersOnCPU() if numbers != device else contextlib.nullcontext():
+                    network = _make(library, name, in_channels, image_size, num_classes).eval().to(device)
+                watched = anatomy.watch(network, torch.zeros(2, in_channels, image_size, image_size))
         except Exception as error:  # whatever a library raises at a size that it does not take
             reason = " ".join(str(error).split())[:200] or type(error).__name__
-            if device == "meta" and sum(p.numel() for p in network.parameters()) > MOST_ON_CPU:
+            if network is not None and sum(p.numel() for p in network.parameters()) > MOST_ON_CPU:
                 break
             continue
+        logits = watched.output
         if not isinstance(logits, torch.Tensor) or logits.shape != (2, num_classes):
             kind = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
             raise UsageError(f"it gives {kind} instead of logits")
-        return network, images
+        return network, watched
     raise UsageError(f"it does not take {in_channels} × {image_size} × {image_size}: {reason}")
 
 
@@ -192,12 +205,12 @@ def describe(library: str, name: str) -> Backbone:
     try:
         from medtl.networks import anatomy
 
-        network, images = _tried(library, name, 3, size, PROBE)
+        network, watched = _tried(library, name, 3, size, PROBE)
         head = anatomy.head_of(network, PROBE)
         if library == "timm":
             info = getattr(network, "feature_info", ())
             ends = tuple(entry["module"] for entry in (info if isinstance(info, list) else getattr(info, "info", ())))
-        found = anatomy.dissect(network, head, images, ends)
+        found = anatomy.dissect(network, head, watched, size, ends)
     except UsageError as error:
         raise UsageError(f"backbone {word!r} cannot be used: {error}") from None
     return Backbone(
@@ -223,13 +236,33 @@ def _builder(library: str, name: str, head: str) -> Callable[[int, int, int], nn
         try:
             _tried(library, name, in_channels, image_size, num_classes)
         except UsageError as error:
-            raise UsageError(f"backbone {library}/{name}: {error}") from None
+            others = _sizes(library, name, in_channels, image_size)
+            hint = f"; sizes that it takes: {', '.join(map(str, others))}" if others else ""
+            raise UsageError(f"backbone {library}/{name}: {error}{hint}") from None
         network = _make(library, name, in_channels, image_size, num_classes)
         # timm draws some heads in proportion to 1 / classes: with few classes the first losses are enormous
         network.get_submodule(head).reset_parameters()  # type: ignore[operator]
         return network
 
     return build
+
+
+def _sizes(library: str, name: str, in_channels: int, image_size: int) -> list[int]:
+    """Return image sizes that a network takes: the one that it was made for, and of the multiples of 32 the next below
+    and above the size that was asked for."""
+    config = timm().get_pretrained_cfg(name) if library == "timm" else None
+    own = config.input_size[-1] if config is not None else 224
+
+    def is_taken(size: int) -> bool:
+        try:
+            _tried(library, name, in_channels, size, PROBE, WAYS[:2])
+        except UsageError:
+            return False
+        return True
+
+    below, above = range(image_size // 32 * 32, 0, -32), range((image_size // 32 + 1) * 32, image_size + 4 * 32, 32)
+    near = (next(filter(is_taken, sizes), 0) for sizes in (below[:3], above))
+    return sorted({size for size in (*near, own if is_taken(own) else 0) if size})
 
 
 def _stock(library: str, name: str) -> Callable[[int, int, int], dict[str, Any]]:
