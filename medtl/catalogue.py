@@ -44,7 +44,7 @@ def _name(weights: Path) -> str:
 
 
 def networks_of_libraries(pattern: str) -> list[str]:
-    """Return the names of the networks of timm, torchvision and Keras that match a shell pattern; imports the first two.
+    """Return the names of networks of timm, torchvision and Keras that match a pattern; imports the first two.
 
     Args:
         pattern: of ``library/name``; a word without ``*``, ``?`` or ``[`` matches the names that hold it.

@@ -18,8 +18,8 @@ def list_(
     networks: Annotated[
         str,
         typer.Option(
-            help="List networks of timm, torchvision and Keras by a word or a pattern ('timm/mobilenet*'), and why some "
-            "are refused."
+            help="List networks of timm, torchvision and Keras by a word or a pattern ('timm/mobilenet*'), and why "
+            "some are refused."
         ),
     ] = "",
     debug: Debug = False,
