@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from medtl.errors import MedtlError, UsageError
+from medtl.errors import BadFileError, MedtlError, UsageError
+from medtl.limits import check_growth
 
 MARK = b"\x89HDF"
 NAMES = {
@@ -37,7 +39,7 @@ def read(source: Path | io.BytesIO, where: str) -> dict[str, torch.Tensor]:
 
     Raises:
         UsageError: h5py is not installed.
-        MedtlError: the file is damaged, or of another kind.
+        MedtlError: the file is damaged, of another kind, or grows beyond all reason.
     """
     try:
         import h5py
@@ -45,10 +47,14 @@ def read(source: Path | io.BytesIO, where: str) -> dict[str, torch.Tensor]:
         raise UsageError(
             f"{where} is an HDF5 file, as Keras writes them; reading it needs h5py: pip install 'medtl[keras]'"
         ) from None
+    stored = len(source.getvalue()) if isinstance(source, io.BytesIO) else source.stat().st_size
     try:
         with h5py.File(source, "r") as file:
             root = file.get("model_weights", file)
+            check_growth(stored, sum(root[layer][path].nbytes for layer, path in _paths(root)))
             found = _tensors(root)
+    except BadFileError as error:
+        raise MedtlError(f"{where} {error}") from None
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise MedtlError(f"{where} is not a readable HDF5 file: {' '.join(str(error).split())}") from None
     if not found:
@@ -58,14 +64,20 @@ def read(source: Path | io.BytesIO, where: str) -> dict[str, torch.Tensor]:
 
 def _tensors(root: Any) -> dict[str, torch.Tensor]:
     found: dict[str, torch.Tensor] = {}
+    for layer, path in _paths(root):
+        values = torch.from_numpy(root[layer][path][()].copy())
+        inner, _, leaf = re.sub(r":\d+$", "", path).rpartition("/")
+        axes = AXES.get((leaf, values.ndim))
+        name = f"{(inner or layer).replace('/', '_')}.{NAMES.get(leaf, leaf)}"
+        found[name] = values.permute(axes).contiguous() if axes else values
+    return found
+
+
+def _paths(root: Any) -> Iterator[tuple[str, str]]:
+    """Yield each tensor's layer and its path within it."""
     for layer in map(_text, root.attrs.get("layer_names", ())):
         for path in map(_text, root[layer].attrs["weight_names"]):
-            values = torch.from_numpy(root[layer][path][()].copy())
-            inner, _, leaf = re.sub(r":\d+$", "", path).rpartition("/")
-            axes = AXES.get((leaf, values.ndim))
-            name = f"{(inner or layer).replace('/', '_')}.{NAMES.get(leaf, leaf)}"
-            found[name] = values.permute(axes).contiguous() if axes else values
-    return found
+            yield layer, path
 
 
 def _text(name: str | bytes) -> str:
