@@ -15,6 +15,8 @@ from torch import Tensor
 
 from medtl.datalist import FILE_NAME, DataList
 from medtl.errors import BadFileError, MedtlError
+from medtl.limits import check_growth
+from medtl.readers.npz import read_all
 
 # what damaged and foreign files make numpy, zipfile, torch and h5py raise
 UNREADABLE = (
@@ -62,16 +64,20 @@ def _only(arrays: dict[str, Any]) -> Any:
 
 
 def _npz(path: Path) -> Any:
-    with np.load(path, allow_pickle=False) as file:
-        names = [key for key in KEYS if key in file.files] or file.files
-        return _only({name: file[name] for name in names})
+    return _only(read_all(path, KEYS))
 
 
 def _pt(path: Path) -> Any:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise ValueError("compressed parts, which torch.save never writes")
     found = torch.load(path, map_location="cpu", weights_only=True)
     found = _only(found) if isinstance(found, dict) else found
     if not isinstance(found, Tensor):
         raise ValueError(f"expected a tensor, found {type(found).__name__}")
+    if found.numel() * found.element_size() > found.untyped_storage().nbytes():
+        raise ValueError(f"a tensor of shape {tuple(found.shape)} that claims more numbers than the file holds")
     return found.float().numpy()
 
 
@@ -80,10 +86,16 @@ def _h5(path: Path) -> Any:
 
     with h5py.File(path, "r") as file:
         names = [key for key in KEYS if key in file] or list(file)
-        return _only({name: file[name] for name in names})[()]
+        found = _only({name: file[name] for name in names})
+        check_growth(path.stat().st_size, found.nbytes)
+        return found[()]
 
 
-READERS = {".npz": _npz, ".npy": lambda path: np.load(path, allow_pickle=False), ".pt": _pt, ".h5": _h5}
+def _npy(path: Path) -> Any:
+    return np.load(path, mmap_mode="r", allow_pickle=False)  # a header may claim more than the file holds
+
+
+READERS = {".npz": _npz, ".npy": _npy, ".pt": _pt, ".h5": _h5}
 
 
 class Bags:
