@@ -199,7 +199,9 @@ def entrances(at: Places) -> dict[str, Callable[[], Told]]:
         "--features of a probe": lambda: medtl(
             "probe", at.root / "data", "--features", at.features(), "--out", at.out()
         ),
-        "--inits of a comparison": lambda: medtl("compare", "folder", *train, "--inits", bomb, "--out", at.out()),
+        "--inits of a comparison": lambda: medtl(
+            *("compare", "folder", *train, "--backbones", "resnet18", "--seeds", 0, "--inits", bomb, "--out", at.out())
+        ),
         "a survival's training": lambda: bundle(
             "survival", "train", "--dataset_dir", at.bags(), "--epochs", 1, "--output_dir", at.out()
         ),

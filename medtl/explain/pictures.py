@@ -91,8 +91,8 @@ def _found(source: Path, rejected: list[Refused]) -> tuple[Picture, ...]:
 
 
 def from_list(listed: DataList, split: str, number: int, seed: int = 0) -> list[Item]:
-    """Entries of a split: of each class (of a regression, of each quarter of its numbers) in turn one, drawn by ``seed``,
-    so that a larger ``number`` only adds to a smaller one.
+    """Entries of a split: of each class, or each quarter of a regression's numbers, in turn one, drawn by ``seed``, so
+    that a larger ``number`` only adds to a smaller one.
 
     Args:
         listed: the data list.

@@ -138,5 +138,5 @@ def _refuse_others(record: RunRecord, folder: Path) -> None:
     if target != BUILDER or record.task == "segmentation":
         what = target if target != BUILDER else f"a {record.task} network"
         raise MedtlError(
-            f"{folder} is a run of {what}; expected one of a classifier or a regression, whose answer is of a whole picture"
+            f"{folder} is a run of {what}; expected one of a classifier or a regression, which answers a whole picture"
         )
