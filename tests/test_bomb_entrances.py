@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bomb_files import MOST_MEMORY, MOST_SECONDS
+from bomb_files import MOST_MEMORY, MOST_SECONDS, PICTURES
 
 HERE = Path(__file__).parent
 pytestmark = [
@@ -19,6 +19,15 @@ WORDS = {
     "inference of chestxray2017": "cannot be used",
     "data_prep folder": "refused",
 }
+
+
+def bombs(one: dict[str, Any]) -> int:
+    """How many of them an entrance is given at once."""
+    return {
+        "data_prep folder": 2 * len(PICTURES),
+        "inference": len(PICTURES),
+        "explain such pictures": len(PICTURES),
+    }.get(one["entrance"].partition(" of ")[0], 1)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +42,7 @@ def found(module_path: Path) -> list[dict[str, Any]]:
 def test_no_entrance_takes_memory_or_time_for_them(found: list[dict[str, Any]]) -> None:
     assert len(found) > 20
     assert {one["entrance"]: one["peak"] for one in found if one["peak"] > MOST_MEMORY} == {}
-    assert {one["entrance"]: one["seconds"] for one in found if one["seconds"] > MOST_SECONDS} == {}
+    assert {one["entrance"]: one["seconds"] for one in found if one["seconds"] > MOST_SECONDS * bombs(one)} == {}
 
 
 def test_every_entrance_refuses_them_in_one_line(found: list[dict[str, Any]]) -> None:
