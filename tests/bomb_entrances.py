@@ -28,6 +28,7 @@ from medtl.files import file_hash, write_csv
 
 ORGANS = ("liver", "right_kidney", "left_kidney", "spleen")
 LISTED = "datalist.json"
+FEW = ("good.png", "a.png", "a.bmp", "a.nii.gz", "meta.dcm")  # one picture and four bombs
 Told = tuple[int, str]
 
 
@@ -56,7 +57,7 @@ def data_prep(*words: object) -> Told:
 
 def bundle(name: str, step: str, *words: object) -> Told:
     file = config(step, folder=ROOT / "bundles" / name)
-    given = ("--device", "cpu", *(() if step == "inference" else ("--num_workers", "0")))
+    given = ("--device", "cpu", *(("--num_workers", "0") if step == "train" and name != "survival" else ()))
     return bundle_here("run", "--config_file", file, *map(str, words), *given)
 
 
@@ -92,14 +93,15 @@ class Places:
         return folder
 
     def classes(self) -> Path:
-        """Return a raw folder of two classes, bombs among the pictures of both."""
+        """Return a raw folder of two classes, bombs among the pictures of one."""
         raw = self.root / "raw"
         if not raw.exists():
             for label, places in (("ill", range(4)), ("well", range(4, 8))):
-                shutil.copytree(self.pictures, raw / label)
+                (raw / label).mkdir(parents=True)
                 for number in places:
                     grey = np.full((24, 24), 10 + 20 * number, np.uint8)
                     Image.fromarray(grey).save(raw / label / f"{number}.png")
+            bomb_files.write(raw / "ill", bomb_files.PICTURES)
         return raw
 
     def run_with(self, name: str) -> Path:
@@ -205,7 +207,6 @@ def entrances(at: Places) -> dict[str, Callable[[], Told]]:
             *("folder", "--raw", at.masked() / "images", "--masks", at.masked() / "masks", "--out", at.out())
         ),
         "data_prep msd": lambda: data_prep("msd", "--raw", at.msd(), "--out", at.out()),
-        "check of a survival's features": lambda: medtl("check", at.bags()),
     }
     for name, run in (("chestxray2017", "run"), ("segment", "segmenter"), ("chaos_deeplabv3", "organs")):
         words = ("--input", at.pictures, "--weights", at.root / run / "model.pt")
@@ -242,7 +243,9 @@ def entrances(at: Places) -> dict[str, Callable[[], Told]]:
         ),
         "evaluate on such a data list": lambda: medtl("evaluate", good, "--dataset_dir", at.lists()),
         "explain such weights": lambda: medtl("explain", at.run_with("model.pt"), at.pictures / "good.png"),
-        "explain such pictures": lambda: medtl("explain", good, at.pictures, "--out", at.out()),
+        "explain such pictures": lambda: medtl(
+            "explain", good, *(at.pictures / name for name in FEW), "--out", at.out()
+        ),
         "release such weights": lambda: medtl("release", at.run_with("model.pt"), "--out", at.out()),
     }
 

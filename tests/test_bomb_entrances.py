@@ -14,20 +14,35 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's account of memory"),
 ]
-# the last line of some, by the entrance
-WORDS = {
-    "inference of chestxray2017": "cannot be used",
-    "data_prep folder": "refused",
+TENSOR = "a repeated tensor"
+# status and words of the last line, by what an entrance begins with
+ENDS = {
+    "data_prep folder --masks": (3, "1 rejected"),
+    "data_prep folder": (3, f"{len(PICTURES)} rejected"),
+    "data_prep msd": (3, "2 rejected"),
+    "inference of chestxray2017": (3, "pictures cannot be used"),
+    "inference of": (3, "rejected, each named in rejected.csv"),
+    "weights look expanded": (1, TENSOR),
+    "weights look deflated.pt": (1, "compressed parts"),
+    "weights look endless.pt": (1, "mappings within mappings"),
+    "weights look": (1, "not a readable safetensors file"),
+    "--features of a probe": (1, "made to fill the memory"),
+    "--inits of a comparison": (2, TENSOR),
+    "--": (1, TENSOR),
+    "a survival's training": (1, "made to fill the memory"),
+    "check of a data list": (1, "nested too deeply"),
+    "report of a deep run.json": (2, "its run.json cannot be read"),
+    "evaluate on such a data list": (1, "nested too deeply"),
+    "explain such pictures": (3, "1 overlays"),
+    "evaluate": (1, TENSOR),
+    "explain": (1, TENSOR),
+    "release": (1, TENSOR),
 }
+MANY = ("data_prep folder", "inference of chestxray2017")  # entrances that are given all pictures at once
 
 
-def bombs(one: dict[str, Any]) -> int:
-    """How many of them an entrance is given at once."""
-    return {
-        "data_prep folder": 2 * len(PICTURES),
-        "inference": len(PICTURES),
-        "explain such pictures": len(PICTURES),
-    }.get(one["entrance"].partition(" of ")[0], 1)
+def expected(entrance: str) -> tuple[int, str]:
+    return next(end for name, end in ENDS.items() if entrance.startswith(name))
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +55,15 @@ def found(module_path: Path) -> list[dict[str, Any]]:
 
 
 def test_no_entrance_takes_memory_or_time_for_them(found: list[dict[str, Any]]) -> None:
-    assert len(found) > 20
+    assert len(found) > 25
     assert {one["entrance"]: one["peak"] for one in found if one["peak"] > MOST_MEMORY} == {}
-    assert {one["entrance"]: one["seconds"] for one in found if one["seconds"] > MOST_SECONDS * bombs(one)} == {}
+    each = {one["entrance"]: one["seconds"] / (len(PICTURES) if one["entrance"] in MANY else 1) for one in found}
+    assert {entrance: seconds for entrance, seconds in each.items() if seconds > MOST_SECONDS} == {}
 
 
 def test_every_entrance_refuses_them_in_one_line(found: list[dict[str, Any]]) -> None:
-    assert {one["entrance"]: one["last"] for one in found if one["traced"] or one["status"] not in (1, 2, 3)} == {}
-    last = {one["entrance"]: one["last"] for one in found}
-    assert {entrance: last[entrance] for entrance, words in WORDS.items() if words not in last[entrance]} == {}
+    def is_as_expected(one: dict[str, Any]) -> bool:
+        status, words = expected(one["entrance"])
+        return (one["status"], one["traced"]) == (status, False) and words in one["last"]
+
+    assert {one["entrance"]: (one["status"], one["last"]) for one in found if not is_as_expected(one)} == {}
