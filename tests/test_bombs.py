@@ -70,6 +70,24 @@ def test_arrays(tmp_path: Path) -> None:
             read_array(file, "x")
 
 
+@pytest.mark.slow  # torch is imported
+def test_hdf5_of_a_few_kb_that_claims_gigabytes(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    from medtl.survival.bags import read_bag
+    from medtl.weights.read import read_checkpoint
+
+    for form in ({"chunks": (1000, 1000)}, {"chunks": (1000, 1000), "compression": "gzip"}, {}):
+        with h5py.File(tmp_path / "a.h5", "w") as file:  # nothing is stored of what was never written
+            file.attrs["layer_names"] = [b"layer"]
+            file.create_group("layer").attrs["weight_names"] = [b"layer/kernel:0"]
+            file["layer"].create_dataset("layer/kernel:0", shape=(100_000, 100_000), dtype="f4", **form)
+            file.create_dataset("features", shape=(100_000, 100_000), dtype="f4", **form)
+        with pytest.raises(MedtlError, match="fill the memory"):
+            read_checkpoint(tmp_path / "a.h5")
+        with pytest.raises(BadFileError, match="fill the memory"):
+            read_bag(tmp_path / "a.h5")
+
+
 def test_a_zip_is_not_unpacked(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(archive({"b/models/model.pt": b""}, 2**28))
     with pytest.raises(MedtlError, match="fill the memory"):
