@@ -2,6 +2,8 @@
 line, and what it took. Run as a program, whose memory is nobody else's: ``python bomb_entrances.py FOLDER``."""
 
 import contextlib
+import ctypes
+import gc
 import io
 import json
 import resource
@@ -266,17 +268,27 @@ def resident(field: str) -> int:
 
 
 def measured(call: Callable[[], Told]) -> dict[str, object]:
-    """Call once for what is imported on the way, then once more for the time; the peak is of both."""
-    before = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    """Call once for what is imported on the way, and once more to be measured, when all freed memory is given back."""
+    whole = resident("VmRSS")
+    peak_from_now_on()
     call()
+    whole = resident("VmHWM") - whole
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    before = resident("VmRSS")
+    peak_from_now_on()
     began = resource.getrusage(resource.RUSAGE_SELF)
     status, printed = call()
     ended = resource.getrusage(resource.RUSAGE_SELF)
     seconds = ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime
     last = (printed.strip().splitlines() or [""])[-1]
-    traced = "Traceback" in printed
-    return {"status": status, "last": last, "traced": traced, "peak": resident("VmHWM") - before, "seconds": seconds}
+    told = {"status": status, "last": last, "traced": "Traceback" in printed}
+    return {**told, "peak": resident("VmHWM") - before, "with_imports": whole, "seconds": seconds}
+
+
+def peak_from_now_on() -> None:
+    """Let VmHWM begin anew."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 if __name__ == "__main__":
