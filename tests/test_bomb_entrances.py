@@ -54,7 +54,7 @@ def expected(entrance: str) -> tuple[int, str]:
 @pytest.fixture(scope="module")
 def found(module_path: Path) -> list[dict[str, Any]]:
     done = subprocess.run(
-        [sys.executable, str(HERE / "bomb_entrances.py"), str(module_path)], capture_output=True, text=True, timeout=900
+        [sys.executable, str(HERE / "bomb_entrances.py"), str(module_path)], capture_output=True, text=True, timeout=800
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
