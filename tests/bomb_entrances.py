@@ -101,7 +101,7 @@ class Places:
             for label, places in (("ill", range(4)), ("well", range(4, 8))):
                 (raw / label).mkdir(parents=True)
                 for number in places:
-                    grey = np.full((24, 24), 10 + 20 * number, np.uint8)
+                    grey = np.random.default_rng(number).integers(0, 256, (24, 24), dtype=np.uint8)
                     Image.fromarray(grey).save(raw / label / f"{number}.png")
             bomb_files.write(raw / "ill", bomb_files.PICTURES)
         return raw
