@@ -7,13 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from data_prep.pictures import UNREADABLE, read_checked
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.errors import BadFileError
 from medtl.files import file_hash, write_bytes
-from medtl.readers.raster import read_raster
+from medtl.readers.raster import opened_picture, read_raster
 from medtl.writers.images import write_png
 
 FILES_A_PIECE = 32
@@ -148,12 +147,14 @@ def _values(path: Path, name: str, colour: bool) -> NDArray[np.int64]:
         BadFileError: it cannot be read, or has more values than a mask can.
     """
     try:
-        with Image.open(path) as image:
+        with opened_picture(path) as image:
             if colour:
                 red, green, blue = np.moveaxis(np.asarray(image.convert("RGB")).astype(np.int64), 2, 0)
                 return np.asarray(65536 * red + 256 * green + blue)
             plain = image if image.mode in ("1", "L", "P", "I", "I;16") else image.convert("L")
             values = np.asarray(plain).astype(np.int64)
+    except BadFileError as error:
+        raise BadFileError(f"its mask {name}: {error}") from None
     except FileNotFoundError:
         raise BadFileError(f"its mask {name} is missing") from None
     except UNREADABLE:

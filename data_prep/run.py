@@ -22,7 +22,7 @@ from data_prep.work import Done, Rejected, Source
 from medtl import datalist
 from medtl.cards import DatasetCard
 from medtl.datalist import DataList, Entry
-from medtl.errors import UsageError, tell
+from medtl.errors import UsageError
 from medtl.files import OWNERS_FILE, parse_json, private_folder, remove_leftovers, write_text
 from medtl.splits import assign_folds, assign_patients, same_people
 from medtl.writers.tables import write_rejected
@@ -112,8 +112,7 @@ def prepare(
             datalist.write(made, out)
             write_rejected(out / "rejected.csv", ((row.file, row.reason) for row in rejected))
     except KeyboardInterrupt:
-        tell(f"data_prep: interrupted; the same command again takes up {card.name} where it stopped")
-        raise
+        raise KeyboardInterrupt(f"interrupted; the same command again takes up {card.name} where it stopped") from None
     except Timeout:
         raise UsageError(f"{out}: another data_prep is writing here; wait for it or choose another --out") from None
     return made, rejected

@@ -1,12 +1,17 @@
 """``python -m medtl``, the same as ``medtl``."""
 
-from medtl.cli import app
 from medtl.errors import guarded
 
 
 def main() -> None:
     """Entry point of the ``medtl`` command."""
-    guarded(lambda: app(prog_name="medtl"), "medtl")
+    guarded(_run, "medtl")
+
+
+def _run() -> None:
+    from medtl.cli import app  # takes a moment, in which Ctrl-C is one line already
+
+    app(prog_name="medtl")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from medtl.datalist import Entry
 from medtl.errors import MedtlError
 from medtl.files import read_object, write_text
 
-Stamp = tuple[int, int] | None  # size in bytes and time of the last change in ns of a file; None where it is absent
+# of a file: size in bytes, times of the last modification and of the last change of any kind in ns; None where absent
+Stamp = tuple[int, ...] | None
 ABOUT = ".about.json"
 BESIDE = (ABOUT, ".lock")
 WEIGHTS = "weights"  # downloads of public weights, which --clear leaves alone
@@ -74,7 +75,7 @@ def about(path: Path) -> About | None:
     """Return what ``describe`` wrote beside a cached file; None where nothing can be read."""
     try:
         content = read_object(_beside(path, ABOUT))
-        stamps = tuple(None if one is None else (int(one[0]), int(one[1])) for one in content["stamps"])
+        stamps = tuple(None if one is None else tuple(map(int, one)) for one in content["stamps"])
         return About(str(content["data_set"]), str(content["first"]), stamps)
     except (MedtlError, KeyError, TypeError, ValueError, IndexError):
         return None

@@ -71,7 +71,7 @@ def line_of(error: BaseException) -> str:
         last = text.splitlines()[-1] if "Original Traceback" in text else text
         return last.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
+        return str(error) or "interrupted"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return ""
@@ -93,6 +93,11 @@ def guarded(run: Callable[[], object], name: str) -> NoReturn:
     """
     try:
         run()
+    except SystemExit as left:
+        reason = getattr(left.__context__, "__cause__", None)
+        if isinstance(reason, KeyboardInterrupt):  # typer leaves with the status alone
+            tell(f"{name}: {line_of(reason)}")
+        raise
     except (MedtlError, KeyboardInterrupt, OSError) as error:
         line = line_of(error)
         if not line:

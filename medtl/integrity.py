@@ -62,10 +62,13 @@ def _contradictions(listed: DataList) -> list[str]:
 
 def _files(listed: DataList) -> list[str]:
     """Unsafe paths, absent files and files that are not what was listed; each file is read once."""
-    hashes = {datalist.file_of(entry): entry["sha256"] for _, entry in listed}
+    hashes: dict[str, set[str]] = defaultdict(set)  # several entries may name one file: each states its hash
+    for _, entry in listed:
+        hashes[datalist.file_of(entry)].add(entry["sha256"])
+        if "mask_sha256" in entry:
+            hashes[entry["label"]].add(entry["mask_sha256"])
     masks = {entry["label"] for _, entry in listed if isinstance(entry.get("label"), str)}
     masks |= {entry["mask"] for _, entry in listed if "mask" in entry}  # of a classified image's lesion
-    hashes |= {entry["label"]: entry["mask_sha256"] for _, entry in listed if "mask_sha256" in entry}
     found: dict[str, list[str]] = defaultdict(list)
     for name in track(sorted({*hashes, *masks}), "checking files", console=Console(stderr=True), transient=True):
         path = PurePosixPath(name)
@@ -73,7 +76,7 @@ def _files(listed: DataList) -> list[str]:
             found["name(s) that lead out of the data list's folder"].append(name)
         elif not (listed.folder / name).is_file():
             found["missing file(s)"].append(name)
-        elif name in hashes and file_hash(listed.folder / name) != hashes[name]:
+        elif name in hashes and hashes[name] != {file_hash(listed.folder / name)}:
             found["file(s) that differ from what was listed (sha256)"].append(name)
     lines = []
     for what, names in found.items():

@@ -43,7 +43,8 @@ def masked_list(folder: Path) -> DataList:
 def made_run(folder: Path, listed: DataList, backbone: str, decoder: str, postprocess: str = "none") -> Segmenter:
     """A run folder with random weights whose classes all win somewhere, and their network."""
     torch.manual_seed(3)
-    network = build_segmenter(backbone, 3, output_stride=32, decoder=decoder).eval()
+    outputs = 1 + len(listed.classes)
+    network = build_segmenter(backbone, outputs, output_stride=32, decoder=decoder).eval()
     last = [module for module in network.classifier.modules() if isinstance(module, torch.nn.Conv2d)][-1]
     assert last.bias is not None
     with torch.no_grad():
@@ -60,8 +61,8 @@ def made_run(folder: Path, listed: DataList, backbone: str, decoder: str, postpr
     recorder.record = replace(
         recorder.record,
         start=Start(init="imagenet", licence="BSD-3-Clause", mean=MEAN, std=STD),
-        network={"_target_": target, **built, "num_classes": 3, "in_channels": 3, "auxiliary": False},
-        preprocessing=Preprocessing(SIZE, 3, MEAN, STD, "slices", resize="bilinear"),
+        network={"_target_": target, **built, "num_classes": outputs, "in_channels": 3, "auxiliary": False},
+        preprocessing=Preprocessing(SIZE, listed.channels, MEAN, STD, "slices", resize="bilinear"),
     )
     metrics = {"val_mean_iou": 0.5, "val_dice_disc": 0.75}
     recorder.close(folder, epochs=2, best_epoch=1, metrics=metrics)

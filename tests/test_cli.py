@@ -13,6 +13,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from data_prep.msd_tasks import MSD_TASKS
+from medtl.__main__ import main
 from medtl.cards import dataset_cards
 from medtl.cli import app
 from medtl.commands.analyse import app as analyse
@@ -114,6 +115,32 @@ def test_help_of_every_option_is_a_sentence(words: list[str], group: Typer) -> N
             assert said.endswith((".", "…")), f"{name}: {said}"
             assert said[0].isupper(), f"{name}: {said}"
             assert said.split()[0] not in NO_VERBS, f"{name}: {said}"
+
+
+@pytest.mark.parametrize(
+    ("words", "stopped"),
+    [
+        (["report", "RUNS"], "medtl.report.build.write_report"),
+        (["evaluate", "RUN", "--dataset_dir", "DATA"], "medtl.external.evaluate.evaluate_run"),
+        (["explain", "RUN", "a.png"], "medtl.explain.build.explain_run"),
+        (["probe", "DATA", "--starts", "random", "--out", "OUT"], "medtl.features.probe.probe"),
+        (["weights", "get", "imagenet", "--backbone", "resnet18"], "medtl.weights.fetch.install"),
+        (["check", "bundles/tb"], "medtl.bundles.check.check_bundle"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_ctrl_c_is_one_line_of_every_command(
+    words: list[str], stopped: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stopped, stop)
+    monkeypatch.setattr(sys, "argv", ["medtl", *words])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 130
+    assert capsys.readouterr() == ("", "medtl: interrupted\n")
 
 
 def test_readme_names_every_command() -> None:

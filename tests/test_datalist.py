@@ -184,6 +184,19 @@ def test_check_finds_leaks_absent_changed_and_escaping_files(tmp_path: Path) -> 
     assert "1 identical image(s) in more than one split" in text
 
 
+@pytest.mark.parametrize("false", [0, 1])
+def test_check_compares_the_hash_of_each_entry_of_one_file(false: int, tmp_path: Path) -> None:
+    """As where a picture was written a second time over the first."""
+    (tmp_path / "1.png").write_bytes(b"1")
+    (tmp_path / "2.png").write_bytes(b"2")
+    twice = [entry("1.png", sha256=file_hash(tmp_path / "1.png")) for _ in range(2)]
+    twice[false]["sha256"] = "0" * 64
+    other = entry("2.png", patient="set/2", sha256=file_hash(tmp_path / "2.png"))
+    datalist.write(make(tmp_path, twice, [other]), tmp_path)
+    problems = problems_of_data(tmp_path)[1]
+    assert any("1 file(s) that differ from what was listed (sha256): 1.png" in line for line in problems), problems
+
+
 def test_check_of_a_sound_list_finds_nothing(tmp_path: Path) -> None:
     for name in ("1.png", "2.png"):
         (tmp_path / name).write_bytes(name.encode())

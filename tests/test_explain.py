@@ -116,6 +116,27 @@ def test_grad_cam_pp_is_that_of_the_paper(seen: tuple[nn.Module, str, torch.Tens
     np.testing.assert_allclose(by_own_maximum(found), by_own_maximum(expected), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("method", ["gradcam", "gradcam++"])
+def test_of_one_number_the_map_is_of_what_raises_it(method: str) -> None:
+    torch.manual_seed(4)
+    network = build_classifier("resnet18", 1, image_size=64).double().eval()
+    what = network, "layer4.1.bn2", torch.rand(1, 3, 64, 64, dtype=torch.float64), 0
+    if not grad_cam(*by_autograd(*what)).any():
+        with torch.no_grad():
+            network.fc.weight.neg_()  # everything lowered the number: now it raises it
+    activations, gradients = by_autograd(*what)
+    expected = {"gradcam": grad_cam, "gradcam++": grad_cam_pp}[method](activations, gradients)
+    assert expected.any()
+    found = heat_of(*what[:3], method=method)
+    np.testing.assert_allclose(by_own_maximum(found.values), by_own_maximum(expected), rtol=1e-3, atol=1e-4)
+    with torch.no_grad():
+        network.fc.weight.neg_()  # what raised the number lowers it now
+    opposite = heat_of(*what[:3], method=method).values
+    assert not np.allclose(opposite, found.values)
+    if method == "gradcam":
+        np.testing.assert_allclose(opposite, grad_cam(activations, -gradients), rtol=1e-4, atol=1e-6 * expected.max())
+
+
 def test_grad_cam_pp_of_small_gradients_and_large_logits() -> None:
     """MONAI adds 1e-7 to squares of gradients and multiplies by exp(score)."""
     torch.manual_seed(3)
@@ -255,7 +276,7 @@ def test_pictures_are_prepared_as_by_the_inference_of_the_bundles(
     np.testing.assert_allclose(subject.prepared(pixels)[0], expected, rtol=1e-5, atol=1e-6)
 
 
-def entries(*labels: int) -> list[dict]:
+def entries(*labels: float) -> list[dict]:
     return [
         {"image": f"i/{n}.png", "label": label, "patient": str(n), "source": "s", "sha256": "0"}
         for n, label in enumerate(labels)
@@ -271,6 +292,13 @@ def test_the_choice_is_balanced_repeatable_and_only_grows() -> None:
     assert len(from_list(listed, "val", 0)) == len(from_list(listed, "val", 99)) == 12
     sizes = [{item.image for item in from_list(listed, "val", number, seed=5)} for number in range(1, 13)]
     assert all(small < large for small, large in itertools.pairwise(sizes))
+
+
+def test_numbers_are_chosen_from_all_sizes() -> None:
+    numbers = [float(number) for number in np.random.default_rng(0).permutation(400)]
+    listed = DataList("made", ("age",), 1, "", "", False, [], entries(*numbers), [])
+    chosen = [item.label for item in from_list(listed, "val", 8, seed=5)]
+    assert [sum(100 * k <= number < 100 * (k + 1) for number in chosen) for k in range(4)] == [2, 2, 2, 2]
 
 
 def test_overlays_of_different_pictures_have_different_names() -> None:
@@ -524,9 +552,9 @@ def test_several_labels_a_picture(made: tuple, tmp_path: Path) -> None:
     shutil.copytree(made[0] / "run", tmp_path / "run")
     change_record(tmp_path / "run", task="multilabel")
     subject = of_run(tmp_path / "run")
-    assert subject.multilabel
+    assert subject.task == "multilabel"
     heat = subject.explain(np.full((64, 64), 9, dtype=np.uint8), 1, "gradcam")
-    np.testing.assert_allclose(subject.probabilities(heat), 1 / (1 + np.exp(-heat.logits)), rtol=1e-5)
+    np.testing.assert_allclose(subject.answers(heat), 1 / (1 + np.exp(-heat.logits)), rtol=1e-5)
 
 
 def test_the_handler_leaves_what_medtl_explain_would(made: tuple, run: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,13 @@ from data_prep.folder import look, own_card
 from data_prep.folder_deal import Shares, dealer
 from data_prep.folder_labels import Wanted
 from data_prep.run import prepare
+from medtl import datalist
 from medtl.bundles.inspect import problems_of_bundle
 from medtl.bundles.release import release
 from medtl.datalist import DataList
+from medtl.errors import UsageError
+from medtl.explain.build import explain_run
+from medtl.external.evaluate import evaluate_run
 from medtl.report.build import write_report
 from medtl.runs import record as records
 
@@ -77,10 +82,11 @@ def test_a_task_from_its_table_to_its_report(task: str, tmp_path: Path) -> None:
     made = prepared(tmp_path, task)
     assert made.task == task
     data, run = str(made.folder), tmp_path / "run"
-    words = ("--dataset_dir", data, "--output_dir", str(run), "--epochs", EPOCHS[task], *SMALL)
+    words = ("--dataset_dir", data, "--output_dir", str(run), "--epochs", EPOCHS[task], "--explain", "2", *SMALL)
     status, told = bundle_here("run", "--config_file", config("train", folder=FOLDER), *words)
     assert status == 0, told
     record, metrics = records.read(run), json.loads((run / "metrics.json").read_text())
+    assert len(rows(run / "explain" / "explain.csv")) == 2
     assert (record.task, record.status) == (task, "finished")
     assert record.recipe["key_metric"] == ("mae" if task == "regression" else "auc")
     predicted = [row for row in rows(run / "predictions.csv") if row["split"] == "test"]
@@ -136,9 +142,15 @@ def test_a_task_from_its_table_to_its_report(task: str, tmp_path: Path) -> None:
         assert first.shape == (4, 1)
         assert float(first.mean()) == pytest.approx(1160, abs=150)  # around the labels, before any training
         assert medtl.Run(run).predictions("test")["pred"].dtype.kind == "f"
+        check_regression_elsewhere(run, made, metrics, predicted)
 
-    _, text, _ = (path.read_text(encoding="utf-8") for path in write_report(run))
-    wanted = ("Agreement", "lower limit", "R²") if task == "regression" else ("## Findings", "macro", "micro")
+    page, text, _ = (path.read_text(encoding="utf-8") for path in write_report(run))
+    assert "Grad-CAM overlay" in page
+    wanted = (
+        ("Agreement", "lower limit", "R²", "External validation")
+        if task == "regression"
+        else ("## Findings", "macro", "micro")
+    )
     assert all(word in text for word in wanted)
 
     done = release(run, tmp_path / "released")
@@ -146,6 +158,33 @@ def test_a_task_from_its_table_to_its_report(task: str, tmp_path: Path) -> None:
     assert problems_of_bundle(done.folder)[1] == []
     released = json.loads((tmp_path / "released" / "configs" / "inference.json").read_text())
     assert released["header"].split(",")[3:] == columns
+
+
+def check_regression_elsewhere(run: Path, made: DataList, metrics: dict, predicted: list[dict[str, str]]) -> None:
+    """``medtl evaluate`` and ``medtl explain`` of a regression say what the training said of the same pictures."""
+    told = evaluate_run(run, made.folder, "test", workers=0)
+    outside = run / "external" / f"{made.name}_test"
+    assert "; mae " in told
+    again = json.loads((outside / "metrics.json").read_text())
+    for name in ("mae", "rmse", "r2", "mae_lo", "mae_hi"):
+        assert again[f"test_{name}"] == pytest.approx(metrics[f"test_{name}"], rel=1e-3)
+    renamed = replace(made, classes=("weight",))
+    datalist.write(renamed, made.folder.parent / "renamed")
+    with pytest.raises(UsageError, match="has numbers of weight; the run predicts label"):
+        evaluate_run(run, made.folder.parent / "renamed", workers=0)
+
+    explained = explain_run(run, dataset_dir=made.folder, split="test", number=4)
+    assert (explained.rejected, "for a larger label" in explained.line) == ((), True)
+    known = {row["image"]: row for row in predicted}
+    found = rows(run / "explain" / "explain.csv")
+    assert len(found) == 4
+    for row in found:
+        assert (row["class"], row["prob"], row["prob_class"]) == ("label", "", "")
+        assert float(row["label"]) == pytest.approx(float(known[row["image"]]["label"]))
+        assert float(row["predicted"]) == pytest.approx(float(known[row["image"]]["pred"]), rel=1e-3)
+        assert (run / "explain" / row["panel"]).is_file()
+    with pytest.raises(UsageError, match="a regression has one number, label, and no classes"):
+        explain_run(run, dataset_dir=made.folder, split="test", asked="label")
 
 
 def test_weights_of_one_task_are_not_evaluated_on_another(tmp_path: Path) -> None:
@@ -167,7 +206,6 @@ def test_weights_of_one_task_are_not_evaluated_on_another(tmp_path: Path) -> Non
         (("--key_metric", "auc"), "is not one of mae, rmse, r2"),
         (("--mixup", "0.2"), "this data list is for regression"),
         (("--balance", "loss"), "this data list is for regression"),
-        (("--explain", "2"), "this data list is for regression"),
         (("--precision", "bf16"), "trained in fp32"),
     ],
 )

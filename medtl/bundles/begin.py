@@ -285,7 +285,11 @@ def check_task(listed: DataList, recipe: Mapping[str, Any], explained: int = 0) 
         explained: number of pictures whose Grad-CAM is asked for.
     """
     given = {name: recipe.get(name) for name in ("positive_class", "balance", "mixup")} | {"explain": explained}
-    senseless: dict[str, tuple[str, ...]] = {"classification": (), "multilabel": ("positive_class",)}
+    senseless: dict[str, tuple[str, ...]] = {
+        "classification": (),
+        "multilabel": ("positive_class",),
+        datalist.REGRESSION: ("positive_class", "balance", "mixup"),
+    }
     if given["balance"] == "sampling":
         senseless["multilabel"] = ("positive_class", "balance")
     for name in senseless.get(listed.task, tuple(given)):

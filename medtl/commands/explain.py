@@ -10,7 +10,7 @@ from medtl.errors import BadFileError
 
 
 def explain(
-    run: Annotated[Path, typer.Argument(help="Explain this run of a classifier: the folder of model.pt and run.json.")],
+    run: Annotated[Path, typer.Argument(help="Explain this run: the folder of model.pt and run.json.")],
     images: Annotated[
         list[Path] | None,
         typer.Argument(help="Take these picture, DICOM or NIfTI files, or folders of them.", metavar="IMAGE…"),
@@ -30,7 +30,8 @@ def explain(
 ) -> None:
     """Draw where the network of a run looked (Grad-CAM).
 
-    Where masks of lesions are known, it also measures how well the heat map covers them.
+    Of a regression it draws what raises the predicted number. Where masks of lesions are known, it also measures how
+    well the heat map covers them.
     """
     from medtl.explain.build import explain_run
 

@@ -3,8 +3,8 @@
 ``<fingerprint>.u8`` holds the pixels (n, channels, size, size) from its first byte on, then an index in JSON, then the
 index's length (8 bytes, little-endian) and a mark. Without the mark at its end a file is not whole. The fingerprint
 covers the images' hashes and the format, so what fits is reused and what has changed is packed anew. Before a process
-uses it, every chunk is compared with its checksum, and every image with the data list: by its size and time where these
-are as they were when its hash was right last (``.about.json`` beside it keeps them), else by its hash.
+uses it, every chunk is compared with its checksum, and every image with the data list: by its size and times where
+these are as they were when its hash was right last (``.about.json`` beside it keeps them), else by its hash.
 """
 
 import errno

@@ -1,5 +1,10 @@
 """Whether the pictures that a packed file was made of are still those of the data list: looked at once a process, and
-cheaply, by size and time first."""
+cheaply, by size and times first.
+
+A file's time of modification can be set back, as ``touch``, ``rsync`` and archives do. The time of its last change of
+any kind (``st_ctime``) cannot: so a picture that was edited is read again even where its size and its time of
+modification are as before.
+"""
 
 import os
 from collections.abc import Sequence
@@ -15,7 +20,7 @@ _verified: set[tuple[Path, int]] = set()
 
 
 def stamps(entries: Sequence[Entry]) -> list[caches.Stamp]:
-    """Return size and time of each picture; None for one that is not there."""
+    """Return size and times of each picture; None for one that is not there."""
     return [_stamp(entry["image"]) for entry in entries]
 
 
@@ -25,8 +30,8 @@ def are_verified(path: Path, entries: Sequence[Entry]) -> bool:
 
 
 def verify_sources(path: Path, name: str, entries: Sequence[Entry]) -> None:
-    """Compare the pictures with the data list; only those whose size or time is another than when their hash was
-    right last are read.
+    """Compare the pictures with the data list; only those whose size or one of whose times is another than when
+    their hash was right last are read.
 
     Args:
         path: the packed file, beside which sizes and times are kept.
@@ -61,7 +66,7 @@ def _stamp(image: str) -> caches.Stamp:
         status = os.stat(image)
     except OSError:
         return None
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _state(path: Path, seen: Sequence[caches.Stamp]) -> tuple[Path, int]:

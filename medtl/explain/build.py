@@ -9,7 +9,7 @@ from medtl import datalist
 from medtl.datalist import DataList
 from medtl.errors import BadFileError, UsageError, tell
 from medtl.explain import table
-from medtl.explain.heat import METHODS, NAMES
+from medtl.explain.heat import METHODS, NAMES, Heat
 from medtl.explain.overlap import DICE, overlap
 from medtl.explain.panel import Panel, write_panel
 from medtl.explain.pictures import Item, from_files, from_list, panel_names, read, with_hashes
@@ -52,13 +52,14 @@ def explain_run(
     ``rejected.csv`` beside the overlays.
 
     Args:
-        run: folder of a finished classification run.
+        run: folder of a finished run of a classification or a regression.
         images: PNG, JPEG, DICOM or NIfTI files, or folders of them.
         dataset_dir: a data_prep output instead of ``images``.
         split: of the data list; a run of a fold is explained on that fold.
         number, seed: of the choice; see ``from_list``.
         method: one of ``METHODS``.
-        asked: "predicted", "label" (the true class) or a class name.
+        asked: "predicted", "label" (the true class) or a class name; of a regression "predicted" or its name, which are
+            both the number.
         out: folder of the overlays, RUN/explain by default.
 
     Raises:
@@ -96,7 +97,7 @@ def explain_items(
     """Write overlays, explain.csv and explain.json; what earlier calls left in the folder stays.
 
     Args:
-        subject: the classifier.
+        subject: the network.
         items: the pictures; one that cannot be read is named and left out.
         out: the folder.
         method, asked: as of ``explain_run``.
@@ -135,8 +136,8 @@ def _check_same_classes(listed: DataList, subject: Subject, dataset_dir: Path) -
     if listed.classes != subject.classes:
         theirs, ours = (few(names) for names in (listed.classes, subject.classes))
         raise UsageError(f"--dataset_dir {dataset_dir} has the classes {theirs}; the run has {ours}")
-    if listed.task == "segmentation":
-        raise UsageError(f"--dataset_dir {dataset_dir} is for segmentation; Grad-CAM explains the class of a picture")
+    if listed.task != subject.task:
+        raise UsageError(f"--dataset_dir {dataset_dir} is for {listed.task}; the run is of {subject.task}")
 
 
 def _told(refused: Sequence[Refused]) -> list[Refused]:
@@ -149,6 +150,8 @@ def _check_class(asked: str, subject: Subject, items: Sequence[Item]) -> None:
     known = (PREDICTED, LABEL, *subject.classes)
     if asked not in known:
         raise UsageError(f"--class {asked}: expected one of {', '.join(known)}{did_you_mean(asked, known)}")
+    if asked == LABEL and subject.is_regression:
+        raise UsageError(f"--class {LABEL}: a regression has one number, {subject.classes[0]}, and no classes")
     if asked == LABEL and any(isinstance(item.label, list) for item in items):
         raise UsageError(f"--class {LABEL} needs one label a picture, and these have several: name a class instead")
 
@@ -158,21 +161,15 @@ def _explain(subject: Subject, item: Item, out: Path, name: str, method: str, as
     pixels, mask = read(item, subject.channels)
     wanted: Any = item.label if asked == LABEL else None if asked == PREDICTED else subject.classes.index(asked)
     heat = subject.explain(pixels, wanted, method)
-    probabilities = subject.probabilities(heat)
-    best = int(probabilities.argmax())
-    label = "; ".join(subject.classes[c] for c in datalist.label_classes(item.label if item.label is not None else []))
     covered = overlap(heat.values, mask) if mask is not None and mask.any() else None
     row = dict.fromkeys(table.COLUMNS, "") | {
         "image": item.image,
         "patient": item.patient,
         "split": item.split,
-        "label": label,
-        "predicted": subject.classes[best],
-        "prob": f"{probabilities[best]:.7g}",
         "method": method,
         "asked": asked,
         "class": subject.classes[heat.class_index],
-        "prob_class": f"{probabilities[heat.class_index]:.7g}",
+        **(_number if subject.is_regression else _class)(subject, item, heat),
         "empty": str(int(not heat.values.any())),
         "panel": f"{name}.png",
         "sha256": str(item.sha256),
@@ -183,20 +180,44 @@ def _explain(subject: Subject, item: Item, out: Path, name: str, method: str, as
         values=heat.values,
         mask=mask,
         left=name.removesuffix("".join(f"_{word}" for word in _apart(method, asked))),
-        right=f"{NAMES[method]} for {row['class']}",
+        right=f"{NAMES[method]} for {'a larger ' if subject.is_regression else ''}{row['class']}",
         lines=_lines(row),
     )
     write_panel(out / row["panel"], panel)
     return row
 
 
+def _class(subject: Subject, item: Item, heat: Heat) -> table.Row:
+    """A row's part of what a classifier answers."""
+    probabilities = subject.answers(heat)
+    best = int(probabilities.argmax())
+    known = datalist.label_classes(item.label if item.label is not None else [])
+    return {
+        "label": "; ".join(subject.classes[c] for c in known),
+        "predicted": subject.classes[best],
+        "prob": f"{probabilities[best]:.7g}",
+        "prob_class": f"{probabilities[heat.class_index]:.7g}",
+    }
+
+
+def _number(subject: Subject, item: Item, heat: Heat) -> table.Row:
+    """A row's part of what a regression answers: numbers, and no probability."""
+    return {
+        "label": "" if item.label is None else f"{item.label:.7g}",
+        "predicted": f"{subject.answers(heat)[0]:.7g}",
+    }
+
+
 def _lines(row: table.Row) -> tuple[str, ...]:
     """The words below an overlay."""
-    other = "" if row["class"] == row["predicted"] else f"; {row['class']} has {float(row['prob_class']):.2f}"
+    is_other = row["prob"] and row["class"] != row["predicted"]
+    other = f"; {row['class']} has {float(row['prob_class']):.2f}" if is_other else ""
     known = f"; label {row['label']}" if row["label"] else ""
-    lines = [f"predicted {row['predicted']} ({float(row['prob']):.2f}){other}{known}"]
+    sure = f" ({float(row['prob']):.2f})" if row["prob"] else ""
+    lines = [f"predicted {row['predicted']}{sure}{other}{known}"]
     if row["empty"] == "1":
-        lines.append("the map is empty: nothing at this layer speaks for the class")
+        what = "speaks for the class" if row["prob"] else "raises the number"
+        lines.append(f"the map is empty: nothing at this layer {what}")
     if row["dice_180"]:
         dice, random, centre = (float(row[name]) for name in DICE)
         by_chance = f"at random {random:.2f}, centred {centre:.2f}"
@@ -211,6 +232,7 @@ def _line(
 ) -> str:
     """A call's last line."""
     whose = asked if asked not in (PREDICTED, LABEL) else f"the {'predicted' if asked == PREDICTED else 'true'} class"
+    whose = f"a larger {subject.classes[0]}" if subject.is_regression else whose
     empty = sum(row["empty"] == "1" for row in rows)
     parts = [f"{len(rows)} overlays ({NAMES[method]} at {subject.layer} of {subject.backbone} for {whose}) in {out}"]
     parts += [f"{empty} of them empty"] if empty else []

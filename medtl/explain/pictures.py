@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from medtl.datalist import SHORT_NAMES, DataList, Entry, label_classes
+from medtl.datalist import SHORT_NAMES, DataList, Entry, strata
 from medtl.errors import BadFileError, UsageError, tell
 from medtl.files import file_hash
 from medtl.readers.find import Refused, counted
@@ -32,7 +32,7 @@ class Item:
         path: the file.
         image: its name: relative to the data list, or to what the user named.
         index: slice of a volume, or None.
-        label: class index, a multi-hot list, or None where nobody knows.
+        label: class index, a multi-hot list, a number of a regression, or None where nobody knows.
         patient: from the data list; the picture's name where it is not from one.
         split: short name; empty where it is not from a data list.
         mask: the lesion's mask, or None.
@@ -42,7 +42,7 @@ class Item:
     path: Path
     image: str
     index: int | None = None
-    label: int | list[int] | None = None
+    label: int | float | list[int] | None = None
     patient: str = ""
     split: str = ""
     mask: Path | None = None
@@ -91,8 +91,8 @@ def _found(source: Path, rejected: list[Refused]) -> tuple[Picture, ...]:
 
 
 def from_list(listed: DataList, split: str, number: int, seed: int = 0) -> list[Item]:
-    """Entries of a split: of each class in turn one, drawn by ``seed``, so that a larger ``number`` only adds to a
-    smaller one.
+    """Entries of a split: of each class, or each quarter of a regression's numbers, in turn one, drawn by ``seed``, so
+    that a larger ``number`` only adds to a smaller one.
 
     Args:
         listed: the data list.
@@ -108,8 +108,9 @@ def from_list(listed: DataList, split: str, number: int, seed: int = 0) -> list[
         raise UsageError(f"{listed.folder} has no entries in its {split} split")
     short = next(short for long, short in SHORT_NAMES.items() if split in (long, short))
     groups: dict[int, list[int]] = defaultdict(list)
+    kinds = strata(entries)
     for place in random.Random(seed).sample(range(len(entries)), len(entries)):
-        groups[next(iter(label_classes(entries[place]["label"])), -1)].append(place)
+        groups[next(iter(kinds[place]), -1)].append(place)
     rounds = itertools.chain.from_iterable(itertools.zip_longest(*(groups[key] for key in sorted(groups))))
     chosen = [place for place in rounds if place is not None]
     return [_item(listed, entries[place], short) for place in sorted(chosen[: number or None])]

@@ -1,4 +1,4 @@
-"""A classifier that is explained: which layer is looked at, and what speaks for a class there."""
+"""A network that is explained: which layer is looked at, and what speaks for a class, or for a larger number, there."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from medtl.errors import UsageError
 from medtl.explain.heat import Heat, heat_of, layer_of
+from medtl.metrics.ignite import answers
 from medtl.runs.classifier import Classifier
 
 
 @dataclass(frozen=True, eq=False)
 class Subject(Classifier):
-    """A classifier that is explained."""
+    """A classifier, or the network of a regression, that is explained."""
 
     @property
     def layer(self) -> str:
@@ -26,17 +27,17 @@ class Subject(Classifier):
         where = next(self.network.parameters()).device
         return heat_of(self.network, self.layer, self.prepared(pixels).to(where), class_index, method)
 
-    def probabilities(self, heat: Heat) -> NDArray[np.float32]:
-        """Return (n_classes,) of a picture's logits."""
-        return self.probabilities_of(torch.from_numpy(heat.logits)).numpy()
+    def answers(self, heat: Heat) -> NDArray[np.float32]:
+        """Return (n_classes,) probabilities of a picture's logits; of a regression the number, (1,)."""
+        return answers(torch.from_numpy(heat.logits)[None], self.task)[0].numpy()
 
 
 def of_run(folder: Path) -> Subject:
-    """Return the classifier that a run trained, with its best weights.
+    """Return the network that a run trained, with its best weights.
 
     Raises:
         UsageError: no run, or one whose network has no layer to look at.
-        MedtlError: it does not train a classifier, or its record or weights are damaged.
+        MedtlError: it trains neither a classifier nor a regression, or its record or weights are damaged.
     """
     subject = Subject.of_run(folder)
     try:

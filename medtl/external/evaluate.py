@@ -44,7 +44,7 @@ def evaluate_run(
     latter two from its validation split.
 
     Args:
-        run: folder of a finished classification run that holds its weights.
+        run: folder of a finished run of a classification or a regression that holds its weights.
         dataset_dir: a data_prep output with the run's classes, in any order.
         split: train, val or test of it, or all.
         out: the folder; by default ``external/<data set>_<split>`` in the run's.
@@ -94,9 +94,11 @@ def in_order_of(listed: DataList, classifier: Classifier) -> DataList:
     """
     ours, theirs = classifier.classes, listed.classes
     where = f"--dataset_dir {listed.folder}"
-    task = "multilabel" if classifier.multilabel else "classification"
+    task = classifier.task
     if listed.task != task:
         raise UsageError(f"{where} is for {listed.task}; the run is of {task}")
+    if classifier.is_regression and ours != theirs:
+        raise UsageError(f"{where} has numbers of {few(theirs)}; the run predicts {few(ours)}")
     for kind, names in (
         ("lacks the class", [n for n in ours if n not in theirs]),
         ("has the unknown class", [n for n in theirs if n not in ours]),
@@ -140,15 +142,15 @@ def _scored(classifier: Classifier, asked: DataList, short: str, workers: int, s
     device = "cuda" if torch.cuda.is_available() else "cpu"
     classifier.network.to(device)
     pictures = pack(asked, "test", classifier.image_size, channels=classifier.channels, workers=workers)
-    probabilities = classifier.predict(pictures.images)
-    if not np.isfinite(probabilities).all():
+    answers = classifier.predict(pictures.images)
+    if not np.isfinite(answers).all():
         raise MedtlError(f"the run's network answers with numbers that are none on {asked.folder}")
     labels = pictures.labels.numpy()
     positive = settled.threshold.positive if settled.threshold else None
     patients = np.array([entry["patient"] for entry in asked.test])
-    values = registry.values(split_of(labels, probabilities, patients, positive))
+    values = registry.values(split_of(labels, answers, patients, positive))
     metrics = {f"{short}_{name}": value for name, value in values.items()}
-    return Scored(short, asked.test, Predictions(np.arange(len(labels)), labels, probabilities), metrics)
+    return Scored(short, asked.test, Predictions(np.arange(len(labels)), labels, answers), metrics)
 
 
 def _record(record: RunRecord, listed: DataList, classifier: Classifier, short: str) -> RunRecord:
@@ -177,7 +179,7 @@ def _record(record: RunRecord, listed: DataList, classifier: Classifier, short: 
 def _line(metrics: dict[str, float], asked: DataList, short: str, place: Path) -> str:
     patients = len({entry["patient"] for entry in asked.test})
     parts = [f"{asked.name}, {len(asked.test):,} images of {patients:,} patients"]
-    for name in ("auc", "accuracy", "sensitivity_at_threshold", "specificity_at_threshold"):
+    for name in ("auc", "accuracy", "sensitivity_at_threshold", "specificity_at_threshold", "mae", "r2"):
         value = metrics.get(f"{short}_{name}", float("nan"))
         if np.isfinite(value):
             ends = [metrics.get(f"{short}_{name}{end}") for end in ("_lo", "_hi")]

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtl.datalist import Entry
-from medtl.errors import MedtlError, UsageError, tell
+from medtl.errors import BadFileError, MedtlError, UsageError, tell
 from medtl.files import file_hash, read_csv
+from medtl.readers.npz import read_all
 
 SHOWN = 3  # names in a message
 
@@ -92,14 +93,15 @@ def read_features(path: Path) -> Given:
 
 def _of_npz(path: Path) -> tuple[list[str], NDArray[np.float32]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = read_all(path)
         if {"names", "features"} == arrays.keys():
             names = [str(name) for name in arrays["names"]]
             values = np.asarray(arrays["features"], dtype=np.float32)
         else:
             names = list(arrays)
             values = np.stack([np.asarray(vector, dtype=np.float32).ravel() for vector in arrays.values()])
+    except BadFileError as error:
+        raise MedtlError(f"--features {path} {error}") from None
     except (ValueError, TypeError, OSError, EOFError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise MedtlError(f"--features {path} cannot be read: {reason}") from None

@@ -14,6 +14,7 @@ from medtl.features.heads import NEIGHBOURS, unit_rows
 
 ROUNDS = 200
 TOLERANCE = 1e-8
+MOST = 1e100  # of alpha and beta; what is larger changes no digit of the evidence
 NEGLIGIBLE = 1e-10  # of the largest eigenvalue: what is below is rounding
 
 Array = NDArray[np.float64]
@@ -105,8 +106,10 @@ def _largest(squared: Array, along: Array, total: float, shape: tuple[int, int])
     alpha, beta = 1.0, 1.0
     for _ in range(ROUNDS):
         gamma, length, misfit = _moments(squared, along, beyond, alpha, beta)
+        noise = n - len(squared) + float((alpha / (alpha + beta * squared)).sum())  # n - gamma, which may round to 0
         before = alpha, beta
-        alpha, beta = gamma / max(length, 1e-300), (n - gamma) / max(misfit, 1e-300)
+        # of pictures that are fewer than the features and fit exactly, the noise vanishes: beta grows without end
+        alpha, beta = min(gamma / max(length, 1e-300), MOST), min(noise / max(misfit, 1e-300), MOST)
         if max(abs(alpha / before[0] - 1), abs(beta / before[1] - 1)) < TOLERANCE:
             break
     _, length, misfit = _moments(squared, along, beyond, alpha, beta)

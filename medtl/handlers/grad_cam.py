@@ -64,7 +64,7 @@ class GradCAMOverlays:
             self.backbone,
             self.listed.classes,
             channels=self.listed.channels,
-            multilabel=self.listed.task == "multilabel",
+            task=self.listed.task,
             sha256=file_hash(self.weights),
             **self.preprocessing,
         )

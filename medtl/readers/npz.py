@@ -4,7 +4,7 @@ import io
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from medtl.errors import BadFileError
 from medtl.limits import check_growth
 
 MOST_HEADER = 65536  # bytes
+ENDING = ".npy"  # of each array's name in an archive
 DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError)
 
 
@@ -66,6 +67,20 @@ def read_array(archive: zipfile.ZipFile, name: str) -> NDArray:
     except DAMAGED:
         raise BadFileError(f"{name} cannot be read: the file is damaged") from None
     return np.asarray(array)
+
+
+def read_all(path: Path, only: Sequence[str] = ()) -> dict[str, NDArray]:
+    """Return every array of an archive by its name, or those of ``only`` that it has, if it has any.
+
+    Raises:
+        BadFileError: it is no .npz, holds what is no plain array, or grows beyond all reason.
+    """
+    with open_npz(path) as archive:
+        there = [name.removesuffix(ENDING) for name in archive.namelist() if name.endswith(ENDING)]
+        names = [name for name in there if name in only] or there
+        total = sum(archive.getinfo(name + ENDING).file_size for name in names)
+        check_growth(path.stat().st_size, total)
+        return {name: read_array(archive, name) for name in names}
 
 
 def rows_of(archive: zipfile.ZipFile, name: str) -> Iterator[NDArray]:

@@ -88,6 +88,8 @@ def _table(study: Study, scored: Scores, name: str, runs: list[Run]) -> Table:
 
 
 def _metrics(study: Study, outside: Mapping[tuple[str, str], ScoredArm]) -> list[str]:
+    if study.kind == "regression":
+        return ["mae", "rmse", "r2"]
     if study.kind == "multilabel":
         return ["auc", "accuracy"]
     if study.positive is None:

@@ -1,4 +1,5 @@
-"""The classifier that a run trained, with all that is needed to show it a picture as its bundle does."""
+"""The network that a run trained for classes or a number, with all that is needed to show it a picture as its bundle
+does."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from medtl.data.packed import resized
+from medtl.datalist import REGRESSION
 from medtl.errors import MedtlError, UsageError
 from medtl.files import file_hash
+from medtl.metrics.ignite import answers
 from medtl.networks.classifier import build_classifier
 from medtl.runs.record import FILE_NAME as RECORD
 from medtl.runs.record import RunRecord, read
@@ -27,16 +30,16 @@ C = TypeVar("C", bound="Classifier")
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """A trained classifier.
+    """A trained classifier, or the network of a regression.
 
     Attributes:
-        network: images (n, 3, image_size, image_size) to logits (n, n_classes).
+        network: images (n, 3, image_size, image_size) to logits (n, n_classes), or to numbers (n, 1).
         backbone: its name.
-        classes: names in index order.
+        classes: names in index order; of a regression the name of the number.
         image_size: in pixels.
         channels: of the pictures, 1 (grey) or 3.
         mean, std: of each of the three channels, for grey values 0..1.
-        multilabel: its answers are independent (sigmoid) instead of one choice (softmax).
+        task: "classification", "multilabel" or "regression".
         fold: that it was validated on, if any.
         sha256: of its weights.
     """
@@ -48,17 +51,17 @@ class Classifier:
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    multilabel: bool = False
+    task: str = "classification"
     fold: int | None = None
     sha256: str = ""
 
     @classmethod
     def of_run(cls: type[C], folder: Path) -> C:
-        """Return the classifier of a run's folder, with its best weights.
+        """Return the network of a run's folder, with its best weights.
 
         Raises:
             UsageError: there is no run.
-            MedtlError: it does not train a classifier, or its record or weights are damaged.
+            MedtlError: it trains neither a classifier nor a regression, or its record or weights are damaged.
         """
         if not folder.is_dir():
             raise UsageError(f"{folder}: no such folder; expected a run that holds {WEIGHTS} and {RECORD}")
@@ -83,7 +86,7 @@ class Classifier:
             channels=trained.channels,
             mean=trained.mean,
             std=trained.std,
-            multilabel=record.task == "multilabel",
+            task=record.task or cls.task,
             fold=record.recipe.get("fold"),
             sha256=file_hash(folder / WEIGHTS),
         )
@@ -100,12 +103,14 @@ class Classifier:
         grey = torch.tensor(images).float() / 255
         return (grey.expand(-1, NETWORK_CHANNELS, -1, -1) - mean) / std
 
-    def probabilities_of(self, logits: torch.Tensor) -> torch.Tensor:
-        """Return (…, n_classes) probabilities of logits."""
-        return torch.sigmoid(logits) if self.multilabel else torch.softmax(logits, dim=-1)
+    @property
+    def is_regression(self) -> bool:
+        """Whether the answer is a number, not a class."""
+        return self.task == REGRESSION
 
     def predict(self, images: NDArray[np.uint8], batch: int = 64) -> NDArray[np.float32]:
-        """Return (n, n_classes) probabilities of (n, channels, size, size) pictures of the network's size.
+        """Return (n, n_classes) probabilities of (n, channels, size, size) pictures of the network's size, or (n, 1)
+        numbers.
 
         Args:
             images: uint8, one channel or three.
@@ -115,8 +120,8 @@ class Classifier:
         where = next(self.network.parameters()).device
         with torch.inference_mode():
             for start in range(0, len(images), batch):
-                logits = self.network(self.normalised(np.array(images[start : start + batch])).to(where))
-                parts.append(self.probabilities_of(logits.float()).cpu().numpy())
+                outputs = self.network(self.normalised(np.array(images[start : start + batch])).to(where))
+                parts.append(answers(outputs.float(), self.task).cpu().numpy())
         return np.concatenate(parts)
 
 
@@ -126,12 +131,12 @@ def few(names: Sequence[str], most: int = 4) -> str:
 
 
 def _refuse_others(record: RunRecord, folder: Path) -> None:
-    """Raise MedtlError for a run of anything but a classifier, or one that does not say."""
+    """Raise MedtlError for a run of anything but a classifier or a regression, or one that does not say."""
     if record.network is None or record.data is None or record.task is None:
         raise MedtlError(f"{folder / RECORD} does not describe a training run: it names no network, data or task")
     target = str(record.network.get("_target_")).rpartition(".")[2]
-    if target != BUILDER or record.task in ("segmentation", "regression"):
+    if target != BUILDER or record.task == "segmentation":
         what = target if target != BUILDER else f"a {record.task} network"
         raise MedtlError(
-            f"{folder} is a run of {what}; expected one of a classifier, which names the class of a picture"
+            f"{folder} is a run of {what}; expected one of a classifier or a regression, which answers a whole picture"
         )

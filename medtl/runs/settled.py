@@ -57,8 +57,8 @@ def fixed_by(run: Path, record: RunRecord) -> Settled:
 
 
 def settle(validated: Sample | None, threshold: Threshold | None = None) -> Settled:
-    """Return what the predictions of a validation split fix; nothing but the threshold without any."""
-    if validated is None:
+    """Return what the predictions of a validation split fix; nothing but the threshold without any, or of numbers."""
+    if validated is None or validated.kind == "regression":
         return Settled(threshold)
     temperature = fit_temperature(validated.labels, validated.values)
     quantile = None

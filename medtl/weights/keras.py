@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from medtl.errors import MedtlError, UsageError
+from medtl.errors import BadFileError, MedtlError, UsageError
+from medtl.limits import check_growth
 
 MARK = b"\x89HDF"
 NAMES = {
@@ -47,7 +48,7 @@ def read(source: Path | io.BytesIO, where: str) -> dict[str, torch.Tensor]:
 
     Raises:
         UsageError: h5py is not installed.
-        MedtlError: the file is damaged, or of another kind.
+        MedtlError: the file is damaged, of another kind, or grows beyond all reason.
     """
     try:
         import h5py
@@ -55,10 +56,14 @@ def read(source: Path | io.BytesIO, where: str) -> dict[str, torch.Tensor]:
         raise UsageError(
             f"{where} is an HDF5 file, as Keras writes them; reading it needs h5py: pip install 'medtl[keras]'"
         ) from None
+    stored = len(source.getvalue()) if isinstance(source, io.BytesIO) else source.stat().st_size
     try:
         with h5py.File(source, "r") as file:
+            check_growth(stored, _claimed(file))
             root = file.get("model_weights", file)
             found = _tensors(root) if "layer_names" in root.attrs else _numbered(file)
+    except BadFileError as error:
+        raise MedtlError(f"{where} {error}") from None
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
         raise MedtlError(f"{where} is not a readable HDF5 file of Keras: {' '.join(str(error).split())}") from None
     if not found:
@@ -66,6 +71,13 @@ def read(source: Path | io.BytesIO, where: str) -> dict[str, torch.Tensor]:
             f"{where} is an HDF5 file without layers as Keras 2 ('layer_names') or Keras 3 ('layers') names them"
         )
     return found
+
+
+def _claimed(file: Any) -> int:
+    """Bytes that all arrays of a file say they hold."""
+    sizes: list[int] = []
+    file.visititems(lambda _, found: sizes.append(getattr(found, "nbytes", 0)))
+    return sum(sizes)
 
 
 def _tensors(root: Any) -> dict[str, torch.Tensor]:

@@ -34,6 +34,7 @@ STRANGERS = (
 )
 SHOWN = 3
 MOST_HEADER = 100 * 2**20  # bytes of a safetensors header
+DEEPEST = 10  # mappings around a state dict; one that holds itself has no end
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +168,11 @@ def _innermost(content: Any, where: str) -> tuple[StateDict, tuple[str, ...]]:
     """Return the state dict in a checkpoint, and a sentence where there are several."""
     told: list[str] = []
     content = _as_mapping(content)
+    depth = 0
     while isinstance(content, Mapping) and not _are_tensors(content):
+        depth += 1
+        if depth > DEEPEST:
+            raise MedtlError(f"{where} holds mappings within mappings, more than {DEEPEST} deep")
         content = {key: _as_mapping(value) for key, value in content.items()}
         held = [key for key, value in content.items() if isinstance(value, Mapping) and _has_tensors(value)]
         chosen = next((key for key in NESTED if isinstance(content.get(key), Mapping) and content[key]), None)

@@ -59,7 +59,7 @@ def write_validation(run: Path, listed: DataList) -> tuple[np.ndarray, np.ndarra
     for entry in listed.validation:
         pixels = np.asarray(Image.open(listed.folder / entry["image"]))
         with torch.inference_mode():
-            answer = network.probabilities_of(network.network(network.prepared(pixels)))[0].numpy()
+            answer = torch.softmax(network.network(network.prepared(pixels)), dim=1)[0].numpy()
         rows.append([entry["image"], entry["patient"], "val", entry["label"], *(f"{v:.7g}" for v in answer)])
     with open(run / "predictions.csv", "w", newline="") as file:
         csv.writer(file).writerows([["image", "patient", "split", "label", *(f"prob_{c}" for c in TWO)], *rows])
@@ -111,7 +111,7 @@ def test_labels_in_another_order_are_mapped_and_nothing_is_chosen_there(
     chances = np.array([[float(row[f"prob_{name}"]) for name in TWO] for row in rows])
     for entry, chance in zip(listed.test, chances, strict=True):
         pixels = np.asarray(Image.open(listed.folder / entry["image"]))
-        answer = network.probabilities_of(network.network(network.prepared(pixels))).detach().numpy()[0]
+        answer = torch.softmax(network.network(network.prepared(pixels)), dim=1).detach().numpy()[0]
         np.testing.assert_allclose(chance, answer, atol=1e-5)
     metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
     assert metrics["test_auc"] == pytest.approx(roc_auc_score(labels, chances[:, 1]))

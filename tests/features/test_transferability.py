@@ -34,6 +34,23 @@ def test_log_evidence_is_the_largest_there_is(n: int, width: int) -> None:
     assert log_evidence(features, numbers, 0) == pytest.approx(evidence_by_search(features, numbers), abs=1e-5)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_few_pictures_that_fit_exactly_have_a_finite_evidence(seed: int) -> None:
+    """With fewer pictures than features the best noise may be none at all: the evidence is then that limit's."""
+    random = np.random.default_rng(seed)
+    n = 5 + seed
+    features = random.normal(size=(n, 400))
+    features[:, 0] += 30 * np.arange(n)
+    numbers = features @ random.normal(size=400)
+    gram = features @ features.T
+    alpha = n / float(numbers @ np.linalg.solve(gram, numbers))
+    limit = float(multivariate_normal.logpdf(numbers, np.zeros(n), gram / alpha)) / n
+    found = log_evidence(features, numbers, 0)
+    assert math.isfinite(found)
+    assert found >= limit - 1e-5
+    assert math.isfinite(log_evidence(features, np.arange(n) % 2, 2))
+
+
 def test_features_that_tell_the_classes_have_more_evidence_and_purer_neighbourhoods() -> None:
     random = np.random.default_rng(1)
     labels = np.arange(80) % 2

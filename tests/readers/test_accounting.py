@@ -14,7 +14,7 @@ import torch
 from bright_masks import predict_bright
 from numpy.typing import NDArray
 from PIL import Image
-from pydicom.uid import BasicTextSRStorage
+from pydicom.uid import BasicTextSRStorage, MediaStorageDirectoryStorage
 
 from medtl.data import pictures, volumes
 from medtl.errors import MedtlError, UsageError
@@ -77,6 +77,10 @@ def test_every_file_is_used_named_or_counted(
     (root / "gap/slice001.dcm").unlink()
     save_series(root / "nameless", grey, SeriesInstanceUID=None, **MR)
     save(root / "report.dcm", grey[0], SOPClassUID=BasicTextSRStorage, PixelData=None, SeriesInstanceUID=uid(7))
+    directory = {"SOPClassUID": MediaStorageDirectoryStorage, "PixelData": None, "SeriesInstanceUID": None}
+    save(root / "DICOMDIR", grey[0], **directory)  # of a CD, as are these
+    (root / "VIEWER.EXE").write_bytes(b"MZ")
+    (root / "autorun.inf").write_text("[autorun]")
     save_series(tmp_path / "elsewhere", grey, SeriesInstanceUID=uid(8), **MR)
     (root / "linked").symlink_to(tmp_path / "elsewhere")
     save_series(root / ".Trash-1000/old", grey, SeriesInstanceUID=uid(9), **MR)
@@ -96,7 +100,8 @@ def test_every_file_is_used_named_or_counted(
     counted = {one.name for one in found.passed}
     assert good | set(named) | counted == everything
     assert len(good) + len(named) + len(counted) == len(everything)
-    assert counted == {"report.dcm", "overview.png", *(f".Trash-1000/old/slice{k:03}.dcm" for k in range(6))}
+    of_the_cd = ("DICOMDIR", "VIEWER.EXE", "autorun.inf", "report.dcm")
+    assert counted == {*of_the_cd, "overview.png", *(f".Trash-1000/old/slice{k:03}.dcm" for k in range(6))}
     for folder, words in {
         "localizer": "several orientations",
         "cut": "truncated",
