@@ -64,7 +64,7 @@ def front_matter(card: WeightsCard) -> str:
         library_name="monai",
         pipeline_tag=None if card.task == "regression" else task,
         tags=["monai", "medical", "not-for-clinical-use", card.architecture.backbone, *_phantoms(card)],
-        datasets=[] if card.data["sample"] else seen,
+        datasets=None if card.data["sample"] else seen or None,
         metrics=list(dict.fromkeys(METRICS[name] for name in measured)),
         model_name=card.name,
         eval_results=results or None,
