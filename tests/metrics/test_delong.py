@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import norm
+from scipy.stats import t as student
 
 from medtl.metrics import bootstrap, delong, registry
 
@@ -271,3 +272,56 @@ def test_the_interval_of_a_difference_ends_at_one() -> None:
     assert (found.value, found.high, turned.low) == (0.75, 1.0, -1.0)
     assert found.low == pytest.approx(-turned.high)
     assert -1 < found.low < 0.75
+
+
+def spread_by_definition(
+    positive: NDArray, scores: NDArray, patients: NDArray
+) -> tuple[float, float, NDArray[np.float64], float]:
+    """Area, variance, what each patient adds to the area, and Welch and Satterthwaite's degrees of freedom."""
+    (area,), covariance = by_definition(positive, scores[np.newaxis], patients)
+    names, own, other = sorted(set(patients)), scores[positive], scores[~positive]
+
+    def won(x: float, y: float) -> float:
+        return 1.0 if x > y else 0.5 if x == y else 0.0
+
+    sides = []
+    for values, whose in (
+        ([np.mean([won(x, y) for y in other]) for x in own], patients[positive]),
+        ([np.mean([won(x, y) for x in own]) for y in other], patients[~positive]),
+    ):
+        added = [sum(v - area for v, p in zip(values, whose, strict=True) if p == name) / len(values) for name in names]
+        sides.append((np.array(added), len(set(whose))))
+    parts = [(n / (n - 1) * float((added**2).sum()), n - 1) for added, n in sides]
+    freedom = sum(part for part, _ in parts) ** 2 / sum(part**2 / each for part, each in parts)
+    return area, float(covariance[0, 0]), sides[0][0] + sides[1][0], freedom
+
+
+@pytest.mark.parametrize("clustered", [True, False])
+@pytest.mark.parametrize("classes", [1, 3])
+def test_the_interval_of_a_mean_of_areas_is_that_of_its_definition(classes: int, clustered: bool) -> None:
+    random = np.random.default_rng(13)
+    patients = np.repeat(np.arange(14), 3) if clustered else np.arange(42)
+    labels = random.integers(0, 3, 42)
+    positive = (labels[:, np.newaxis] == np.arange(3))[:, :classes]
+    scores = positive + random.normal(size=(42, classes))
+    each = [spread_by_definition(positive[:, c], scores[:, c], patients) for c in range(classes)]
+    count = len(set(patients))
+    covariance = [
+        [one[1] if r == s else count / (count - 1) * float((one[2] * other[2]).sum()) for s, other in enumerate(each)]
+        for r, one in enumerate(each)
+    ]
+    area, se = float(np.mean([one[0] for one in each])), math.sqrt(np.mean(covariance))
+    quantile = student.ppf(0.975, min(one[3] for one in each)) if clustered else norm.ppf(0.975)
+    centre, half = math.log(area / (1 - area)), quantile * se / (area * (1 - area))
+    found = delong.mean_area_interval(positive, scores, list(map(str, patients)) if clustered else None)
+    assert (found.value, found.se) == pytest.approx((area, se))
+    ends = tuple(1 / (1 + math.exp(-(centre + side * half))) for side in (-1, 1))
+    assert (found.low, found.high) == pytest.approx(ends)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_class_alone_has_no_area(label: int) -> None:
+    areas, covariance = delong.auc_covariance(np.full(4, label), np.arange(8).reshape(2, 4))
+    assert (areas.shape, covariance.shape) == ((2,), (2, 2))
+    assert np.isnan(areas).all()
+    assert np.isnan(covariance).all()
