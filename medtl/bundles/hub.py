@@ -59,8 +59,11 @@ def front_matter(card: WeightsCard) -> str:
     ]
     public = {name for name, one in dataset_cards().items() if one.url}
     seen = [str(name) for name in card.data.get("sources") or [card.data["name"]] if name in public]
+    terms = licence(card)
     told = ModelCardData(
-        **licence(card),
+        license=terms["license"],
+        license_name=terms.get("license_name"),
+        license_link=terms.get("license_link"),
         library_name="monai",
         pipeline_tag=None if card.task == "regression" else task,
         tags=["monai", "medical", "not-for-clinical-use", card.architecture.backbone, *_phantoms(card)],
