@@ -1,14 +1,17 @@
 """What setup.cfg cannot say: a wheel holds bundles/ as medtl/_bundles, where ``medtl.catalogue`` finds them.
 
-An editable installation finds them in the checkout.
+An editable installation finds them in the checkout. What an earlier build left in build/lib is deleted first, because
+setuptools puts all that lies there into the wheel, files among it that the repository no longer has.
 """
 
+import shutil
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
 BUNDLES = Path("bundles")
+PACKAGES = ("medtl", "data_prep")
 
 
 def bundle_files() -> list[Path]:
@@ -27,7 +30,10 @@ class WithBundles(build_py):
         return {str(path): str(place / path.relative_to(BUNDLES)) for path in files}
 
     def run(self) -> None:
-        """Copy packages and bundles."""
+        """Copy packages and bundles, and nothing of an earlier build."""
+        if not self.editable_mode:
+            for name in PACKAGES:
+                shutil.rmtree(Path(self.build_lib, name), ignore_errors=True)
         super().run()
         for path, copy in self._copies().items():
             self.mkpath(str(Path(copy).parent))

@@ -19,7 +19,11 @@ pytest.importorskip("setuptools")
 
 @pytest.fixture(scope="module")
 def installed(module_path: Path) -> Path:
-    """What a wheel's installation holds."""
+    """What a wheel's installation holds, built where an earlier version was built before."""
+    left = module_path / "lib" / "medtl" / "_bundles" / "gone" / "configs"
+    left.mkdir(parents=True)
+    (left / "train.json").write_text("{}")
+    (module_path / "lib" / "medtl" / "gone.py").write_text("")
     words = ["-q", "build", "--build-base", str(module_path / "base"), "--build-lib", str(module_path / "lib")]
     done = subprocess.run([sys.executable, "setup.py", *words], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -34,6 +38,11 @@ def run(installed: Path, *words: str) -> str:
     done = subprocess.run([sys.executable, *words], cwd=place, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_nothing_of_an_earlier_build_is_in_it(installed: Path) -> None:
+    assert (installed / "medtl" / "__init__.py").is_file()
+    assert not list(installed.rglob("gone*"))
 
 
 def test_each_bundle_is_there_whole(installed: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from monai.bundle import ConfigParser
 from safetensors.torch import save_file
 
-from medtl.bundles import release_configs, release_docs, release_masks, release_segmentation, segmentation_docs
+from medtl.bundles import hub, release_configs, release_docs, release_masks, release_segmentation, segmentation_docs
 from medtl.bundles.finished import FinishedRun, architecture, input_contract, is_segmentation, read_run
 from medtl.bundles.stock_parts import Config, networks
 from medtl.cards import dataset_cards
@@ -51,7 +51,9 @@ class Released:
     difference: float | None
 
 
-def release(run_folder: Path, out: Path, *, as_zip: bool = False, half: bool = False, licence: str = "") -> Released:
+def release(
+    run_folder: Path, out: Path, *, as_zip: bool = False, half: bool = False, licence: str = "", for_hub: bool = False
+) -> Released:
     """Write a stand-alone bundle from a finished run, whole or not at all.
 
     Args:
@@ -60,6 +62,7 @@ def release(run_folder: Path, out: Path, *, as_zip: bool = False, half: bool = F
         as_zip: also write ``out`` with ``.zip`` added, the same bytes for the same run.
         half: store float16; networks compute in float32 all the same.
         licence: of the images; by default what the data list said.
+        for_hub: also write a model card and config.json, as the Hugging Face Hub reads them.
 
     Raises:
         UsageError: no run there, ``out`` cannot be used, or half precision is asked of a segmentation.
@@ -73,7 +76,7 @@ def release(run_folder: Path, out: Path, *, as_zip: bool = False, half: bool = F
         raise UsageError("--half: a segmentation's TorchScript model computes in float32; release it without --half")
     card, state, difference = described(run, folder.name, half, licence)
     with replacing_folder(folder) as part:
-        card = _write(part, run, card, state)
+        card = _write(part, run, card, state, for_hub)
         if archive:
             with replacing(archive) as zipped:
                 _zip(part, zipped, folder.name)
@@ -230,7 +233,7 @@ def _largest_difference(card: WeightsCard, full: StateDict, small: StateDict) ->
     return float((logits[0] - logits[1]).abs().max())
 
 
-def _write(folder: Path, run: FinishedRun, card: WeightsCard, state: StateDict) -> WeightsCard:
+def _write(folder: Path, run: FinishedRun, card: WeightsCard, state: StateDict, for_hub: bool) -> WeightsCard:
     """Write every file of the bundle, SHA256SUMS last; return the card with the weights' hashes."""
     for name in ("configs", "docs", "models"):
         (folder / name).mkdir()
@@ -251,6 +254,8 @@ def _write(folder: Path, run: FinishedRun, card: WeightsCard, state: StateDict) 
     write_text(folder / "configs" / "logging.conf", release_configs.LOGGING)
     write_text(folder / "card.json", card.to_json())
     write_text(folder / "docs" / "README.md", readme)
+    for name, text in hub.files(card, configs["inference"], readme).items() if for_hub else ():
+        write_text(folder / name, text)
     terms = run.source / "docs" / "data_license.txt"
     told = terms.read_text(encoding="utf-8") if terms.is_file() else "nothing\n"
     write_text(folder / "docs" / "data_license.txt", release_docs.data_license(card, told))

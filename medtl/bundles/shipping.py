@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from safetensors.torch import save_file
+import torch
 
 from medtl.bundles.finished import is_segmentation, read_run
 from medtl.bundles.release import Released, described
@@ -11,7 +11,8 @@ from medtl.errors import UsageError
 from medtl.files import file_hash, read_object, replacing, write_text
 from medtl.weights.archive import CARD, SUMS
 
-WEIGHTS = "models/model.safetensors"
+WEIGHTS = "models/model.pt"  # the one name that MONAI's model zoo asks for; tensors only, read with weights_only=True
+OLD_WEIGHTS = "models/model.safetensors"
 
 
 def ship(run_folder: Path, bundle: Path, *, half: bool = False, licence: str = "") -> Released:
@@ -40,8 +41,8 @@ def ship(run_folder: Path, bundle: Path, *, half: bool = False, licence: str = "
         raise UsageError("--into: a segmentation is released by --out alone, with its TorchScript")
     card, state, difference = described(run, str(name), half, licence)
     with replacing(folder / WEIGHTS) as part:
-        save_file(state, part, metadata={"format": "pt"})
-        part.chmod(0o644)  # safetensors makes files that only their owner reads
+        torch.save(state, part)
         card = replace(card, sha256={WEIGHTS: file_hash(part)})
     write_text(folder / CARD, card.to_json())
+    (folder / OLD_WEIGHTS).unlink(missing_ok=True)  # else two files of different trainings would lie there
     return Released(card, folder, None, difference)

@@ -20,6 +20,9 @@ def release(
     ] = None,
     as_zip: Annotated[bool, typer.Option("--zip", help="Write it as one file, OUT.zip, too.")] = False,
     half: Annotated[bool, typer.Option("--half", help="Store the weights as float16.")] = False,
+    hub: Annotated[
+        bool, typer.Option("--hub", help="Add a model card and config.json for the Hugging Face Hub.")
+    ] = False,
     licence: Annotated[
         str,
         typer.Option(help="State the images' licence and credits, where the data list says too little."),
@@ -34,12 +37,12 @@ def release(
     from medtl.bundles.release import warnings_of
     from medtl.bundles.shipping import ship
 
-    if (out is None) == (into is None) or (into and as_zip):
-        raise UsageError("expected --out DIR (with --zip if you like) or --into BUNDLE, one of the two")
+    if (out is None) == (into is None) or (into and (as_zip or hub)):
+        raise UsageError("expected --out DIR (with --zip or --hub if you like) or --into BUNDLE, one of the two")
     if into:
         done = ship(run, into, half=half, licence=licence)
     else:
-        done = released(run, Path(str(out)), as_zip=as_zip, half=half, licence=licence)
+        done = released(run, Path(str(out)), as_zip=as_zip, half=half, licence=licence, for_hub=hub)
     what = done.card.architecture
     size = f"{what.in_channels} x {what.image_size} x {what.image_size}"
     typer.echo(f"{done.folder}: {what.backbone}, {what.num_classes} classes, input {size}, {done.card.dtype}")

@@ -10,7 +10,6 @@ import torch
 from bundle_runs import CPU, ROOT, bundle_here, config, rows
 from PIL import Image
 from released_bundles import CLASSES, made_run, probabilities_of, small_list
-from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from medtl.bundles.inspect import problems_of_bundle
@@ -81,7 +80,7 @@ def test_card_and_hash_tell_the_truth(shipped: Shipped) -> None:
     assert card["sha256"] == {WEIGHTS: file_hash(folder / WEIGHTS)}
     assert card["classes"] == list(CLASSES)
     assert card["data"]["training_images"] == dict.fromkeys(CLASSES, 2)
-    assert {t.dtype for t in load_file(folder / WEIGHTS).values()} == {torch.float16, torch.int64}
+    assert {t.dtype for t in torch.load(folder / WEIGHTS, weights_only=True).values()} == {torch.float16, torch.int64}
     assert problems_of_bundle(folder)[1] == []
     damaged = bytearray((folder / WEIGHTS).read_bytes())
     damaged[-7] ^= 1
@@ -92,7 +91,7 @@ def test_card_and_hash_tell_the_truth(shipped: Shipped) -> None:
     ship(run, folder, licence="CC BY-SA 4.0; brain cases: BraTS")
     assert json.loads((folder / "card.json").read_text())["licence"] == "images: CC BY-SA 4.0; brain cases: BraTS"
     assert problems_of_bundle(folder)[1] == []
-    assert {t.dtype for t in load_file(folder / WEIGHTS).values()} == {torch.float32, torch.int64}
+    assert {t.dtype for t in torch.load(folder / WEIGHTS, weights_only=True).values()} == {torch.float32, torch.int64}
 
 
 def test_only_the_bundle_that_trained_them_takes_them(shipped: Shipped) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import norm
+from scipy.stats import t as student
 
 from medtl.metrics import bootstrap, delong, registry
 
@@ -192,7 +193,7 @@ def test_what_has_no_interval() -> None:
 def test_models_that_never_differ() -> None:
     labels, scores = np.array([0, 1, 0, 1, 0, 1]), np.array([0.1, 0.3, 0.4, 0.2, 0.0, 0.8])
     same = delong.paired_test(labels, scores, scores**2)  # the same order
-    assert (same.value, same.z, same.p) == (0, 0, 1)
+    assert (same.value, same.se, same.z, same.p) == (0, 0, 0, 1)
     opposite = delong.paired_test(labels, labels.astype(float), 1.0 - labels)
     assert opposite.value == 1
     assert math.isnan(opposite.p)
@@ -236,3 +237,91 @@ def test_a_class_that_does_not_occur_is_left_out_of_the_mean() -> None:
     assert math.isfinite(found.low)
     assert math.isnan(delong.mean_area_interval(np.ones((60, 1), bool), scores[:, :1]).value)
     assert math.isnan(delong.mean_area_interval(positive[:, :1], -labels[:, None].astype(float)).low)
+
+
+def test_the_usual_interval_is_the_logits_and_walds_is_symmetric(asah: dict[str, NDArray]) -> None:
+    area, variance = delong.auc_variance(asah["poor"], asah["ndka"])
+    usual = delong.auc_interval(asah["poor"], asah["ndka"])
+    wald = delong.auc_interval(asah["poor"], asah["ndka"], method="wald")
+    assert usual.se == wald.se == pytest.approx(math.sqrt(variance))
+    half = norm.ppf(0.975) * math.sqrt(variance) / (area * (1 - area))
+    ends = [1 / (1 + math.exp(-(math.log(area / (1 - area)) + side * half))) for side in (-1, 1)]
+    assert (usual.low, usual.high) == pytest.approx(tuple(ends), rel=1e-9)
+    assert wald.high - area == pytest.approx(area - wald.low)
+    assert usual.high - area != pytest.approx(area - usual.low, rel=1e-3)
+    assert delong.auc_interval(asah["poor"].astype(int), asah["ndka"], method="logit") == usual
+
+
+def test_the_paired_test_takes_the_images_of_a_patient_together() -> None:
+    random = np.random.default_rng(12)
+    patients = np.repeat(np.arange(20), 3)
+    positive = np.repeat(np.arange(20) % 2 == 0, 3)
+    shared = positive + np.repeat(random.normal(size=20), 3)
+    first, second = (shared + random.normal(size=60) * scale for scale in (0.3, 1.0))
+    areas, covariance = by_definition(positive, np.stack([first, second]), patients)
+    se = math.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    found = delong.paired_test(positive, first, second, list(map(str, patients)))
+    assert (found.value, found.se, found.z) == pytest.approx((areas[0] - areas[1], se, (areas[0] - areas[1]) / se))
+    assert found.se != pytest.approx(delong.paired_test(positive, first, second).se, rel=0.01)
+
+
+def test_the_interval_of_a_difference_ends_at_one() -> None:
+    """Two images of each class: areas of 1 and 1/4."""
+    labels, first, second = np.array([0, 0, 1, 1]), np.array([0.0, 1, 2, 3]), np.array([3.0, 1, 2, 0])
+    found, turned = delong.paired_test(labels, first, second), delong.paired_test(labels, second, first)
+    assert (found.value, found.high, turned.low) == (0.75, 1.0, -1.0)
+    assert found.low == pytest.approx(-turned.high)
+    assert -1 < found.low < 0.75
+
+
+def spread_by_definition(
+    positive: NDArray, scores: NDArray, patients: NDArray
+) -> tuple[float, float, NDArray[np.float64], float]:
+    """Area, variance, what each patient adds to the area, and Welch and Satterthwaite's degrees of freedom."""
+    (area,), covariance = by_definition(positive, scores[np.newaxis], patients)
+    names, own, other = sorted(set(patients)), scores[positive], scores[~positive]
+
+    def won(x: float, y: float) -> float:
+        return 1.0 if x > y else 0.5 if x == y else 0.0
+
+    sides = []
+    for values, whose in (
+        ([np.mean([won(x, y) for y in other]) for x in own], patients[positive]),
+        ([np.mean([won(x, y) for x in own]) for y in other], patients[~positive]),
+    ):
+        added = [sum(v - area for v, p in zip(values, whose, strict=True) if p == name) / len(values) for name in names]
+        sides.append((np.array(added), len(set(whose))))
+    parts = [(n / (n - 1) * float((added**2).sum()), n - 1) for added, n in sides]
+    freedom = sum(part for part, _ in parts) ** 2 / sum(part**2 / each for part, each in parts)
+    return area, float(covariance[0, 0]), sides[0][0] + sides[1][0], freedom
+
+
+@pytest.mark.parametrize("clustered", [True, False])
+@pytest.mark.parametrize("classes", [1, 3])
+def test_the_interval_of_a_mean_of_areas_is_that_of_its_definition(classes: int, clustered: bool) -> None:
+    random = np.random.default_rng(13)
+    patients = np.repeat(np.arange(14), 3) if clustered else np.arange(42)
+    labels = random.integers(0, 3, 42)
+    positive = (labels[:, np.newaxis] == np.arange(3))[:, :classes]
+    scores = positive + random.normal(size=(42, classes))
+    each = [spread_by_definition(positive[:, c], scores[:, c], patients) for c in range(classes)]
+    count = len(set(patients))
+    covariance = [
+        [one[1] if r == s else count / (count - 1) * float((one[2] * other[2]).sum()) for s, other in enumerate(each)]
+        for r, one in enumerate(each)
+    ]
+    area, se = float(np.mean([one[0] for one in each])), math.sqrt(np.mean(covariance))
+    quantile = student.ppf(0.975, min(one[3] for one in each)) if clustered else norm.ppf(0.975)
+    centre, half = math.log(area / (1 - area)), quantile * se / (area * (1 - area))
+    found = delong.mean_area_interval(positive, scores, list(map(str, patients)) if clustered else None)
+    assert (found.value, found.se) == pytest.approx((area, se))
+    ends = tuple(1 / (1 + math.exp(-(centre + side * half))) for side in (-1, 1))
+    assert (found.low, found.high) == pytest.approx(ends)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_class_alone_has_no_area(label: int) -> None:
+    areas, covariance = delong.auc_covariance(np.full(4, label), np.arange(8).reshape(2, 4))
+    assert (areas.shape, covariance.shape) == ((2,), (2, 2))
+    assert np.isnan(areas).all()
+    assert np.isnan(covariance).all()

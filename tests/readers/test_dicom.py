@@ -1,3 +1,4 @@
+import importlib.util
 import io
 import logging
 import tracemalloc
@@ -19,6 +20,7 @@ from medtl.readers.dicom import check_volume, read_image, read_slices, read_volu
 from medtl.readers.dicom_tags import IDENTITY, TAGS, open_dataset, quiet
 from medtl.readers.volume import Volume
 
+WITH_DICOM = pytest.mark.skipif(importlib.util.find_spec("openjpeg") is None, reason="needs the extra dicom")
 OBLIQUE = (0.8, 0.6, 0.0, 0.0, 0.0, -1.0)  # normal (-0.6, 0.8, 0)
 SECRETS = ("Zebedee", "Quentin", "7731982", "1947", "20190314", "ACC55512", "Elsewhere", "Xavier", "1.2.826")
 
@@ -611,7 +613,7 @@ def test_a_picture_of_padding_alone_is_left_alone(tmp_path, save):
     assert (read_image(path) == 9).all()
 
 
-@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless])
+@pytest.mark.parametrize("syntax", [RLELossless, pytest.param(JPEG2000Lossless, marks=WITH_DICOM)])
 @pytest.mark.parametrize("dtype", [np.uint16, np.int16])
 def test_compression_changes_nothing(tmp_path, save_series, dtype, syntax):
     volume = np.random.default_rng(2).integers(-900 if dtype == np.int16 else 0, 2000, (3, 32, 40)).astype(dtype)
@@ -625,6 +627,7 @@ def test_compression_changes_nothing(tmp_path, save_series, dtype, syntax):
 @pytest.fixture
 def squeezed(tmp_path, save):
     """A JPEG 2000 file and its bytes."""
+    pytest.importorskip("openjpeg", reason="JPEG 2000 needs the extra dicom")
     path = save(tmp_path / "x.dcm", np.random.default_rng(3).integers(0, 4000, (64, 64)).astype(np.uint16))
     ds = pydicom.dcmread(path)
     ds.compress(JPEG2000Lossless, generate_instance_uid=False)
@@ -783,7 +786,9 @@ def test_real_mr_agrees_with_itk(shared_data, case):
     assert_same_as_itk(read_volume(only(folder, modality="MR")), itk_volume(paths))
 
 
-@pytest.mark.parametrize("kind", ["", "_rle", "_j2k", "_jpegls", "_jpeg"])
+@pytest.mark.parametrize(
+    "kind", ["", "_rle", *(pytest.param(kind, marks=WITH_DICOM) for kind in ("_j2k", "_jpegls", "_jpeg"))]
+)
 def test_real_compressed_series_equal_their_ground_truth(shared_data, kind):
     folder = shared_data / f"dicom_awkward/generic/compressed{kind}"
     truth = nib.load(folder / "001_ground_truth.nii.gz")
