@@ -23,6 +23,10 @@ from medtl.writers.images import write_png
 NAME = re.compile(r"(?:(?P<set>[a-z0-9]+)_)?(?P<split>train|val|test)(?:_fold(?P<fold>\d))?\.csv", re.IGNORECASE)
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 Command = Callable[..., None]
+Outlines = tuple[tuple[tuple[float, float], ...], ...]  # of one picture, as of ``Listed``
+# files by their names below the raw folder, to the outlines of pictures by their names without suffix, and (file,
+# reason) of what cannot be read
+FindOutlines = Callable[[Mapping[str, Path]], tuple[dict[str, Outlines], list[tuple[str, str]]]]
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Tables:
         patient: pattern on the file's name within the set; its group ``patient`` is the patient. None: every picture is
             a patient of its own, as nobody says which are of one person.
         folds: whether the tables have folds.
+        outlines: finds the lesions' outlines, where the set's own distributor has them.
     """
 
     file: tuple[str, ...]
@@ -43,6 +48,7 @@ class Tables:
     classes: Mapping[str, str]
     patient: re.Pattern[str] | None
     folds: bool
+    outlines: FindOutlines | None = None
 
 
 def command_of(card: DatasetCard, tables: Tables) -> Command:
@@ -103,6 +109,8 @@ def find(card: DatasetCard, tables: Tables, raw: Path, fold: int = 1) -> Source:
     if not found:
         of = f"; there are the folds {', '.join(sorted(one for one in folds if one))}" if folds else ""
         raise UsageError(f"{raw} holds no table of {card.name}, fold {fold}: expected {card.layout}{of}")
+    outlines, damaged = tables.outlines(there) if tables.outlines else ({}, [])
+    rejected += damaged
     rows: list[Listed] = []
     for split, table in found.items():
         for file, label in read_table(there[table], table, tables.file, tables.label):
@@ -113,7 +121,9 @@ def find(card: DatasetCard, tables: Tables, raw: Path, fold: int = 1) -> Source:
             elif picture is None:
                 rejected.append((file, f"is missing, though {table} lists it"))
             else:
-                rows.append(Listed(picture, tables.classes[label.strip().lower()], _patient(tables, file), split))
+                own = outlines.get(PurePosixPath(picture).stem, ())
+                named = tables.classes[label.strip().lower()]
+                rows.append(Listed(picture, named, _patient(tables, file), split, outlines=own))
     return listed.source(card, raw, rows, rejected)
 
 
