@@ -161,7 +161,9 @@ def _patient(tables: Tables, file: str) -> str:
     return match["patient"] if match else PurePosixPath(file).with_suffix("").as_posix()
 
 
-def draw(folder: Path, tables: Tables, file: Callable[[int], str], prefix: str = "", people: int = 24) -> None:
+def draw(
+    folder: Path, tables: Tables, file: Callable[[int], str], prefix: str = "", people: int = 24
+) -> dict[str, tuple[float, float]]:
     """Draw the official layout: a bright spot in pictures of the first class, none in the others.
 
     Args:
@@ -170,7 +172,11 @@ def draw(folder: Path, tables: Tables, file: Callable[[int], str], prefix: str =
         file: number of a picture to its name, as the tables write it; two in a row are of one patient.
         prefix: of the tables' names.
         people: patients a class.
+
+    Returns:
+        Column and row of the bright spots' middles, by the pictures' names.
     """
+    spots: dict[str, tuple[float, float]] = {}
     words = list(tables.classes)[:2]
     rows: dict[str, list[tuple[str, str]]] = {split: [] for split in SPLITS}
     y, x = np.mgrid[0:48, 0:48].astype(np.float32)
@@ -183,9 +189,11 @@ def draw(folder: Path, tables: Tables, file: Callable[[int], str], prefix: str =
             if person % 2 == 0:
                 at = rng.uniform(14, 34, 2)
                 image = image + 110 * np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / 40)
+                spots[file(number)] = (float(at[0]), float(at[1]))
             write_png(folder / "images" / file(number).removeprefix("images/"), np.clip(image, 0, 255).astype(np.uint8))
             rows[split].append((file(number), word))
     for split, own in rows.items():
         for fold in (1, 2) if tables.folds else (None,):
             name = f"{prefix}{split}{f'_fold{fold}' if fold else ''}.csv"
             write_csv(folder / "dataframe" / name, [(tables.file[0], tables.label[0]), *own])
+    return spots

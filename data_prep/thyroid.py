@@ -1,10 +1,13 @@
-"""DDTI thyroid ultrasound by the tables of RadImageNet's authors: malignant or benign nodules, with their outlines where
-DDTI's own XML files lie beside the pictures."""
+"""DDTI thyroid ultrasound by the tables of RadImageNet's authors: malignant or benign nodules, with their outlines
+where DDTI's own XML files lie beside the pictures."""
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+
+import numpy as np
 
 from data_prep import fold_tables
 from data_prep.fold_tables import Outlines, Tables
@@ -65,14 +68,16 @@ command = fold_tables.command_of(CARD, TABLES)
 
 
 def make_sample(folder: Path) -> None:
-    """Draw the official layout: pictures, tables, and an XML file a case with a freehand outline in each picture."""
-    fold_tables.draw(folder, TABLES, lambda number: f"images/{number // 2}_{number % 2 + 1}.png", "thyroid_")
+    """Draw the official layout: pictures, tables, and an XML file a case with a freehand outline in each picture,
+    around the bright spot of the malignant ones."""
+    spots = fold_tables.draw(folder, TABLES, lambda number: f"images/{number // 2}_{number % 2 + 1}.png", "thyroid_")
     for case in range(48):
         marks = ""
         for image in (1, 2):
-            x, y = generator("ddti", case, image).integers(14, 34, 2).tolist()
-            corners = [(x - 6, y), (x, y - 5), (x + 6, y), (x, y + 5)]
-            region = {"points": [{"x": a, "y": b} for a, b in corners], "annotation": {}, "regionType": "freehand"}
+            x, y = spots.get(f"images/{case}_{image}.png") or generator("ddti", case, image).uniform(14, 34, 2).tolist()
+            around = [(x + 8 * math.cos(turn), y + 8 * math.sin(turn)) for turn in np.linspace(0, 2 * math.pi, 16)]
+            points = [{"x": round(a), "y": round(b)} for a, b in around]
+            region = {"points": points, "annotation": {}, "regionType": "freehand"}
             marks += f"<mark>\n<image>{image}</image>\n<svg>{json.dumps([region])}</svg>\n</mark>\n"
         text = f"<case>\n<number>{case}</number>\n<tirads></tirads>\n{marks}</case>\n"
         write_text(folder / "images" / f"{case}.xml", text)

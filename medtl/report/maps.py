@@ -47,25 +47,21 @@ def over_settings(study: Study, baseline: str) -> Section:
     """
     title = "Grad-CAM and lesions"
     rows = settings_of(study)
-    tables = {(row, init): _maps(study.arms[row, init].runs, study.split) for row in rows for init in _inits(study, rows)}
-    explained = [row for row in rows if all(tables[row, init] for init in _inits(study, rows))]
-    pictures = [set.intersection(*(set(each) for each in tables[row, i])) for row in explained for i in _inits(study, rows)]
+    inits = [init for init in study.inits if rows and (rows[0], init) in study.arms]
+    tables = {(row, init): _maps(study.arms[row, init].runs, study.split) for row in rows for init in inits}
+    explained = [row for row in rows if all(tables[row, init] for init in inits)]
+    pictures = [set(each) for row in explained for init in inits for each in tables[row, init]]
     shared = sorted(set.intersection(*pictures)) if pictures else []
     if len(explained) < FEWEST or not shared:
         return Section("maps", title)
-    patients = [tables[explained[0], _inits(study, rows)[0]][0][image][2] for image in shared]
+    patients = [tables[explained[0], inits[0]][0][image][2] for image in shared]
     found = []
-    for init in _inits(study, rows):
-        values = np.array(
-            [np.mean([[each[image][:2] for image in shared] for each in tables[row, init]], axis=0) for row in explained]
-        )
+    for init in inits:
+        trainings = [[[each[image][:2] for image in shared] for each in tables[row, init]] for row in explained]
+        values = np.array([np.mean(each, axis=0) for each in trainings])
         found.append(Covered(init, values[:, :, 0], values[:, :, 1]))
     text = "Such maps show what drives an answer, not that it is right. Only runs that medtl explain was run on count."
     return Section("maps", title, [text], tables=[_table(study, found, patients, baseline)])
-
-
-def _inits(study: Study, rows: Sequence[str]) -> list[str]:
-    return [init for init in study.inits if rows and (rows[0], init) in study.arms]
 
 
 def _maps(runs: Sequence[Run], split: str) -> list[dict[str, tuple[float, float, str]]]:
@@ -113,7 +109,7 @@ def _table(study: Study, found: Sequence[Covered], patients: Sequence[str], base
         f"{count(len(found[0].dice), 'setting')}."
     )
     notes = [
-        "Anywhere: the mean Dice of the same hot regions moved to every place of the picture, which knows nothing of it.",
+        "Anywhere: the mean Dice of the same hot regions moved to every place of the picture.",
         "Interval over patients: bootstrap of whole patients, the trained networks taken as they are.",
     ]
     if compared:

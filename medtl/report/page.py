@@ -181,7 +181,11 @@ def to_draw(results: Results) -> Scores:
 def _of_many(study: Study, drawn: Scores) -> str:
     """Which starts and rows are shown, where not all are."""
     rows = {row for row, _ in drawn}
-    said = f" Shown are the {MOST_ROWS} of {len(study.rows)} rows with the highest start." if len(rows) < len(study.rows) else ""
+    said = (
+        f" Shown are the {MOST_ROWS} of {len(study.rows)} rows with the highest start."
+        if len(rows) < len(study.rows)
+        else ""
+    )
     if len(drawn) < sum(key[0] in rows for key in study.arms):
         said += f" Shown are the {MOST_DRAWN} highest starts of each row, the baseline among them."
     return said

@@ -76,12 +76,12 @@ def _left_out(study: Study, rows: Sequence[str]) -> str:
     if not others:
         return ""
     more = ", …" if len(others) > 2 else ""
-    return f"{count(len(others), 'row')} not counted here, for want of a start or of patients: {listed(others[:2])}{more}."
+    return (
+        f"{count(len(others), 'row')} not counted here, for want of a start or of patients: {listed(others[:2])}{more}."
+    )
 
 
-def _table(
-    study: Study, arms: Mapping[str, Sequence[ScoredArm]], metric: str, baseline: str, caption: str
-) -> Table:
+def _table(study: Study, arms: Mapping[str, Sequence[ScoredArm]], metric: str, baseline: str, caption: str) -> Table:
     compared = baseline in arms and len(arms) > 1
     header = ["mean ± SD over settings", "lowest to highest", "95 % interval over patients"]
     header += [f"less {baseline}", "95 % interval over patients", "p"] if compared else []
@@ -146,7 +146,9 @@ def over_patients(study: Study, own: Sequence[ScoredArm], other: Sequence[Scored
     alone = len(np.unique(patients)) == len(patients)
     test = delong.contrast(labels, scores, weights, None if alone else patients)
     low, high = (test.low, test.high) if other else (max(test.low, 0.0), test.high)
-    return Tested(Estimate(value, low, high), test.p if other else float("nan"), "DeLong" if alone else "DeLong, clustered")
+    return Tested(
+        Estimate(value, low, high), test.p if other else float("nan"), "DeLong" if alone else "DeLong, clustered"
+    )
 
 
 def _mean(arms: Sequence[ScoredArm], metric: str) -> float:
@@ -158,9 +160,7 @@ def _replicates(arms: Sequence[ScoredArm], metric: str) -> NDArray[np.float64]:
     return found
 
 
-def _stacked(
-    study: Study, arms: Sequence[ScoredArm]
-) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray] | None:
+def _stacked(study: Study, arms: Sequence[ScoredArm]) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray] | None:
     """Labels, the positive class's probabilities (trainings, n) and patients of the images, in one order; None where
     trainings have predicted different images, or several networks each a part of them."""
     samples = [scored.member.sample for arm in arms for scored in arm.members]
