@@ -35,8 +35,8 @@ def epochs(study: Study, scored: Scores) -> Section:
     caption = "Loss and accuracy by epoch, means over trainings."
     notes = [
         "Losses are means over images; where a paper adds up a batch, its losses are this times the batch size.",
-        "Validation loss: mean negative log-likelihood, without class weights. Validation accuracy of the best epoch is "
-        "the highest of many, and optimistic.",
+        "Validation loss: mean negative log-likelihood, without class weights. Validation accuracy of the best epoch "
+        "is the highest of many, and optimistic.",
     ]
     return Section("epochs", "First and last epochs", tables=[by_start(study, shown, caption, columns, notes)])
 

@@ -1,6 +1,7 @@
 """What a start reaches over the settings of a design (networks, rates, what is frozen), as papers tell it: mean and SD
 over settings, and beside them, by another name, the interval over patients."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -76,9 +77,8 @@ def _left_out(study: Study, rows: Sequence[str]) -> str:
     if not others:
         return ""
     more = ", …" if len(others) > 2 else ""
-    return (
-        f"{count(len(others), 'row')} not counted here, for want of a start or of patients: {listed(others[:2])}{more}."
-    )
+    rest = count(len(others), "row")
+    return f"{rest} not counted here, for want of a start or of training patients: {listed(others[:2])}{more}."
 
 
 def _table(study: Study, arms: Mapping[str, Sequence[ScoredArm]], metric: str, baseline: str, caption: str) -> Table:
@@ -114,8 +114,8 @@ def _notes(arms: Mapping[str, Sequence[ScoredArm]], methods: set[str]) -> list[s
     notes = [
         "SD over settings: how far the result depends on the setting. It is no sampling error: all settings are judged "
         "on the same patients, and more settings do not make it a statement about other patients.",
-        f"Interval over patients and p: of the mean over settings, by {listed([said[each] for each in sorted(methods)])}"
-        ", the trained networks taken as they are. What another seed would have given is not in it.",
+        f"Interval over patients and p: of the mean over settings, by {listed([said[m] for m in sorted(methods)])}, the "
+        "trained networks taken as they are. What another seed would have given is not in it.",
     ]
     trainings = {len(arm.members) for own in arms.values() for arm in own}
     if max(trainings) > 1:
@@ -137,7 +137,7 @@ def over_patients(study: Study, own: Sequence[ScoredArm], other: Sequence[Scored
     if stacked is None:
         drawn = _replicates(own, metric) - (_replicates(other, metric) if other else 0.0)
         if not other:
-            return Tested(Estimate(value, *percentile(drawn)), float("nan"), "bootstrap")
+            return Tested(Estimate(value, *percentile(drawn)), math.nan, "bootstrap")
         found = difference_of(value, drawn)
         return Tested(Estimate(value, found.low, found.high), found.p, "bootstrap")
     labels, scores, patients = stacked
@@ -145,10 +145,10 @@ def over_patients(study: Study, own: Sequence[ScoredArm], other: Sequence[Scored
                for _ in arm.members]  # fmt: skip
     alone = len(np.unique(patients)) == len(patients)
     test = delong.contrast(labels, scores, weights, None if alone else patients)
-    low, high = (test.low, test.high) if other else (max(test.low, 0.0), test.high)
-    return Tested(
-        Estimate(value, low, high), test.p if other else float("nan"), "DeLong" if alone else "DeLong, clustered"
-    )
+    method = "DeLong" if alone else "DeLong, clustered"
+    if not other:
+        return Tested(Estimate(value, max(test.low, 0.0), test.high), math.nan, method)
+    return Tested(Estimate(value, test.low, test.high), test.p, method)
 
 
 def _mean(arms: Sequence[ScoredArm], metric: str) -> float:

@@ -1,5 +1,5 @@
-"""How far frozen features tell where the pictures of a class come from, beside what a start reaches: of a classifier whose
-features tell the source, a high accuracy may be that of naming the source."""
+"""How far frozen features tell where the pictures of a class come from, beside what a start reaches: where they tell
+the source, a high accuracy may be that of naming the source."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -57,11 +57,8 @@ def source_notes(study: Study) -> list[str]:
             f"The pictures are of {len(names)} sources ({shown}). Whether features tell the sources within a class was "
             "not measured: medtl probe with the same starts, into a folder below this one, adds it to this table."
         ]
-    counts = [
-        f"{label}: "
-        + ", ".join(f"{size:,} of {source}" for source, size in next(iter(own.values()))["sources"].items())
-        for label, own in told.items()
-    ]
+    sizes = {label: next(iter(own.values()))["sources"] for label, own in told.items()}
+    counts = [f"{label}: " + ", ".join(f"{n:,} of {name}" for name, n in own.items()) for label, own in sizes.items()]
     return [
         "Source told: AUC of a logistic regression on the start's frozen features that names the source of pictures of "
         f"one class, of patients that it was not fitted on ({'; '.join(counts)}); 0.5 is chance. Where it is high and "
