@@ -153,6 +153,11 @@ def test_known_children_are_found_again(prep: Prep, tmp_path: Path) -> None:
         groups[entry["patient"]].add(Path(entry["image"]).stem)
     assert sorted(len(own) for own in groups.values()) == [1] * 12 + [2] * 3
     assert {patient for patient, own in groups.items() if len(own) == 2} <= set(patients.values())
+    sources = {(entry["class"], entry["source"]) for entry in ended.entries}
+    theirs = {entry["source"] for entry in known.entries}
+    assert sources == {(name, "covid_radiography") for name in ("covid", "normal")} | {
+        ("viral_pneumonia", source) for source in theirs
+    }
 
 
 # RadImageNet and its authors' tables
