@@ -162,7 +162,7 @@ def test_sources_within_a_class_are_probed_and_stand_beside_the_accuracy(tmp_pat
     values = np.random.default_rng(0).normal(size=(len(entries), 6))
     values[:, 1] += 4 * np.array([entry["source"] == "adults" for entry in entries])
     np.savez(tmp_path / "theirs.npz", names=[entry["image"] for entry in entries], features=values)
-    status, printed = probe(listed, "--features", tmp_path / "theirs.npz", "--out", tmp_path / "out")
+    status, _ = probe(listed, "--features", tmp_path / "theirs.npz", "--out", tmp_path / "out")
     assert status == 0
     run = medtl.Run(tmp_path / "out" / "cells" / "features_theirs_seed0_logistic")
     told = {each["label"]: each for each in run.record.source_probes}
