@@ -31,7 +31,7 @@ def test_a_source_that_shows_is_told_and_only_where_a_class_has_two() -> None:
     assert found[0].sources == {"children": 120, "clinic": 120}
     # two normal distributions 3 SDs apart: AUC = Phi(3 / sqrt(2)) = 0.983
     assert found[0].auc == pytest.approx(0.983, abs=0.05)
-    assert 0.9 < found[0].low < found[0].auc < found[0].high <= 1
+    assert 0.85 < found[0].low < found[0].auc < found[0].high <= 1
     assert found[0].accuracy > 0.85 > found[0].largest == 0.5
 
 
