@@ -60,7 +60,8 @@ def over_settings(study: Study, scored: Scores, metric: str, baseline: str) -> S
     name = upper(metric_name(metric))
     figures = swarm(study, arms, metric) + mean_curves(study, arms)
     backbones = list(dict.fromkeys(arm.arm.backbone for own in arms.values() for arm in own))
-    text = f"{count(len(rows), 'setting')} of {count(len(backbones), 'network')}, each trained from every start. "
+    text = f"{count(len(rows), 'setting')} of {count(len(backbones), 'network')}"
+    text += ", each trained from every start. " if len(arms) > 1 else ". "
     text += "A point is a setting; beside the points stand their mean and SD."
     items = [("bad", left)] if (left := _left_out(study, rows)) else []
     table = _table(study, arms, metric, baseline, f"{name} over settings on the {set_name(study)} ({sizes(study)}).")
@@ -111,11 +112,12 @@ def _notes(arms: Mapping[str, Sequence[ScoredArm]], methods: set[str]) -> list[s
         "DeLong, clustered": "DeLong's covariance of all the areas, by patient (Obuchowski)",
         "bootstrap": "the patients' bootstrap, the same draws for every setting",
     }
+    what = "Interval over patients and p" if len(arms) > 1 else "Interval over patients"
     notes = [
         "SD over settings: how far the result depends on the setting. It is no sampling error: all settings are "
         "judged on the same patients, and more settings do not make it a statement about other patients.",
-        f"Interval over patients and p: of the mean over settings, by {listed([said[m] for m in sorted(methods)])}, "
-        "the trained networks taken as they are. What another seed would have given is not in it.",
+        f"{what}: of the mean over settings, by {listed([said[m] for m in sorted(methods)])}, the trained networks taken "
+        "as they are. What another seed would have given is not in it.",
     ]
     trainings = {len(arm.members) for own in arms.values() for arm in own}
     if max(trainings) > 1:
