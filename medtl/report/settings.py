@@ -116,8 +116,8 @@ def _notes(arms: Mapping[str, Sequence[ScoredArm]], methods: set[str]) -> list[s
     notes = [
         "SD over settings: how far the result depends on the setting. It is no sampling error: all settings are "
         "judged on the same patients, and more settings do not make it a statement about other patients.",
-        f"{what}: of the mean over settings, by {listed([said[m] for m in sorted(methods)])}, the trained networks taken "
-        "as they are. What another seed would have given is not in it.",
+        f"{what}: of the mean over settings, by {listed([said[m] for m in sorted(methods)])}, the trained networks "
+        "taken as they are. What another seed would have given is not in it.",
     ]
     trainings = {len(arm.members) for own in arms.values() for arm in own}
     if max(trainings) > 1:
