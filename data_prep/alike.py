@@ -80,16 +80,19 @@ def _listed(entries: Sequence[Entry], out: Path, name: str, classes: Sequence[st
 
 
 def _name_patients(entries: list[Entry], own: Listed, known: Path, classes: Sequence[str], workers: int) -> None:
-    """Give pictures that look like one of another data list that one's patient, and say how many."""
-    other = sign_list(datalist.read(known), str(known), workers)
+    """Give pictures that look like one of another data list that one's patient and source, and say how many."""
+    listed = datalist.read(known)
+    other = sign_list(listed, str(known), workers)
+    source = {entry["image"]: entry["source"] for _, entry in listed}
     place = {image: number for number, image in enumerate(own.images)}
-    patients: dict[int, str] = {}
+    twins: dict[int, int] = {}
     for first, second, _, _ in near_pairs(own, other):
-        patients.setdefault(first, other.patients[second])
+        twins.setdefault(first, second)
     counts: Counter[str] = Counter()
     for entry in entries:
-        if patient := patients.get(place[entry["image"]]):
-            entry["patient"] = patient
+        twin = twins.get(place[entry["image"]])
+        if twin is not None:
+            entry["patient"], entry["source"] = other.patients[twin], source[other.images[twin]]
             counts[classes[entry["label"]]] += 1
     named = ", ".join(f"{counts[label]:,} {label}" for label in classes if counts[label])
     tell(f"data_prep: pictures of {other.name} found again, with their patients: {named or 'none'}")

@@ -23,6 +23,10 @@ from medtl.writers.images import write_png
 NAME = re.compile(r"(?:(?P<set>[a-z0-9]+)_)?(?P<split>train|val|test)(?:_fold(?P<fold>\d))?\.csv", re.IGNORECASE)
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 Command = Callable[..., None]
+Outlines = tuple[tuple[tuple[float, float], ...], ...]  # of one picture, as of ``Listed``
+# files by their names below the raw folder, to the outlines of pictures by their names without suffix, and (file,
+# reason) of what cannot be read
+FindOutlines = Callable[[Mapping[str, Path]], tuple[dict[str, Outlines], list[tuple[str, str]]]]
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Tables:
         patient: pattern on the file's name within the set; its group ``patient`` is the patient. None: every picture is
             a patient of its own, as nobody says which are of one person.
         folds: whether the tables have folds.
+        outlines: finds the lesions' outlines, where the set's own distributor has them.
     """
 
     file: tuple[str, ...]
@@ -43,6 +48,7 @@ class Tables:
     classes: Mapping[str, str]
     patient: re.Pattern[str] | None
     folds: bool
+    outlines: FindOutlines | None = None
 
 
 def command_of(card: DatasetCard, tables: Tables) -> Command:
@@ -103,6 +109,8 @@ def find(card: DatasetCard, tables: Tables, raw: Path, fold: int = 1) -> Source:
     if not found:
         of = f"; there are the folds {', '.join(sorted(one for one in folds if one))}" if folds else ""
         raise UsageError(f"{raw} holds no table of {card.name}, fold {fold}: expected {card.layout}{of}")
+    outlines, damaged = tables.outlines(there) if tables.outlines else ({}, [])
+    rejected += damaged
     rows: list[Listed] = []
     for split, table in found.items():
         for file, label in read_table(there[table], table, tables.file, tables.label):
@@ -113,7 +121,9 @@ def find(card: DatasetCard, tables: Tables, raw: Path, fold: int = 1) -> Source:
             elif picture is None:
                 rejected.append((file, f"is missing, though {table} lists it"))
             else:
-                rows.append(Listed(picture, tables.classes[label.strip().lower()], _patient(tables, file), split))
+                own = outlines.get(PurePosixPath(picture).stem, ())
+                named = tables.classes[label.strip().lower()]
+                rows.append(Listed(picture, named, _patient(tables, file), split, outlines=own))
     return listed.source(card, raw, rows, rejected)
 
 
@@ -151,7 +161,9 @@ def _patient(tables: Tables, file: str) -> str:
     return match["patient"] if match else PurePosixPath(file).with_suffix("").as_posix()
 
 
-def draw(folder: Path, tables: Tables, file: Callable[[int], str], prefix: str = "", people: int = 24) -> None:
+def draw(
+    folder: Path, tables: Tables, file: Callable[[int], str], prefix: str = "", people: int = 24
+) -> dict[str, tuple[float, float]]:
     """Draw the official layout: a bright spot in pictures of the first class, none in the others.
 
     Args:
@@ -160,7 +172,11 @@ def draw(folder: Path, tables: Tables, file: Callable[[int], str], prefix: str =
         file: number of a picture to its name, as the tables write it; two in a row are of one patient.
         prefix: of the tables' names.
         people: patients a class.
+
+    Returns:
+        Column and row of the bright spots' middles, by the pictures' names.
     """
+    spots: dict[str, tuple[float, float]] = {}
     words = list(tables.classes)[:2]
     rows: dict[str, list[tuple[str, str]]] = {split: [] for split in SPLITS}
     y, x = np.mgrid[0:48, 0:48].astype(np.float32)
@@ -173,9 +189,11 @@ def draw(folder: Path, tables: Tables, file: Callable[[int], str], prefix: str =
             if person % 2 == 0:
                 at = rng.uniform(14, 34, 2)
                 image = image + 110 * np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / 40)
+                spots[file(number)] = (float(at[0]), float(at[1]))
             write_png(folder / "images" / file(number).removeprefix("images/"), np.clip(image, 0, 255).astype(np.uint8))
             rows[split].append((file(number), word))
     for split, own in rows.items():
         for fold in (1, 2) if tables.folds else (None,):
             name = f"{prefix}{split}{f'_fold{fold}' if fold else ''}.csv"
             write_csv(folder / "dataframe" / name, [(tables.file[0], tables.label[0]), *own])
+    return spots

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from data_prep import options, sample
 from data_prep.pictures import read_checked
@@ -43,6 +43,7 @@ class Listed:
         split: "test" where the publisher fixed it.
         group: what reports may compare groups by: sex, age, site.
         masks: files of 0 and other values, relative to the raw folder; their union becomes the picture's mask.
+        outlines: closed lines of (x, y) = (column, row) pixels of the picture; what they enclose becomes its mask.
     """
 
     file: str
@@ -51,6 +52,7 @@ class Listed:
     split: str = ""
     group: Mapping[str, str | int] = field(default_factory=dict)
     masks: tuple[str, ...] = ()
+    outlines: tuple[tuple[tuple[float, float], ...], ...] = ()
 
 
 def source(
@@ -85,7 +87,10 @@ def source(
     works = []
     for number, start in enumerate(range(0, len(good), ROWS_A_PIECE)):
         piece = good[start : start + ROWS_A_PIECE]
-        payload = [[row.file, row.label, row.patient, row.split, dict(row.group), list(row.masks)] for row in piece]
+        payload = [
+            [row.file, row.label, row.patient, row.split, dict(row.group), list(row.masks), list(row.outlines)]
+            for row in piece
+        ]
         files = tuple(raw / file for row in piece for file in (row.file, *row.masks))
         works.append(Work(f"{number:05d}", files, (card.name, channels, masks, payload)))
     return Source(
@@ -104,8 +109,8 @@ def process(work: Work, raw: Path, out: Path) -> Done:
     """Check and copy one chunk of pictures, each with its mask."""
     name, channels, masks, rows = work.payload
     done = Done()
-    for file, label, patient, split, group, files in rows:
-        row = Listed(file, label, patient, split, group, tuple(files))
+    for file, label, patient, split, group, files, outlines in rows:
+        row = Listed(file, label, patient, split, group, tuple(files), tuple(outlines))
         try:
             done.entries.append(_entry(name, channels, masks, row, raw, out))
         except BadFileError as error:
@@ -116,7 +121,7 @@ def process(work: Work, raw: Path, out: Path) -> Done:
 def _entry(name: str, channels: int, masks: str, row: Listed, raw: Path, out: Path) -> dict[str, Any]:
     """Write one picture and its mask, and return its entry."""
     content = read_checked(raw / row.file)
-    mask = _union(raw, row.masks)
+    mask = _drawn(raw / row.file, row.outlines) if row.outlines else _union(raw, row.masks)
     target = f"images/{name}/{row.file}"
     if masks == KEEP:
         write_bytes(out / target, content)
@@ -136,6 +141,23 @@ def _entry(name: str, channels: int, masks: str, row: Listed, raw: Path, out: Pa
         entry["mask"] = f"masks/{name}/{Path(row.file).with_suffix('.png').as_posix()}"
         write_png(out / entry["mask"], mask)
     return entry | {key: value for key, value in (("split", row.split), ("group", dict(row.group))) if value}
+
+
+def _drawn(picture: Path, outlines: Sequence[Sequence[Sequence[float]]]) -> NDArray[np.uint8]:
+    """Return what some outlines enclose, 0 and 1, in the picture's size.
+
+    Raises:
+        BadFileError: the picture cannot be read, or they enclose nothing of it.
+    """
+    rows, columns = read_raster(picture).shape[:2]
+    canvas = Image.new("L", (columns, rows))
+    pen = ImageDraw.Draw(canvas)
+    for outline in outlines:
+        pen.polygon([(x, y) for x, y in outline], fill=1)
+    mask = np.asarray(canvas)
+    if not mask.any():
+        raise BadFileError(f"its outlines enclose nothing of its {rows} rows and {columns} columns")
+    return mask
 
 
 def _union(raw: Path, files: Sequence[str]) -> NDArray[np.uint8] | None:

@@ -220,7 +220,7 @@ def test_the_dice_of_the_hottest_pixels_by_hand() -> None:
         values = random.random(shape).astype(np.float32)
         mask = np.zeros(shape, dtype=bool)
         mask[2:7, 3:9] = True
-        hot = 255 * values / values.max() >= 180
+        hot = 255 * values / values.max() > 180
         found = overlap(values, mask)
         assert found.dice_180 == pytest.approx(f1_score(mask.ravel(), hot.ravel()))
         assert (found.hot_area, found.mask_area) == (hot.sum(), mask.sum())
@@ -233,6 +233,11 @@ def test_the_dice_of_the_hottest_pixels_by_hand() -> None:
         assert found.dice_180_centre == pytest.approx(f1_score(mask.ravel(), middle.ravel()))
     empty = overlap(np.zeros((3, 3), dtype=np.float32), mask)
     assert (empty.dice_180, empty.dice_180_random, empty.dice_180_centre, empty.hot_area) == (0, 0, 0, 0)
+
+
+def test_hot_is_what_lies_above_180_and_not_at_it() -> None:
+    values = np.array([[255, 180, 181], [179, 0, 180]], dtype=np.float32)
+    assert overlap(values, np.ones((2, 3), dtype=bool)).hot_area == 2
 
 
 def test_a_disc_lies_in_the_middle() -> None:

@@ -5,7 +5,7 @@ beside the paper's, the normalisation and split of the paper, and what is wrong 
 is told whenever the design is used. Whatever a command says takes the place of what the file says.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -156,6 +156,12 @@ def applied(request: Request, name: str | None, normalisation: str | None = None
         ids=text,
         protocol=name,
     )
+
+
+def substitutes(name: str, backbones: Sequence[str]) -> list[str]:
+    """Return the networks, each once, that a protocol does not name, and that stand for those that it does."""
+    known = read(name).backbones
+    return [backbone for backbone in dict.fromkeys(backbones) if backbone not in known]
 
 
 def _check_ids(design: Protocol, bundle: Bundle, ids: set[str]) -> None:

@@ -15,6 +15,7 @@ from medtl import datalist
 from medtl.compare.cell import await_ends
 from medtl.compare.checks import Bundle
 from medtl.compare.plan import Cell, Request, cells_of, folder_of, from_row, literal, overrides_of, short_init
+from medtl.compare.protocol import substitutes
 from medtl.compare.state import FILE_NAME, LOCK_NAME, State, Status, read_grid, state_of, without_paths
 from medtl.compare.task import Task, task_of
 from medtl.datalist import DataList
@@ -140,6 +141,8 @@ def planned(
     head |= {"protocol": request.protocol} if request.protocol else {}
     cells, former = cells_of(request), _former(request.out, head)
     every = list(dict.fromkeys([*former, *cells]))
+    if request.protocol:
+        head |= {"substitutes": substitutes(request.protocol, [cell.backbone for cell in every])}
     await_ends([folder_of(request.out, cell) for cell in every])
     starts, unfound = _find_starts(request, resolve or weights_hash)
     tasks = {

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ class Task:
     Attributes:
         cell: which cell.
         folder: its run folder, absolute.
-        bundle: the bundle.
+        bundle: the bundle, its folder absolute.
         dataset, sha256: name of the data list and hash of its file.
         overrides: ids that the cell sets, with their values as text.
         start: SHA-256 of the weights that it starts from; None for a random start, or where they are not known.
@@ -113,9 +113,10 @@ class Task:
 
 
 def task_of(request: Request, bundle: Bundle, cell: Cell, dataset: str, sha256: str, start: str | None) -> Task:
-    """Return what a command says of a cell; arguments as of ``Task``."""
-    folder = folder_of(request.out, cell).absolute()
-    return Task(cell, folder, bundle, dataset, sha256, overrides_of(request, cell), start)
+    """Return what a command says of a cell; arguments as of ``Task``. Its folders are absolute, because a worker of a
+    cluster was started elsewhere."""
+    folder, whole = folder_of(request.out, cell).absolute(), replace(bundle, folder=bundle.folder.resolve())
+    return Task(cell, folder, whole, dataset, sha256, overrides_of(request, cell), start)
 
 
 def command_of(task: Task, resumes: bool) -> list[str]:
@@ -125,7 +126,7 @@ def command_of(task: Task, resumes: bool) -> list[str]:
         task: the cell.
         resumes: whether it goes on with what is in its folder.
     """
-    config = str((task.bundle.folder / "configs" / "train.json").resolve())
+    config = str(task.bundle.folder / "configs" / "train.json")
     words = [sys.executable, "-m", "monai.bundle", "run", "--config_file", config]
     for id_, value in {**task.overrides, **({RESUME: "auto"} if resumes else {})}.items():
         words += [f"--{id_}={value}"] if value.startswith("-") else [f"--{id_}", value]

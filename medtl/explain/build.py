@@ -221,7 +221,7 @@ def _lines(row: table.Row) -> tuple[str, ...]:
     if row["dice_180"]:
         dice, random, centre = (float(row[name]) for name in DICE)
         by_chance = f"at random {random:.2f}, centred {centre:.2f}"
-        lines.append(f"Dice of ≥ 180/255 (white line) with the lesion (dashed) {dice:.2f}; {by_chance}")
+        lines.append(f"Dice of > 180/255 (white line) with the lesion (dashed) {dice:.2f}; {by_chance}")
     elif row["empty"] != "1":
         lines.append("white line: 180 of 255, the map's own maximum")
     return (*lines, "not for clinical use")

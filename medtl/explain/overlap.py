@@ -20,7 +20,7 @@ class Overlap:
     """A heat map against a lesion mask.
 
     Attributes:
-        dice_180: Dice of the pixels at 180 or more of 255 with the mask (Mei et al., Radiology: Artificial Intelligence
+        dice_180: Dice of the pixels above 180 of 255 with the mask (Mei et al., Radiology: Artificial Intelligence
             2022), 0..1.
         dice_180_random: the mean Dice of the same hot region moved over the picture to every place in turn (leaving at
             one edge, entering at the other): what a map gets that knows nothing of the picture.
@@ -43,7 +43,7 @@ def overlap(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> Overlap:
         values: (rows, columns), 0 or more.
         mask: (rows, columns) of the picture, True inside the lesion, somewhere True.
     """
-    hot = scaled(values, *mask.shape) >= THRESHOLD
+    hot = scaled(values, *mask.shape) > THRESHOLD
     area, lesion = int(hot.sum()), int(mask.sum())
     # over all shifts each hot pixel falls on the lesion equally often
     random = 2 * area * lesion / mask.size / (area + lesion)

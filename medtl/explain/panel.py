@@ -101,7 +101,7 @@ def _drawn(panel: Panel) -> Figure:
         axes.imshow(picture, interpolation="none", aspect="auto")
         axes.set_title("\n".join(_wrapped(title, columns, TITLE_POINTS)), fontsize=TITLE_POINTS, pad=4, loc="left")
     second.imshow(COLOURS(heat / FULL, alpha=OPACITY * heat / FULL), interpolation="none", aspect="auto")
-    _outline(second, heat >= THRESHOLD, "white", "solid")
+    _outline(second, heat > THRESHOLD, "white", "solid")
     if panel.mask is not None and panel.mask.any():
         lesion = _nearest(panel.mask, rows, columns)
         for axes in (first, second):

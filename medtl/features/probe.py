@@ -1,9 +1,10 @@
 """``medtl probe``: frozen features of every start, small heads on them, and an ordinary run folder for each cell."""
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from medtl.features.cells import Cell, Draw, Embedded, Judged, labels_of, write
 from medtl.features.given import Given, read_features
 from medtl.features.ranking import Lead, Standing, chosen_metric, lead, ranked
 from medtl.features.request import CELLS, Request, check, check_same_data
+from medtl.features.sources import source_probes
 from medtl.runs.facts import data_of, device_name, now, seen_before, start_of, versions
 from medtl.runs.record import RUNNING, Preprocessing, RunRecord, Start
 from medtl.weights import starts
@@ -209,11 +211,28 @@ def _cells(
     work = dict(zip(keys, own, strict=True))
     found = dict(zip(work, pool.judged(models, labels, list(work.values())), strict=True))
     results = {}
+    told = [_source_probes(model, listed, entries) for model in models]
     for cell, (_, _, draw), key in zip(cells, own, keys, strict=True):
-        model = models[cell.model]
-        write(request.out / CELLS / cell.name(model), cell, model, draw, found[key], common)
+        model, record = models[cell.model], replace(common, source_probes=told[cell.model])
+        write(request.out / CELLS / cell.name(model), cell, model, draw, found[key], record)
         results[cell] = found[key]
     return results
+
+
+def _source_probes(model: Embedded, listed: DataList, entries: Sequence[Entry]) -> tuple[Mapping[str, Any], ...]:
+    """How far a start's features tell the sources within each class, as run.json holds it, and a line on the terminal
+    for each; nothing where pictures have no one class."""
+    if listed.task != "classification":
+        return ()
+    found = source_probes(model.values, entries, listed.classes)
+    for each in found:
+        ends = f" ({each.low:.3f} to {each.high:.3f})" if np.isfinite(each.low) else ""
+        tell(
+            f"{model.word}: features tell the sources of {each.label} ({', '.join(each.sources)}) with AUC "
+            f"{each.auc:.3f}{ends}"
+        )
+    defined = [{key: None if value != value else value for key, value in asdict(each).items()} for each in found]
+    return tuple(defined)
 
 
 def _draw(listed: DataList, places: dict[int, int], fraction: float | None, fold: int | None, seed: int) -> Draw:

@@ -128,7 +128,7 @@ def paired(
     if count < 2:
         return {name: Difference(float(each[0]), *[math.nan] * 4) for name, each in observed.items()}
     drawn = distribution(differ, count, replicates, seed)
-    return {name: _difference(float(each[0]), drawn[name], level) for name, each in observed.items()}
+    return {name: difference_of(float(each[0]), drawn[name], level) for name, each in observed.items()}
 
 
 def distribution(scorer: Scorer, count: int, replicates: int = REPLICATES, seed: int = 0) -> dict[str, NDArray]:
@@ -175,9 +175,11 @@ def _exact(name: str, right: NDArray[np.bool_], patient: NDArray[np.int64], leve
     return {name: (bound, 1.0) if right.all() else (0.0, 1 - bound)}
 
 
-def _difference(value: float, drawn: NDArray[np.float64], level: float) -> Difference:
+def difference_of(value: float, drawn: NDArray[np.float64], level: float = 0.95) -> Difference:
+    """Return a difference with what its replicates on drawn patients say: standard error, percentile interval, and the
+    two-sided p, twice the share of replicates on the other side of 0; NaN where too few are defined."""
     defined = drawn[np.isfinite(drawn)]
-    if math.isnan(value) or len(defined) < level * len(drawn):
+    if math.isnan(value) or not len(defined) or len(defined) < level * len(drawn):
         return Difference(value, *[math.nan] * 4)
     far = min(int((defined <= 1e-12).sum()), int((defined >= -1e-12).sum()))
     p = min(1.0, 2 * (far + 1) / (len(defined) + 1))

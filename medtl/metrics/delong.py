@@ -191,9 +191,35 @@ def paired_test(
         Where the two never differ: z 0, p 1 and no interval; where no standard error is defined, or it is 0 although
         the areas differ, z, p and the interval are NaN.
     """
-    areas, covariance = auc_covariance(labels, np.stack([first, second]), patients)
-    value = float(areas[0] - areas[1])
-    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    return contrast(labels, np.stack([first, second]), (1.0, -1.0), patients, level)
+
+
+def contrast(
+    labels: NDArray,
+    scores: NDArray[np.floating],
+    weights: Sequence[float] | NDArray[np.float64],
+    patients: Patients | None = None,
+    level: float = 0.95,
+) -> AreaDifference:
+    """DeLong's test of a weighted sum of the areas of several models on the same images (1988, equation 5 with one row
+    of contrasts): weights 1/k give the mean area of k models, 1/k and -1/k the difference of two such means. The models
+    are taken as they are, so that only the patients' chance is in the standard error.
+
+    Args:
+        labels: (n,) true where the image is of the positive class.
+        scores: (k, n), higher is more positive.
+        weights: (k,), of each area.
+        patients: (n,) whose image each is; None where no patient has two.
+        level: of confidence.
+
+    Returns:
+        ``first`` is the sum of the areas with positive weights, ``second`` that of the others. The rest is as of
+        ``paired_test``.
+    """
+    areas, covariance = auc_covariance(labels, scores, patients)
+    each = np.asarray(weights, dtype=np.float64)
+    first, second = float(areas @ np.maximum(each, 0)), float(areas @ np.maximum(-each, 0))
+    value, variance = first - second, float(each @ covariance @ each)
     se = math.sqrt(max(variance, 0.0)) if not math.isnan(variance) else math.nan
     low = high = z = p = math.nan
     if se > 1e-9:
@@ -203,7 +229,7 @@ def paired_test(
         low, high = max(value - half, -1.0), min(value + half, 1.0)
     elif not math.isnan(se) and abs(value) < 1e-12:
         se, z, p = 0.0, 0.0, 1.0
-    return AreaDifference(float(areas[0]), float(areas[1]), value, se, low, high, z, p)
+    return AreaDifference(first, second, value, se, low, high, z, p)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtl.errors import BadFileError
+from medtl.readers.xml_tree import read_tree
 
-MAX_BYTES = 32_000_000  # the files of the collection have less than a tenth of it
-MAX_DEPTH = 32
+WHAT = "an LIDC annotation"
 MAX_COORDINATE = 4095  # slices are 512 pixels wide; a line to far outside only costs time
 
 
@@ -73,7 +73,7 @@ def read_xml(path: Path) -> Annotation | None:
         BadFileError: not well-formed XML, a document type (never present in the collection, and a way to attack the
             parser), another kind of file, or a mark that lacks its slice or has unusable numbers.
     """
-    root = _parse(path)
+    root = read_tree(path, WHAT)
     if root.tag == "IdriReadMessage":
         return None
     if root.tag != "LidcReadMessage":
@@ -85,50 +85,6 @@ def read_xml(path: Path) -> Annotation | None:
         for nodule in session.findall("unblindedReadNodule")
     ]
     return Annotation(uid.strip(), tuple(marks))
-
-
-def _parse(path: Path) -> ElementTree.Element:
-    """Return the element tree without namespaces; nothing outside the file is ever fetched, and no entity is
-    expanded."""
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise BadFileError("XML file too large for an LIDC annotation")
-        parser = ElementTree.XMLParser(target=_Target())
-        parser.feed(path.read_bytes())
-        root = parser.close()
-    except ElementTree.ParseError as error:
-        raise BadFileError(f"not well-formed XML, at line {error.position[0]}") from None
-    except (ValueError, LookupError):  # an encoding that is unknown or not the text's
-        raise BadFileError("not well-formed XML: unknown text encoding") from None
-    except OSError:
-        raise BadFileError("the file cannot be read") from None
-    _check_depth(root)
-    names: dict[str, str] = {}
-    for element in root.iter():
-        if element.tag not in names:
-            names[element.tag] = element.tag.rpartition("}")[2].rpartition(":")[2]
-        element.tag = names[element.tag]
-    return root
-
-
-class _Target:
-    """Builds the tree with the compiled builder's own methods, a third of the time of calls through Python."""
-
-    def __init__(self) -> None:
-        builder = ElementTree.TreeBuilder()
-        self.start, self.end, self.data, self.close = builder.start, builder.end, builder.data, builder.close
-
-    def doctype(self, *_: object) -> None:
-        raise BadFileError("XML with a document type, which an LIDC annotation never has")
-
-
-def _check_depth(root: ElementTree.Element) -> None:
-    level, depth = [root], 1
-    while level:
-        if depth > MAX_DEPTH:
-            raise BadFileError("XML nested too deeply for an LIDC annotation")
-        level = [child for element in level for child in element]
-        depth += 1
 
 
 def _contour(roi: ElementTree.Element) -> Contour:

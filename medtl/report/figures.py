@@ -34,7 +34,7 @@ def roc(study: Study, scored: Scores) -> list[Figure]:
     figures = []
     for place, row, arms in _rows(study, scored):
         for panel, (name, classes) in enumerate(panels):
-            curves = {init: curve for init, arm in arms.items() if (curve := _mean_roc(arm, classes))}
+            curves = {init: curve for init, arm in arms.items() if (curve := mean_roc(arm, classes))}
             said = f"ROC curves of {row}, {name}"
             figures += _drawn(
                 f"roc{place}-{panel}", f"{row}: {name}", said, study, curves, _paint_roc, width=3, height=3
@@ -49,7 +49,7 @@ def _paint_roc(axes: Axes, look: Mapping[str, Look], curves: Mapping[str, Curves
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xlabel="1 − specificity", ylabel="sensitivity")
 
 
-def _mean_roc(arm: ScoredArm, classes: Sequence[int]) -> Curves:
+def mean_roc(arm: ScoredArm, classes: Sequence[int]) -> Curves:
     """A curve for each training, then the mean over trainings; empty where no class can be ranked."""
     curves = []
     for sample in (sample for scored in arm.members for sample in scored.member.sample.by_network()):
@@ -70,12 +70,15 @@ def _mean(curves: Curves) -> Curve:
 
 
 def learning(study: Study, scored: Scores, metric: str) -> list[Figure]:
-    """Training loss and validation metric by epoch."""
+    """Training loss, validation loss (of one label an image: what the log-likelihood lacks) and validation metric by
+    epoch."""
     figures = []
+    panels = {"train_loss": "training loss", "val_log_likelihood": "loss on validation"}
+    panels[f"val_{metric}"] = f"{metric_name(metric)} on validation"
     for place, row, arms in _rows(study, scored):
-        for panel, wanted in enumerate(("train_loss", f"val_{metric}")):
-            curves = {init: found for init, arm in arms.items() if (found := _histories(arm, wanted))}
-            what = "training loss" if wanted == "train_loss" else f"{metric_name(metric)} on validation"
+        for panel, (wanted, what) in enumerate(panels.items()):
+            sign = -1 if what == "loss on validation" else 1
+            curves = {init: found for init, arm in arms.items() if (found := _histories(arm, wanted, sign))}
             said = f"{what} of {row} by epoch"
             figures += _drawn(f"learning{place}-{panel}", f"{row}: {what}", said, study, curves, _paint_learning)
     return figures
@@ -93,14 +96,14 @@ def _paint_learning(axes: Axes, look: Mapping[str, Look], curves: Mapping[str, C
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _histories(arm: ScoredArm, column: str) -> Curves:
+def _histories(arm: ScoredArm, column: str, sign: int = 1) -> Curves:
     found = []
     for run in arm.arm.runs:
         if run.history is not None and column in run.history.columns:
             values = run.history.columns[column]
             defined = np.isfinite(values)
             if defined.any():
-                found.append((run.history.epochs[defined], values[defined]))
+                found.append((run.history.epochs[defined], sign * values[defined]))
     return found
 
 

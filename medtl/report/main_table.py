@@ -10,6 +10,7 @@ from medtl.report.compare import Comparison
 from medtl.report.layout import Field, Group, Row, Table
 from medtl.report.reference import ONE_CLASS, of_majority, one_class_only
 from medtl.report.scores import ScoredArm, Scores
+from medtl.report.sources import ACCURACIES, source_columns, source_notes, source_rows
 from medtl.report.tables import Column, by_start, estimated, field, set_name, shown_metrics, sizes, upper
 from medtl.report.words import NONE, listed, metric_name, number
 
@@ -38,8 +39,10 @@ def results(study: Study, scored: Scores, found: Sequence[Comparison]) -> list[T
     notes = _notes(study, scored, found, guess)
     if len(study.inits) > SIDE_BY_SIDE:
         columns = [_column(study, found, metric, upper(metric_name(metric))) for metric in names]
+        columns += source_columns(study)
         table = by_start(study, scored, f"Results {where}.", columns, notes, whole=True)
         last = [Field(guess, left=True), *(Field(number(without.get(m, math.nan))) for m in names)]
+        last += [Field("")] * (len(columns) - len(names))
         return [Table(table.caption, table.header, [*table.rows, Group("for scale"), last], table.notes)]
     rows: list[Row] = []
     for metric in names:
@@ -51,6 +54,8 @@ def results(study: Study, scored: Scores, found: Sequence[Comparison]) -> list[T
             rows.append([Field(row, left=True), *cells])
         if metric in without:
             rows.append([Field(guess, left=True), *(Field(number(without[metric])) for _ in study.inits)])
+        if metric in ACCURACIES:
+            rows += source_rows(study)
     header = [Field("", left=True), *(Field(init, init=init) for init in study.inits)]
     return [Table(f"Results {where}.", header, rows, notes)]
 
@@ -69,7 +74,7 @@ def _column(study: Study, found: Sequence[Comparison], metric: str, title: str) 
 def _notes(study: Study, scored: Scores, found: Sequence[Comparison], guess: str) -> list[str]:
     members = sorted({len(arm.members) for arm in scored.values()})
     seeds = f"{members[0]}" if len(members) == 1 else f"{members[0]} to {members[-1]}"
-    notes = [*_legend(found), *_about_guessing(study, scored, guess)]
+    notes = [*_legend(found), *_about_guessing(study, scored, guess), *source_notes(study)]
     if members[-1] > 1:
         notes.append(
             f"Mean over {seeds} trainings ({_trainings(study)}); with the 95 % interval, which covers the "

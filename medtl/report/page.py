@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 
 from medtl.errors import UsageError
 from medtl.metrics.groups import Grouping
-from medtl.report import differences, figures, main_table, tables
+from medtl.report import differences, figures, main_table, maps, tables
 from medtl.report.arms import Study
 from medtl.report.calibration import calibration
 from medtl.report.collect import describe_data
 from medtl.report.compare import Comparison, compare
+from medtl.report.epochs import epochs
 from medtl.report.external import external
 from medtl.report.facts import facts
 from medtl.report.findings import findings
@@ -19,11 +20,13 @@ from medtl.report.frozen import frozen_and_tuned
 from medtl.report.groups import Groups, groups
 from medtl.report.layout import Page, Section
 from medtl.report.leaks import found_leaks, leaks
+from medtl.report.networks import networks
 from medtl.report.panels import MOST, heat_maps, segmented_slices
 from medtl.report.provenance import provenance, reproduction
 from medtl.report.reference import class_counts
 from medtl.report.regression import regression
 from medtl.report.scores import Scores, score, threshold_of
+from medtl.report.settings import over_settings
 from medtl.report.summary import summary
 from medtl.report.survival import survival
 from medtl.report.tables import upper
@@ -33,6 +36,7 @@ from medtl.writers.masks import COLOUR_NAMES
 
 MOST_CONFUSED = 12  # classes; larger matrices are not readable on a page
 MOST_DRAWN = 7  # starts in a drawing, which has no more colours
+MOST_ROWS = 8  # that have drawings and matrices of their own
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +115,10 @@ def page(results: Results, title: str | None, wishes: Wishes | None = None) -> P
         _paired(results),
         frozen_and_tuned(study, results.scored, metric),
         Section("absent", "Runs that are not counted", tables=[tables.absent(study)] if study.found.absent else []),
+        over_settings(study, scored, metric, results.baseline),
+        maps.over_settings(study, results.baseline),
+        epochs(study, scored),
+        networks(study, scored),
         regression(study, scored),
         survival(study, scored),
         findings(study, scored),
@@ -136,7 +144,7 @@ def page(results: Results, title: str | None, wishes: Wishes | None = None) -> P
             "chosen, and therefore optimistic."
         )
     return Page(
-        title=title or f"{first.data.name}: {'comparison of starts' if len(study.inits) > 1 else 'results'}",
+        title=title or title_of(study),
         subtitle=f"{describe_data(first)}; {tables.sizes(study)} in the {tables.set_name(study)}",
         phantom=study.sample_data,
         warning=warning,
@@ -145,8 +153,21 @@ def page(results: Results, title: str | None, wishes: Wishes | None = None) -> P
     )
 
 
+def title_of(study: Study) -> str:
+    """Return the title of a report that is given none: the data set, what is compared, and the published design that
+    was followed, with what takes the place of its networks."""
+    what = "comparison of starts" if len(study.inits) > 1 else "results"
+    designs = {str(grid["protocol"]): grid.get("substitutes") for grid in study.found.grids if grid.get("protocol")}
+    followed = [
+        name + (f" with substitutes for its networks ({', '.join(map(str, others))})" if others else "")
+        for name, others in designs.items()
+    ]
+    return f"{study.found.runs[0].data.name}: {what}" + (f", protocol {listed(followed)}" if followed else "")
+
+
 def to_draw(results: Results) -> Scores:
-    """The arms that drawings and matrices show: all, or of many starts the highest of each row and the baseline."""
+    """The arms that drawings and matrices show: all, or of many starts the highest of each row and the baseline, and of
+    many rows those with the highest start."""
     kept: Scores = {}
     for row in results.study.rows:
         arms = {key: arm for key, arm in results.scored.items() if key[0] == row}
@@ -155,14 +176,21 @@ def to_draw(results: Results) -> Scores:
             base = [key for key in order if key[1] == results.baseline]
             order = [*base, *(key for key in order if key not in base)][:MOST_DRAWN]
         kept = {**kept, **{key: arm for key, arm in arms.items() if key in order}}
-    return kept
+    rows = list(dict.fromkeys(row for row, _ in best_first(kept, results.metric)))[:MOST_ROWS]
+    return {key: arm for key, arm in kept.items() if key[0] in rows}
 
 
 def _of_many(study: Study, drawn: Scores) -> str:
-    """Which starts are shown, where not all are."""
-    if len(drawn) == len(study.arms):
-        return ""
-    return f" Shown are the {MOST_DRAWN} highest starts of each row, the baseline among them."
+    """Which starts and rows are shown, where not all are."""
+    rows = {row for row, _ in drawn}
+    said = (
+        f" Shown are the {MOST_ROWS} of {len(study.rows)} rows with the highest start."
+        if len(rows) < len(study.rows)
+        else ""
+    )
+    if len(drawn) < sum(key[0] in rows for key in study.arms):
+        said += f" Shown are the {MOST_DRAWN} highest starts of each row, the baseline among them."
+    return said
 
 
 def _legend(study: Study, drawn: Scores) -> Sequence[str]:
@@ -211,7 +239,7 @@ def _roc(study: Study, scored: Scores, drawn: Scores) -> Section:
     if len(study.classes) > figures.CLASS_PANELS:
         text += f" With {len(study.classes)} classes only their mean is drawn."
     text = (text + _of_many(study, drawn)).strip()
-    columns = len(made) // len(study.rows)
+    columns = len(made) // len({row for row, _ in drawn})
     return Section(
         "roc",
         "ROC curves",
@@ -230,7 +258,8 @@ def _learning(study: Study, drawn: Scores, metric: str) -> Section:
         return Section("learning", "Learning curves")
     text = "Thin lines are single trainings, the thick one their mean, as far as all of them go."
     text += _of_many(study, drawn)
-    return Section("learning", "Learning curves", [text], figures=made, legend=_legend(study, drawn), columns=2)
+    columns = max(1, len(made) // len({row for row, _ in drawn}))
+    return Section("learning", "Learning curves", [text], figures=made, legend=_legend(study, drawn), columns=columns)
 
 
 def _confusion(study: Study, drawn: Scores) -> Section:

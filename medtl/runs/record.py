@@ -145,6 +145,8 @@ class RunRecord:
         duration_s: seconds of all attempts together.
         times: seconds of the parts of a run by name: ``embed_s`` and ``head_s`` of a probe.
         head: what a probe put on the frozen features: ``name``, ``features`` (their number), and how it was fitted.
+        source_probes: how far a probe's features tell where the pictures of a class come from, a mapping a class, as
+            ``features.sources.SourceProbe``.
         epochs, best_epoch: trained, and kept.
         stopped: why training ended before its last epoch; empty where it did not.
         metrics: what was measured in the end.
@@ -175,6 +177,7 @@ class RunRecord:
     duration_s: float | None = None
     times: Mapping[str, float] = field(default_factory=dict)
     head: Mapping[str, Any] = field(default_factory=dict)
+    source_probes: tuple[Mapping[str, Any], ...] = ()
     epochs: int | None = None
     best_epoch: int | None = None
     stopped: str = ""
@@ -249,7 +252,7 @@ OBJECTS = (
 )
 LISTS = (
     *("command", "config_files", "resumed", "classes", "sources", "overlaps"),
-    *("mean", "std", "trained_on", "percentiles"),
+    *("mean", "std", "trained_on", "percentiles", "source_probes"),
 )
 
 

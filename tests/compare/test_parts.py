@@ -24,7 +24,7 @@ from medtl.compare.plan import ONE_SETTING, Cell, Request, Setting, as_row, cell
 from medtl.compare.progress import Board, in_words, shown
 from medtl.compare.standing import tried
 from medtl.compare.state import State, clear, look, without_paths
-from medtl.compare.task import task_of
+from medtl.compare.task import command_of, task_of
 from medtl.compare.warm import Warm
 from medtl.compare.words import axes, names, shares, split_words, whole_numbers
 from medtl.errors import MedtlError, UsageError
@@ -355,3 +355,17 @@ def test_a_report_repeats_the_settings_of_a_grid() -> None:
     line = provenance._grid_command(grid)
     assert "--vary learning_rate=0.001,0.0001 --vary freeze=none,trunk --epochs 3 " in line
     assert " --protocol made --epochs 3 " in provenance._grid_command({**grid, "protocol": "made"})
+
+
+def test_a_cell_runs_the_bundle_that_the_command_meant_wherever_its_worker_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = compare_fakes.make(tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    request = replace(made, bundle=made.bundle.relative_to(tmp_path / "here"), out=Path("grid"))
+    task = task_of(request, read_bundle(request.bundle), cells_of(request)[0], "made", "", None)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    words = command_of(task, resumes=False)
+    assert Path(words[words.index("--config_file") + 1]).is_file()
+    assert task.folder.is_absolute()

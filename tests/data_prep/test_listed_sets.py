@@ -1,6 +1,7 @@
 """Sets that are rows of pictures: BUSI, the COVID-19 database, RadImageNet and the tables of its authors."""
 
 import csv
+import json
 import shutil
 from collections import defaultdict
 from collections.abc import Callable
@@ -152,6 +153,11 @@ def test_known_children_are_found_again(prep: Prep, tmp_path: Path) -> None:
         groups[entry["patient"]].add(Path(entry["image"]).stem)
     assert sorted(len(own) for own in groups.values()) == [1] * 12 + [2] * 3
     assert {patient for patient, own in groups.items() if len(own) == 2} <= set(patients.values())
+    sources = {(entry["class"], entry["source"]) for entry in ended.entries}
+    theirs = {entry["source"] for entry in known.entries}
+    assert sources == {(name, "covid_radiography") for name in ("covid", "normal")} | {
+        ("viral_pneumonia", source) for source in theirs
+    }
 
 
 # RadImageNet and its authors' tables
@@ -186,6 +192,42 @@ def test_what_a_table_promises_and_does_not_hold_is_named(prep: Prep, tmp_path: 
     assert "folds 1, 2" in absent.err
     table.write_text(table.read_text().replace("label", "finding"))
     assert "no column label" in prep("thyroid", "--raw", tmp_path / "raw", "--out", tmp_path / "six").err
+
+
+def test_outlines_of_nodules_become_masks_and_a_damaged_file_is_named(prep: Prep, tmp_path: Path) -> None:
+    thyroid.make_sample(tmp_path / "raw")
+    points = [{"x": x, "y": y} for x, y in ((10, 20), (30, 20), (30, 27), (10, 27))]
+    first = f"<case><mark><image>1</image><svg>{json.dumps([{'points': points}])}</svg></mark></case>"
+    (tmp_path / "raw" / "images" / "3.xml").write_text(first)
+    (tmp_path / "raw" / "images" / "5.xml").write_text(first.replace("}]</svg>", "</svg>"))
+    (tmp_path / "raw" / "images" / "6.xml").unlink()
+    beyond = [{"x": point["x"] + 500, "y": point["y"]} for point in points]
+    (tmp_path / "raw" / "images" / "7.xml").write_text(first.replace(json.dumps(points), json.dumps(beyond)))
+    ended = prep("thyroid", "--raw", tmp_path / "raw")
+    assert ended.status == 3
+    masks = {Path(entry["image"]).stem: entry.get("mask") for entry in ended.entries}
+    assert len(masks) == 95
+    assert {name for name, mask in masks.items() if mask is None} == {"3_2", "5_1", "5_2", "6_1", "6_2", "7_2"}
+    mask = np.asarray(Image.open(ended.folder / masks["3_1"]))
+    expected = np.zeros((48, 48), np.uint8)
+    expected[20:28, 10:31] = 1  # outlines belong to what they enclose
+    assert (mask == expected).all()
+    reasons = {Path(file).name: reason for file, reason in ended.rejected}
+    assert "outlines of image 1 cannot be read" in reasons["5.xml"]
+    assert "enclose nothing of its 48 rows" in reasons["7_1.png"]
+    again = prep("thyroid", "--raw", tmp_path / "raw")
+    assert [entry.get("mask") for entry in again.entries] == [entry.get("mask") for entry in ended.entries]
+
+
+def test_the_outlines_of_the_sample_are_around_its_bright_spots(prep: Prep) -> None:
+    ended = prep("thyroid", "--raw", "sample")
+    ill = [entry for entry in ended.entries if entry["label"] == 0]
+    pictures, masks = ([np.asarray(Image.open(ended.folder / e[key])) for e in ill] for key in ("image", "mask"))
+    inside = [
+        picture[mask > 0].mean() - picture[mask == 0].mean() for picture, mask in zip(pictures, masks, strict=True)
+    ]
+    assert min(inside) > 0
+    assert np.median(inside) > 40
 
 
 def test_radimagenet_names_its_classes_by_folder() -> None:

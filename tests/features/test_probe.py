@@ -152,6 +152,26 @@ def test_features_of_another_program_get_the_same_statistics(listed: DataList, t
     assert (status, "has no vector of 2 of" in printed, names[-1] in printed) == (2, True, True)
 
 
+def test_sources_within_a_class_are_probed_and_stand_beside_the_accuracy(tmp_path: Path) -> None:
+    listed = noisy_list(tmp_path / "data")
+    content = json.loads((listed.folder / "datalist.json").read_text())
+    entries = [entry for split in ("training", "validation", "test") for entry in content[split]]
+    for entry in entries:
+        entry["source"] = "adults" if int(re.sub(r"[^0-9]", "", entry["patient"])) % 2 else "children"
+    (listed.folder / "datalist.json").write_text(json.dumps(content))
+    values = np.random.default_rng(0).normal(size=(len(entries), 6))
+    values[:, 1] += 4 * np.array([entry["source"] == "adults" for entry in entries])
+    np.savez(tmp_path / "theirs.npz", names=[entry["image"] for entry in entries], features=values)
+    status, _ = probe(listed, "--features", tmp_path / "theirs.npz", "--out", tmp_path / "out")
+    assert status == 0
+    run = medtl.Run(tmp_path / "out" / "cells" / "features_theirs_seed0_logistic")
+    told = {each["label"]: each for each in run.record.source_probes}
+    assert list(told) == ["plain", "pattern"]
+    assert all(each["auc"] > 0.95 and set(each["sources"]) == {"adults", "children"} for each in told.values())
+    medtl.report(tmp_path / "out")
+    assert "Source told among plain, AUC" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+
+
 def test_several_findings_and_folds(module_path: Path, planted: Path, tmp_path: Path) -> None:
     sizes = {"training": 48, "validation": 0, "test": 24}
     several = noisy_list(tmp_path / "several", sizes, task="multilabel", folds=2)

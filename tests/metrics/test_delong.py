@@ -190,6 +190,21 @@ def test_what_has_no_interval() -> None:
         delong.auc_interval(labels, np.full(6, np.nan))
 
 
+def test_a_contrast_of_several_areas_follows_from_their_published_covariance(asah: dict[str, NDArray]) -> None:
+    scores = np.stack([asah["wfns"], asah["ndka"], asah["s100b"]])
+    found = delong.contrast(asah["poor"], scores, (0.5, -1.0, 0.5))
+    # areas and covariance as pROC prints them (see above); the sums by hand
+    assert found.first == pytest.approx((0.8236789 + 0.7313686) / 2, abs=5e-8)
+    assert found.second == pytest.approx(0.611957994579946, rel=1e-12)
+    variance = 0.00146991470882363 / 4 + 0.0031908105493913 + 0.00266868245717244 / 4
+    variance += 0.000532967856762438 + 0.00119615567376754 / 2 + 0.000756164938056579
+    assert found.se == pytest.approx(variance**0.5, rel=1e-9)
+    assert found.p == pytest.approx(2 * norm.sf(found.value / found.se), rel=1e-9)
+    alone = delong.contrast(asah["poor"], scores[1:2], (1.0,))
+    wald = delong.auc_interval(asah["poor"], asah["ndka"], method="wald")
+    assert (alone.value, alone.low, alone.high) == pytest.approx((wald.value, wald.low, wald.high), rel=1e-12)
+
+
 def test_models_that_never_differ() -> None:
     labels, scores = np.array([0, 1, 0, 1, 0, 1]), np.array([0.1, 0.3, 0.4, 0.2, 0.0, 0.8])
     same = delong.paired_test(labels, scores, scores**2)  # the same order

@@ -189,8 +189,8 @@ def test_the_parts_stand_in_their_order(three: tuple) -> None:
     reader = read_page(three[0])
     parts = [attrs["id"] for tag, attrs in reader.tags if tag == "section"]
     assert parts == [
-        "summary", "results", "comparison", "absent", "roc", "learning", "confusion", "calibration", "provenance",
-        "leaks", "reproduce",
+        "summary", "results", "comparison", "absent", "networks", "roc", "learning", "confusion", "calibration",
+        "provenance", "leaks", "reproduce",
     ]  # fmt: skip
     assert reader.text.index("Not for clinical use.") < reader.text.index("Summary")
     assert "Phantom data" not in reader.text
