@@ -54,7 +54,7 @@ def export(trained: Segmenter, what: SegmentationArchitecture, path: Path) -> No
             warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
             square = torch.zeros(1, what.in_channels, what.image_size, what.image_size)
             trunk = torch.jit.trace(trained.backbone, square, check_trace=False)
-            trained = Segmenter(trunk, trained.classifier, trained.aux_classifier).eval()
+            trained = Segmenter(trunk, trained.classifier, trained.aux_classifier, trained.edges).eval()
         torch.jit.save(torch.jit.script(trained), content)
     with zipfile.ZipFile(content) as saved, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as kept:
         for info in saved.infolist():

@@ -130,10 +130,18 @@ class Segmenter(nn.Module):
         backbone: the trunk, whose names are those of a classifier's: ``load_pretrained(network.backbone, …)``.
         classifier: the decoder.
         aux_classifier: the auxiliary head, or None.
+        edges: whether the decoder finds edges, too, in training.
     """
 
-    def __init__(self, backbone: nn.Module, classifier: nn.Module, aux_classifier: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        classifier: nn.Module,
+        aux_classifier: nn.Module | None = None,
+        edges: bool = False,
+    ) -> None:
         super().__init__()
+        self.edges = edges
         self.backbone = backbone
         self.classifier = classifier
         self.aux_classifier = aux_classifier
@@ -141,16 +149,20 @@ class Segmenter(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (n, num_classes, rows, columns) of images (n, channels, rows, columns).
 
-        In training with an auxiliary head both heads' logits come, stacked as MONAI's deep supervision does it: (n, 2,
-        num_classes, rows, columns), the main head first.
+        In training several heads' logits come, stacked as MONAI's deep supervision does it: (n, heads, num_classes,
+        rows, columns). The main head is the first, the auxiliary head the next, a decoder's edges the last.
         """
         rows, columns = images.shape[2], images.shape[3]
         maps = self.backbone(images)
         logits = _enlarged(self.classifier(maps), rows, columns)
-        if self.aux_classifier is not None and self.training:
-            auxiliary = _enlarged(self.aux_classifier(maps[2]), rows, columns)
-            return torch.stack((logits, auxiliary), dim=1)
-        return logits
+        if not self.training:
+            return logits
+        heads = [logits]
+        if self.edges:
+            heads = list(logits.chunk(2, dim=1))
+        if self.aux_classifier is not None:
+            heads.insert(1, _enlarged(self.aux_classifier(maps[2]), rows, columns))
+        return heads[0] if len(heads) == 1 else torch.stack(heads, dim=1)
 
 
 def _enlarged(logits: Tensor, rows: int, columns: int) -> Tensor:
@@ -229,7 +241,7 @@ def build_segmenter(
         last = int(network.fc.in_features)
         trunk, widths = Trunk(network, output_stride), (last // 8, last // 4, last // 2, last)
     head = card.build(widths, num_classes, output_stride)
-    return Segmenter(trunk, head, _auxiliary_head(widths[2], num_classes) if auxiliary else None)
+    return Segmenter(trunk, head, _auxiliary_head(widths[2], num_classes) if auxiliary else None, card.edges)
 
 
 def _card(decoder: str) -> Decoder:

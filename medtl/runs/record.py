@@ -73,8 +73,9 @@ class Preprocessing:
         image_size: rows and columns, in pixels.
         channels: of the pictures, 1 (grey, repeated to the network's) or 3.
         mean, std: subtracted and divided by, a channel of the network, for values 0..1.
-        by: "packed", "slices", or "transforms" for MONAI's, picture by picture.
-        resize: the interpolation.
+        by: "packed", "slices", "patches" of pictures at their own sizes, or "transforms" for MONAI's, picture by
+            picture.
+        resize: the interpolation, "none" of patches.
         rounded: the resized values are whole numbers.
         scale: that values are divided by, to lie in 0..1.
         percentiles: of a volume's values, between which its slices become 8-bit grey; None for pictures.
