@@ -26,8 +26,8 @@ from medtl.metrics.ignite_segmentation import OrganScores
 from medtl.networks import segmenter
 from medtl.readers.find import counted
 from medtl.transforms.joint import JointTransform
-
-OVERLAP = 0.25  # of neighbouring windows, as MONAI's own default
+from medtl.weights import decoder
+from medtl.weights.starts import Start
 
 
 def begin_segmentation_training() -> None:
@@ -156,6 +156,20 @@ def segmenter_parameters(network: segmenter.Segmenter) -> list[dict[str, Any]]:
     return segmenter.parameter_groups(network, ids.value("learning_rate"), ids.value("trunk_multiplier"))
 
 
+def load_decoder(network: segmenter.Segmenter) -> None:
+    """Fill the decoder, too, from the weights that ``--init`` names, where they are of a segmentation with the same
+    one."""
+    found: Start = ids.value("start")
+    if found.path is None:
+        return
+    trained = preflight.beside(str(found.path))
+    loaded = decoder.load_decoder(network, found.path, trained.classes, ids.value("classes"))
+    if loaded is not None:
+        start.record().decoder_from(loaded.share)
+        if not idist.get_rank():
+            tell(f"start: {loaded.told}")
+
+
 def slices(split: str) -> Slices | WholePictures:
     """Return a split as slices with masks, fitted into squares of ``--image_size``; with ``--patch_size`` as pictures
     of their own sizes, on disk."""
@@ -226,7 +240,7 @@ def inferer() -> Inferer:
     that slides over them, ``--batch_size`` places at a time."""
     if not (side := ids.value("patch_size")):
         return SimpleInferer()
-    return SlidingWindowInferer((side, side), ids.value("batch_size"), overlap=OVERLAP, mode="gaussian")
+    return SlidingWindowInferer((side, side), ids.value("batch_size"), overlap=whole_pictures.OVERLAP, mode="gaussian")
 
 
 def organ_scores(split: str) -> OrganScores:

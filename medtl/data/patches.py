@@ -22,6 +22,7 @@ from medtl.datalist import DataList
 from medtl.transforms.joint import JointTransform
 
 PLACES = 10_000  # of the foreground and of the background of a picture, among which the centres of patches are drawn
+OVERLAP = 0.25  # of neighbouring windows, as MONAI's own default
 ON_THE_CLASSES = 0.5  # chance of a patch's centre to lie on a class, as of MONAI's RandCropByPosNegLabel
 
 

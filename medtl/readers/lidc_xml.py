@@ -73,7 +73,7 @@ def read_xml(path: Path) -> Annotation | None:
         BadFileError: not well-formed XML, a document type (never present in the collection, and a way to attack the
             parser), another kind of file, or a mark that lacks its slice or has unusable numbers.
     """
-    root = _parse(path)
+    root = parse_xml(path)
     if root.tag == "IdriReadMessage":
         return None
     if root.tag != "LidcReadMessage":
@@ -87,12 +87,16 @@ def read_xml(path: Path) -> Annotation | None:
     return Annotation(uid.strip(), tuple(marks))
 
 
-def _parse(path: Path) -> ElementTree.Element:
-    """Return the element tree without namespaces; nothing outside the file is ever fetched, and no entity is
-    expanded."""
+def parse_xml(path: Path) -> ElementTree.Element:
+    """Return the element tree of annotations without namespaces; nothing outside the file is ever fetched, and no
+    entity is expanded.
+
+    Raises:
+        BadFileError: not well-formed, too large or too deep, with a document type, or unreadable.
+    """
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise BadFileError("XML file too large for an LIDC annotation")
+            raise BadFileError("XML file too large for annotations")
         parser = ElementTree.XMLParser(target=_Target())
         parser.feed(path.read_bytes())
         root = parser.close()
@@ -119,14 +123,14 @@ class _Target:
         self.start, self.end, self.data, self.close = builder.start, builder.end, builder.data, builder.close
 
     def doctype(self, *_: object) -> None:
-        raise BadFileError("XML with a document type, which an LIDC annotation never has")
+        raise BadFileError("XML with a document type, which annotations never have")
 
 
 def _check_depth(root: ElementTree.Element) -> None:
     level, depth = [root], 1
     while level:
         if depth > MAX_DEPTH:
-            raise BadFileError("XML nested too deeply for an LIDC annotation")
+            raise BadFileError("XML nested too deeply for annotations")
         level = [child for element in level for child in element]
         depth += 1
 
