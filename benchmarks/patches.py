@@ -22,6 +22,7 @@ from medtl import datalist
 from medtl.data import patches, slices
 from medtl.data.slices import SliceLoader
 from medtl.datalist import DataList
+from medtl.files import file_hash
 from medtl.losses_segmentation import pixel_loss
 from medtl.networks.segmenter import build_segmenter
 from medtl.transforms.batch import BatchTransform, normalisation
@@ -44,6 +45,7 @@ def drawn(folder: Path, side: int) -> DataList:
         Image.fromarray(picture).save(folder / f"{number}.png")
         Image.fromarray(disc.astype(np.uint8)).save(folder / f"{number}_mask.png")
         case = {"case": str(number), "slice": 0, "spacing": [1.0, 1.0, 1.0], "patient": str(number), "source": "drawn"}
+        case["sha256"] = file_hash(folder / f"{number}.png")
         entries.append({"image": f"{number}.png", "label": f"{number}_mask.png", **case})
     datalist.write(DataList("drawn", ("disc",), 3, "CC0-1.0", "drawn", True, entries, [], []), folder)
     return datalist.read(folder)

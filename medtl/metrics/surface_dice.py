@@ -4,6 +4,8 @@ Nikolov et al.: Clinically Applicable Segmentation of Head and Neck Anatomy for 
 tolerance from the spread of experts, an organ each).
 """
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,7 +23,11 @@ def surface_dice(
     from torch import from_numpy
 
     pair = (from_numpy(mask[np.newaxis, np.newaxis].astype(np.uint8)) for mask in (predicted, truth))
-    found = compute_surface_dice(*pair, class_thresholds=[TOLERANCE], include_background=True, spacing=list(spacing))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # MONAI 1.6 warns of an argument that it sets itself
+        found = compute_surface_dice(
+            *pair, class_thresholds=[TOLERANCE], include_background=True, spacing=list(spacing)
+        )
     return float(found[0, 0])
 
 

@@ -1,6 +1,8 @@
 """Pictures larger than the network: what is cut out of them, what waits on disk, and how little memory it takes."""
 
+import errno
 import importlib.util
+import io
 import os
 import stat
 import warnings
@@ -19,6 +21,7 @@ from medtl.data.patches import PatchLoader, WholeLoader
 from medtl.data.stored import Squeezed, Stored
 from medtl.datalist import DataList
 from medtl.errors import MedtlError
+from medtl.files import file_hash
 from medtl.transforms.batch import BatchTransform, normalisation
 from medtl.transforms.joint import JointTransform
 
@@ -37,6 +40,7 @@ def listed(folder: Path) -> DataList:
         Image.fromarray(picture).save(folder / f"{number}.png")
         Image.fromarray(mask).save(folder / f"{number}_mask.png")
         case = {"case": str(number), "slice": 0, "spacing": [1.0, 1.0, 1.0], "patient": str(number), "source": "drawn"}
+        case["sha256"] = file_hash(folder / f"{number}.png")
         entries.append({"image": f"{number}.png", "label": f"{number}_mask.png", **case})
     datalist.write(DataList("drawn", CLASSES, 3, "CC0-1.0", "drawn", True, entries, [], []), folder)
     return datalist.read(folder)
@@ -133,13 +137,15 @@ def test_what_waits_on_disk_has_no_name_and_is_its_owners(tmp_path: Path, monkey
         stored[3]
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is full")
-def test_a_full_disk_is_named() -> None:
-    stored = Stored()
-    stored._file = open("/dev/full", "wb")  # noqa: SIM115
-    with pytest.raises(MedtlError, match="TMPDIR"):
-        stored.append(np.zeros(10, np.uint8))
-    stored._file = open(os.devnull, "wb")  # noqa: SIM115
+class FullDisk(io.BytesIO):
+    def write(self, content: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **options: FullDisk())
+    with pytest.raises(MedtlError, match=r"TMPDIR.*No space left"):
+        Stored().append(np.zeros(10, np.uint8))
 
 
 def test_a_squeezed_mask_is_small_and_the_same() -> None:

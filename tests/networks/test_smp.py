@@ -1,4 +1,4 @@
-"""U-Net and DeepLab beside those of segmentation_models_pytorch: layers, numbers of parameters and shapes; and what U-Net
+"""U-Net and DeepLab beside those of segmentation_models_pytorch: layers, numbers of parameters, shapes, and what U-Net
 computes."""
 
 from types import ModuleType
