@@ -10,8 +10,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
 from data_prep.luna16 import write_meta
+from data_prep.york_cardiac import filled
 from medtl.integrity import problems_of_data
 
 pytestmark = pytest.mark.slow
@@ -23,6 +25,7 @@ SETS = {
     "monuseg": (["nucleus"], 14),
     "acdc": (["right_ventricle", "myocardium", "left_ventricle"], 20),
     "luna16": (["lung"], 10),
+    "york_cardiac": (["myocardium", "left_ventricle"], 32),
 }
 
 
@@ -131,6 +134,41 @@ def test_both_lungs_are_one_class_and_a_mask_on_another_grid_is_refused(prep: Pr
         grey, labels = array(ended, entry, "image"), array(ended, entry)
         if labels.any():
             assert grey[labels == 1].mean() < 130 < grey[(labels == 0) & (grey > 150)].mean()
+
+
+def test_contours_are_filled_where_matlab_counts_them(prep: Prep, tmp_path: Path) -> None:
+    """A square of points from (11, 21) to (18, 28), counted from 1, inside of one that is 4 wider on each side."""
+    side = np.arange(8)
+    square = np.concatenate(
+        [
+            np.stack(each, 1)
+            for each in (
+                (side, 0 * side),
+                (0 * side + 7, side),
+                (7 - side, 0 * side + 7),
+                (0 * side, 7 - side),
+            )
+        ]
+    ).astype(float)
+    points = np.concatenate((square + [11, 21], np.zeros((1, 2)), square * 15 / 7 + [7, 17]))
+    expected = np.zeros((64, 64), np.uint8)
+    expected[16:32, 6:22] = 1
+    expected[20:28, 10:18] = 2
+    assert np.array_equal(filled(points, (64, 64)), expected)
+    raw = draw("york_cardiac", tmp_path / "raw")
+    (raw / "sol_yxzt_pat1.mat").write_bytes(b"no MATLAB")
+    (raw / "manual_seg_32points_pat2.mat").unlink()
+    savemat(raw / "manual_seg_32points_pat3.mat", {"manual_seg_32points": np.full((2, 4), None, object)})
+    ended = prep("york_cardiac", "--raw", raw)
+    assert ended.status == 3
+    reasons = sorted(reason for _, reason in ended.rejected)
+    assert len(reasons) == 3
+    for words in ("no readable MATLAB", "has no contours", "slices and frames"):
+        assert sum(words in reason for reason in reasons) == 1, words
+    assert {entry["slice"] for entry in entries(ended)} == {0, 1}
+    for entry in entries(ended):
+        grey, labels = array(ended, entry, "image"), array(ended, entry)
+        assert grey[labels == 1].mean() + 50 < grey[labels == 2].mean()
 
 
 def test_the_liver_alone_is_taken_of_chaos(prep: Prep) -> None:
