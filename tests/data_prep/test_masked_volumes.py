@@ -150,7 +150,7 @@ def test_contours_are_filled_where_matlab_counts_them(prep: Prep, tmp_path: Path
             )
         ]
     ).astype(float)
-    points = np.concatenate((square + [11, 21], np.zeros((1, 2)), square * 15 / 7 + [7, 17]))
+    points = np.concatenate((np.add(square, (11, 21)), np.zeros((1, 2)), np.add(square * 15 / 7, (7, 17))))
     expected = np.zeros((64, 64), np.uint8)
     expected[16:32, 6:22] = 1
     expected[20:28, 10:18] = 2
