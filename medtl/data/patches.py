@@ -165,11 +165,13 @@ class PatchLoader(PackedLoader):
     """
 
     def __init__(self, dataset: Patches, batch_size: int, joint: JointTransform, **arguments: Any) -> None:
-        super().__init__(dataset, batch_size, **arguments)
+        counted: Any = dataset  # an order of its places and a place in it are all that is asked of it
+        super().__init__(counted, batch_size, **arguments)
+        self.drawn = dataset
         self.joint = joint
 
     def _made(self, epoch: int, first: int) -> Iterator[dict[str, Tensor]]:
-        drawn: Patches = self.dataset
+        drawn = self.drawn
         edge, size = (drawn.side - drawn.whole.patch_size) // 2, drawn.whole.patch_size
         order = self.order(epoch)
         for number in range(first, len(self)):
