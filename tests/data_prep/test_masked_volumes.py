@@ -158,7 +158,10 @@ def test_contours_are_filled_where_matlab_counts_them(prep: Prep, tmp_path: Path
     raw = draw("york_cardiac", tmp_path / "raw")
     (raw / "sol_yxzt_pat1.mat").write_bytes(b"no MATLAB")
     (raw / "manual_seg_32points_pat2.mat").unlink()
-    savemat(raw / "manual_seg_32points_pat3.mat", {"manual_seg_32points": np.full((2, 4), None, object)})
+    other = np.empty((2, 4), object)
+    for place in np.ndindex(other.shape):
+        other[place] = np.array([[-99999]])
+    savemat(raw / "manual_seg_32points_pat3.mat", {"manual_seg_32points": other})
     ended = prep("york_cardiac", "--raw", raw)
     assert ended.status == 3
     reasons = sorted(reason for _, reason in ended.rejected)
