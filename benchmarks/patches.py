@@ -1,8 +1,8 @@
 """Memory of a segmentation by the size of its pictures: on patches, and whole at the pictures' own size.
 
-    python benchmarks/patches.py [--sides 512,1024,2048] [--patch-size 128]
+    python benchmarks/patches.py [--sides 512,1024,2048] [--patch-size 128] [--pictures 6]
 
-Draws six pictures a size and, in a process of its own each, trains one epoch and predicts every picture by ResNet-18
+Draws some pictures a size and, in a process of its own each, trains one epoch and predicts every picture by ResNet-18
 and U-Net's decoder. Prints the peak of resident memory beside that of the smallest pictures, as a Markdown table.
 """
 
@@ -28,15 +28,15 @@ from medtl.networks.segmenter import build_segmenter
 from medtl.transforms.batch import BatchTransform, normalisation
 from medtl.transforms.joint import JointTransform
 
-PICTURES, BATCH = 6, 4
+BATCH = 4
 
 
-def drawn(folder: Path, side: int) -> DataList:
+def drawn(folder: Path, side: int, pictures: int) -> DataList:
     """Return a data list of drawn pictures with a bright disc each, all for training."""
     random = np.random.default_rng(side)
     rows, columns = np.mgrid[0:side, 0:side]
     entries = []
-    for number in range(PICTURES):
+    for number in range(pictures):
         centre = random.uniform(0.3 * side, 0.7 * side, 2)
         disc = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < (side / 8) ** 2
         picture = np.where(disc[..., None], 180, 60).astype(np.uint8) + random.integers(
@@ -83,10 +83,10 @@ def peak(folder: Path, patch_size: int) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measured(side: int, patch_size: int) -> float:
+def measured(side: int, patch_size: int, pictures: int) -> float:
     """Return ``peak`` in a process of its own, on pictures of side × side."""
     with tempfile.TemporaryDirectory() as folder:
-        drawn(Path(folder), side)
+        drawn(Path(folder), side, pictures)
         command = [sys.executable, __file__, "--of", folder, "--patch-size", str(patch_size)]
         return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
@@ -96,6 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sides", default="512,1024,2048")
     parser.add_argument("--patch-size", type=int, default=128)
+    parser.add_argument("--pictures", type=int, default=6)
     parser.add_argument("--whole-up-to", type=int, default=1024, help="largest side that is also taken whole")
     parser.add_argument("--of", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -105,8 +106,9 @@ def main() -> None:
     sides = [int(side) for side in options.sides.split(",")]
     print("| pictures | on patches, MiB | whole, MiB |\n|---|---|---|")
     for side in sides:
-        whole = f"{measured(side, 0):,.0f}" if side <= options.whole_up_to else "–"
-        print(f"| {side} × {side} | {measured(side, options.patch_size):,.0f} | {whole} |", flush=True)
+        whole = f"{measured(side, 0, options.pictures):,.0f}" if side <= options.whole_up_to else "–"
+        patched = measured(side, options.patch_size, options.pictures)
+        print(f"| {side} × {side} | {patched:,.0f} | {whole} |", flush=True)
 
 
 if __name__ == "__main__":

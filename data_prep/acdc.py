@@ -52,7 +52,8 @@ def find(raw: Path) -> Source:
     rows = []
     for (patient, frame), own in sorted(frames.items()):
         if len(own) < 2:
-            rejected.append(Rejected(*own.values(), "is a mask without its frame" if True in own else "has no mask"))
+            reason = "is a mask without its frame" if True in own else "has no mask"
+            rejected.append(Rejected(next(iter(own.values())), reason))
             continue
         split = "test" if "testing" in Path(own[False]).parts else ""
         rows.append(Row(f"{patient}_{frame}", own[False], own[True], patient, split))

@@ -156,9 +156,10 @@ def segmenter_parameters(network: segmenter.Segmenter) -> list[dict[str, Any]]:
     return segmenter.parameter_groups(network, ids.value("learning_rate"), ids.value("trunk_multiplier"))
 
 
-def load_decoder(network: segmenter.Segmenter) -> None:
-    """Fill the decoder, too, from the weights that ``--init`` names, where they are of a segmentation with the same
-    one."""
+def load_segmenter_start(network: segmenter.Segmenter) -> None:
+    """Fill a network's trunk with the weights that ``--init`` names, and its decoder, too, where they are of a
+    segmentation with the same one; record what became of them."""
+    start.load_start(network.backbone)
     found: Start = ids.value("start")
     if found.path is None:
         return

@@ -9,7 +9,8 @@ from medtl.weights.card import WeightsCard
 def inference_config(card: WeightsCard) -> Config:
     """Return inference.json: a folder (or file) of PNG and JPEG to masks of class indices, as PNG of the pictures'
     sizes."""
-    every = {key: value for key, value in common(card, "inference").items() if key not in ("weights", "batch_size")}
+    unread = ("weights", "batch_size", *(["image_size"] if card.recipe.get("patch_size") else []))
+    every = {key: value for key, value in common(card, "inference").items() if key not in unread}
     picture = "path.suffix.lower() in ('.png', '.jpg', '.jpeg') and path.name[0] not in '._'"
     engine = {key: value for key, value in evaluator().items() if key != "val_handlers"}
     return {

@@ -89,10 +89,10 @@ class Patches:
         centre = generate_pos_neg_label_crop_centers(
             spatial_size=[size, size],
             num_samples=1,
-            pos_ratio=(ON_THE_CLASSES if len(elsewhere) else 1.0) if len(here) else 0.0,
+            pos_ratio=ON_THE_CLASSES,
             label_spatial_shape=[rows, columns],
-            fg_indices=here,
-            bg_indices=elsewhere,
+            fg_indices=here if len(here) else elsewhere,
+            bg_indices=elsewhere if len(elsewhere) else here,
             rand_state=np.random.RandomState(np.random.SeedSequence([seed, epoch, number]).generate_state(8)),
             allow_smaller=True,
         )[0]

@@ -130,7 +130,7 @@ class Segmenter(nn.Module):
         backbone: the trunk, whose names are those of a classifier's: ``load_pretrained(network.backbone, …)``.
         classifier: the decoder.
         aux_classifier: the auxiliary head, or None.
-        edges: whether the decoder finds edges, too, in training.
+        edges: number of classes whose edges the decoder finds, too, in training; 0: none.
     """
 
     def __init__(
@@ -138,10 +138,11 @@ class Segmenter(nn.Module):
         backbone: nn.Module,
         classifier: nn.Module,
         aux_classifier: nn.Module | None = None,
-        edges: bool = False,
+        edges: int = 0,
     ) -> None:
         super().__init__()
         self.edges = edges
+        self.finds_edges = edges > 0
         self.backbone = backbone
         self.classifier = classifier
         self.aux_classifier = aux_classifier
@@ -157,12 +158,17 @@ class Segmenter(nn.Module):
         logits = _enlarged(self.classifier(maps), rows, columns)
         if not self.training:
             return logits
-        heads = [logits]
-        if self.edges:
-            heads = list(logits.chunk(2, dim=1))
+        if self.finds_edges:
+            edges = logits[:, self.edges :]
+            logits = logits[:, : self.edges]
+            if self.aux_classifier is not None:
+                auxiliary = _enlarged(self.aux_classifier(maps[2]), rows, columns)
+                return torch.stack((logits, auxiliary, edges), dim=1)
+            return torch.stack((logits, edges), dim=1)
         if self.aux_classifier is not None:
-            heads.insert(1, _enlarged(self.aux_classifier(maps[2]), rows, columns))
-        return heads[0] if len(heads) == 1 else torch.stack(heads, dim=1)
+            auxiliary = _enlarged(self.aux_classifier(maps[2]), rows, columns)
+            return torch.stack((logits, auxiliary), dim=1)
+        return logits
 
 
 def _enlarged(logits: Tensor, rows: int, columns: int) -> Tensor:
@@ -241,7 +247,8 @@ def build_segmenter(
         last = int(network.fc.in_features)
         trunk, widths = Trunk(network, output_stride), (last // 8, last // 4, last // 2, last)
     head = card.build(widths, num_classes, output_stride)
-    return Segmenter(trunk, head, _auxiliary_head(widths[2], num_classes) if auxiliary else None, card.edges)
+    second = _auxiliary_head(widths[2], num_classes) if auxiliary else None
+    return Segmenter(trunk, head, second, num_classes if card.edges else 0)
 
 
 def _card(decoder: str) -> Decoder:

@@ -156,7 +156,7 @@ def test_a_squeezed_mask_is_small_and_the_same() -> None:
     assert len(squeezed.content) < mask.size / 50
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_memory_stays_where_it_is_while_pictures_grow() -> None:
     """Sixteen times the pixels: whole they would take gigabytes more. One picture is allowed for: 12 MiB of pixels,
     twice 48 MiB as the network's numbers, and 80 MiB of logits, weights and answers."""
@@ -168,5 +168,5 @@ def test_memory_stays_where_it_is_while_pictures_grow() -> None:
     spec.loader.exec_module(script)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        small, large = script.measured(512, 128), script.measured(2048, 128)
+        small, large = script.measured(512, 128, 2), script.measured(2048, 128, 2)
     assert large - small < 300, (small, large)
