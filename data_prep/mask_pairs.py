@@ -4,17 +4,15 @@ import re
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from data_prep import masked, options, sample
+from data_prep import masked
 from data_prep.masked import Mask, Row
 from data_prep.work import Rejected, Source
 from medtl.cards import DatasetCard
 from medtl.errors import UsageError
 from medtl.readers.find import below
-
-VALIDATION = 0.15
 
 
 @dataclass(frozen=True)
@@ -74,35 +72,5 @@ def find(card: DatasetCard, pairs: Pairs, raw: Path) -> Source:
 
 
 def command_of(card: DatasetCard, pairs: Pairs, test_fraction: float | None = None) -> Callable[..., None]:
-    """Return the command of a set: one without options of splits where all are fixed, else one that deals patients,
-    ``test_fraction`` of them for test by default."""
-
-    def finish(raw: str, out: Path, dealt: dict[str, Any], **rest: Any) -> None:
-        source = find(card, pairs, options.raw_folder(raw, "--raw", card.name))
-        options.finish(card, [source], out, choices={}, is_sample=raw == sample.WORD, **dealt, **rest)
-
-    def fixed(
-        raw: options.Raw,
-        out: options.Out,
-        workers: options.Workers = None,
-        dask: options.Dask = None,
-        dry_run: options.DryRun = False,
-        debug: options.Debug = False,
-    ) -> None:
-        finish(raw, out, {}, workers=workers, dask=dask, dry_run=dry_run)
-
-    def dealt(
-        raw: options.Raw,
-        out: options.Out,
-        workers: options.Workers = None,
-        dask: options.Dask = None,
-        dry_run: options.DryRun = False,
-        seed: options.Seed = 0,
-        validation_fraction: options.Validation = VALIDATION,
-        test_fraction: options.Test = test_fraction or 0.0,
-        debug: options.Debug = False,
-    ) -> None:
-        shares = {"seed": seed, "validation_fraction": validation_fraction, "test_fraction": test_fraction}
-        finish(raw, out, shares, workers=workers, dask=dask, dry_run=dry_run)
-
-    return fixed if test_fraction is None else dealt
+    """Return the command of a set; arguments as of ``masked.command_of``."""
+    return masked.command_of(card, partial(find, card, pairs), test_fraction)

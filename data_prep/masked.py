@@ -1,21 +1,24 @@
 """Pictures with masks: rows of picture and mask files become a segmentation's data list. Each picture is a case of one
 slice."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep import options, sample
 from data_prep.pictures import UNREADABLE, read_checked
 from data_prep.work import Done, Rejected, Source, Work
+from medtl.cards import DatasetCard
 from medtl.errors import BadFileError
 from medtl.files import file_hash, write_bytes
 from medtl.readers.raster import opened_picture, read_raster
 from medtl.writers.images import write_png
 
 FILES_A_PIECE = 32
+VALIDATION = 0.15
 SPACING = [1.0, 1.0, 1.0]  # a picture has no millimetres: distances are in pixels
 
 
@@ -91,7 +94,6 @@ def process(work: Work, raw: Path, out: Path) -> Done:
 
 
 def _entry(name: str, classes: int, row: Row, raw: Path, out: Path) -> dict[str, Any]:
-    content = read_checked(raw / row.file)
     shape = read_raster(raw / row.file).shape
     labels = np.zeros(shape, np.uint8)
     for mask in row.masks:
@@ -100,6 +102,22 @@ def _entry(name: str, classes: int, row: Row, raw: Path, out: Path) -> dict[str,
             raise BadFileError(f"has {shape} pixels, its mask {Path(mask.file).name} {values.shape}")
         found = mask.number * (values > mask.above) if mask.number else _named(values, mask, classes)
         labels = np.where(found > 0, found, labels).astype(np.uint8)
+    return written(name, row, labels, raw, out)
+
+
+def written(name: str, row: Row, labels: NDArray[np.uint8], raw: Path, out: Path) -> dict[str, Any]:
+    """Write a picture and its mask, and return their entry.
+
+    Args:
+        name: of the set.
+        row: of the picture; its masks are not looked at.
+        labels: class indices (rows, columns) of the picture's pixels.
+        raw, out: folders of the download and of the result.
+
+    Raises:
+        BadFileError: the picture cannot be read.
+    """
+    content = read_checked(raw / row.file)
     case = row.name or Path(row.file).with_suffix("").as_posix()
     target, place = f"images/{name}/{row.name + '.png' if row.name else row.file}", f"masks/{name}/{case}.png"
     if row.name:
@@ -160,3 +178,46 @@ def _values(path: Path, name: str, colour: bool) -> NDArray[np.int64]:
     except UNREADABLE:
         raise BadFileError(f"its mask {name} is no readable image") from None
     return values
+
+
+def command_of(
+    card: DatasetCard, find: Callable[[Path], Source], test_fraction: float | None = None
+) -> Callable[..., None]:
+    """Return the command of a set: one without options of splits where all are fixed, else one that deals patients,
+    ``test_fraction`` of them for test by default.
+
+    Args:
+        card: of the set.
+        find: raw folder to the work of the download.
+        test_fraction: None where the publisher (or custom) fixed every picture's split.
+    """
+
+    def finish(raw: str, out: Path, dealt: dict[str, Any], **rest: Any) -> None:
+        source = find(options.raw_folder(raw, "--raw", card.name))
+        options.finish(card, [source], out, choices={}, is_sample=raw == sample.WORD, **dealt, **rest)
+
+    def fixed(
+        raw: options.Raw,
+        out: options.Out,
+        workers: options.Workers = None,
+        dask: options.Dask = None,
+        dry_run: options.DryRun = False,
+        debug: options.Debug = False,
+    ) -> None:
+        finish(raw, out, {}, workers=workers, dask=dask, dry_run=dry_run)
+
+    def dealt(
+        raw: options.Raw,
+        out: options.Out,
+        workers: options.Workers = None,
+        dask: options.Dask = None,
+        dry_run: options.DryRun = False,
+        seed: options.Seed = 0,
+        validation_fraction: options.Validation = VALIDATION,
+        test_fraction: options.Test = test_fraction or 0.0,
+        debug: options.Debug = False,
+    ) -> None:
+        shares = {"seed": seed, "validation_fraction": validation_fraction, "test_fraction": test_fraction}
+        finish(raw, out, shares, workers=workers, dask=dask, dry_run=dry_run)
+
+    return fixed if test_fraction is None else dealt

@@ -1,5 +1,5 @@
 """What a segmentation learns from: cross-entropy of pixels (plain or balanced), with Dice, or Lovász's extension of the
-Jaccard index, of one head or two."""
+Jaccard index, of one head or several, of the classes and of their edges."""
 
 import torch
 from monai.losses import DiceCELoss
@@ -8,17 +8,19 @@ from torch.nn import functional
 
 from medtl.errors import UsageError
 
+EDGE_SHARE = 0.3  # of the loss, of a decoder that finds edges: medtl's choice, as ET-Net's paper weighs two losses
 LOSSES = ("ce", "balanced_ce", "dice_ce", "lovasz")
 
 
 class PixelLoss(nn.Module):
-    """The loss of logits (n, n_classes, rows, columns), or (n, 2, n_classes, rows, columns) of two heads.
+    """The loss of logits (n, n_classes, rows, columns), or (n, heads, n_classes, rows, columns) of several heads: the
+    classes, the auxiliary head's where it has a weight, and the edges of a decoder that finds them.
 
     Args:
         kind: ``ce``; ``balanced_ce``: each class of the batch counts alike, however few its pixels; ``dice_ce``: the
             sum of cross-entropy and Dice (MONAI's DiceCELoss, of the organs without the background, over the whole
             batch); ``lovasz``: ``lovasz_softmax``.
-        auxiliary: weight of the second head.
+        auxiliary: weight of the auxiliary head; 0: there is none.
     """
 
     def __init__(self, kind: str, auxiliary: float) -> None:
@@ -32,7 +34,12 @@ class PixelLoss(nn.Module):
         """Mean over the batch; masks (n, rows, columns), int64."""
         if logits.ndim == 4:
             return self._of_one(logits, masks)
-        return self._of_one(logits[:, 0], masks) + self.auxiliary * self._of_one(logits[:, 1], masks)
+        loss = self._of_one(logits[:, 0], masks)
+        if self.auxiliary:
+            loss = loss + self.auxiliary * self._of_one(logits[:, 1], masks)
+        if logits.shape[1] > 1 + (self.auxiliary > 0):
+            loss = (1 - EDGE_SHARE) * loss + EDGE_SHARE * self._of_one(logits[:, -1], edges_of(masks))
+        return loss
 
     def _of_one(self, logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         if self.kind == "ce":
@@ -42,6 +49,15 @@ class PixelLoss(nn.Module):
         if self.kind == "lovasz":
             return lovasz_softmax(logits.float(), masks)
         return self.both(logits.float(), masks[:, None])
+
+
+def edges_of(masks: torch.Tensor) -> torch.Tensor:
+    """Return masks (n, rows, columns) int64 of edges: a class where a pixel of it touches another one's, by a side or a
+    corner, and the background elsewhere. The picture's rim is no edge."""
+    values = masks[:, None].float()
+    most = functional.max_pool2d(values, 3, stride=1, padding=1)
+    least = -functional.max_pool2d(-values, 3, stride=1, padding=1)
+    return torch.where((most != least)[:, 0], masks, torch.zeros_like(masks))
 
 
 def balanced_weights(masks: torch.Tensor, count: int) -> torch.Tensor:

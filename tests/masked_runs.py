@@ -40,7 +40,9 @@ def masked_list(folder: Path) -> DataList:
     return datalist.read(folder)
 
 
-def made_run(folder: Path, listed: DataList, backbone: str, decoder: str, postprocess: str = "none") -> Segmenter:
+def made_run(
+    folder: Path, listed: DataList, backbone: str, decoder: str, postprocess: str = "none", patch_size: int = 0
+) -> Segmenter:
     """A run folder with random weights whose classes all win somewhere, and their network."""
     torch.manual_seed(3)
     outputs = 1 + len(listed.classes)
@@ -55,14 +57,16 @@ def made_run(folder: Path, listed: DataList, backbone: str, decoder: str, postpr
     folder.mkdir(parents=True)
     torch.save(network.state_dict(), folder / "model.pt")
     built = {"backbone": backbone, "output_stride": 32, "decoder": decoder, "image_size": SIZE}
+    prepared = ("patches", "none") if patch_size else ("slices", "bilinear")
     used = {**built, "init": "imagenet", "fold": None, "sequence": None, "seed": 3, "auxiliary": 0.0, "device": "cpu"}
-    recorder = Recorder({"name": "segment", "version": "0.1.0"}, listed, {**used, "postprocess": postprocess})
+    used |= {"postprocess": postprocess, "patch_size": patch_size}
+    recorder = Recorder({"name": "segment", "version": "0.1.0"}, listed, used)
     target = "medtl.networks.segmenter.build_segmenter"
     recorder.record = replace(
         recorder.record,
         start=Start(init="imagenet", licence="BSD-3-Clause", mean=MEAN, std=STD),
         network={"_target_": target, **built, "num_classes": outputs, "in_channels": 3, "auxiliary": False},
-        preprocessing=Preprocessing(SIZE, listed.channels, MEAN, STD, "slices", resize="bilinear"),
+        preprocessing=Preprocessing(SIZE, listed.channels, MEAN, STD, *prepared),
     )
     metrics = {"val_mean_iou": 0.5, "val_dice_disc": 0.75}
     recorder.close(folder, epochs=2, best_epoch=1, metrics=metrics)

@@ -16,8 +16,11 @@ MODULES = {
 # what listing and checking read must not wait for an engine; data_prep imports medtl, never the other way round
 NO_ENGINE = ("medtl.readers", "medtl.cards", "medtl.metrics", "medtl.files", "medtl.errors", "medtl.places")
 ENGINES = ("ignite", "monai")
-# the two that join metrics to engines, and MONAI's Hausdorff distance
-JOINS = {"medtl.metrics.ignite", "medtl.metrics.ignite_segmentation", "medtl.metrics.segmentation"}
+# the two that join metrics to engines, and MONAI's distances of contours
+JOINS = {
+    *("medtl.metrics.ignite", "medtl.metrics.ignite_segmentation"),
+    *("medtl.metrics.hausdorff", "medtl.metrics.surface_dice"),
+}
 
 
 def imported(module: str) -> set[str]:

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from medtl.errors import UsageError
-from medtl.losses_segmentation import balanced_weights, lovasz_softmax, pixel_loss
+from medtl.losses_segmentation import balanced_weights, edges_of, lovasz_softmax, pixel_loss
 
 
 def some(classes: int = 3, side: int = 6, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -63,3 +63,29 @@ def test_balanced_entropy_is_the_mean_of_the_classes_means() -> None:
 def test_what_is_no_loss_is_refused() -> None:
     with pytest.raises(UsageError, match=r"--loss focal: expected ce, balanced_ce, dice_ce, lovasz"):
         pixel_loss("focal")
+
+
+def test_edges_are_where_a_neighbour_is_of_another_class() -> None:
+    masks = torch.zeros(1, 9, 9, dtype=torch.int64)
+    masks[0, 2:7, :5], masks[0, 2:7, 5:] = 1, 2  # both reach the picture's rim, which is no edge
+    expected = torch.zeros_like(masks)
+    for row in range(9):
+        for column in range(9):
+            around = masks[0, max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
+            expected[0, row, column] = masks[0, row, column] if around.unique().numel() > 1 else 0
+    assert torch.equal(edges_of(masks), expected)
+    assert edges_of(masks)[0, 4].tolist() == [0, 0, 0, 0, 1, 2, 0, 0, 0]
+
+
+def test_edges_take_their_share_of_the_loss() -> None:
+    logits, masks = some()
+    edges, other = some(seed=1)[0], some(seed=2)[0]
+    of_edges = functional.cross_entropy(edges, edges_of(masks))
+    expected = 0.7 * functional.cross_entropy(logits, masks) + 0.3 * of_edges
+    assert torch.allclose(pixel_loss("ce")(torch.stack((logits, edges), 1), masks), expected)
+    three = torch.stack((logits, other, edges), 1)
+    expected += 0.7 * 0.4 * functional.cross_entropy(other, masks)
+    assert torch.allclose(pixel_loss("ce", 0.4)(three, masks), expected)
+    two = torch.stack((logits, other), 1)
+    expected = functional.cross_entropy(logits, masks) + 0.4 * functional.cross_entropy(other, masks)
+    assert torch.allclose(pixel_loss("ce", 0.4)(two, masks), expected)

@@ -4,13 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ignite.distributed as idist
+from monai.inferers import Inferer, SimpleInferer, SlidingWindowInferer
 from torch import nn
 
 from medtl.bundles import begin as checks
 from medtl.bundles import handlers, ids, loaders, start
 from medtl.bundles import segmentations as preflight
+from medtl.data import patches as whole_pictures
 from medtl.data import slices as packed
 from medtl.data import volumes as inputs
+from medtl.data.patches import PatchLoader, WholeLoader, WholePictures
 from medtl.data.slices import SliceLoader, Slices
 from medtl.data.unmasked import Unmasked
 from medtl.data.unmasked import found as pictures_of
@@ -23,6 +26,8 @@ from medtl.metrics.ignite_segmentation import OrganScores
 from medtl.networks import segmenter
 from medtl.readers.find import counted
 from medtl.transforms.joint import JointTransform
+from medtl.weights import decoder
+from medtl.weights.starts import Start
 
 
 def begin_segmentation_training() -> None:
@@ -127,8 +132,8 @@ def begin_picture_inference() -> None:
 def unmasked() -> Unmasked:
     """Return every picture of ``--input``, and an account of every other file."""
     trained: preflight.TrainedCases = ids.value("start")
-    size, workers = ids.value("image_size"), ids.value("num_workers")
-    return pictures_of(ids.value("dataset_dir"), size, trained.channels, workers)
+    size, workers, patch = (ids.value(id_) for id_ in ("image_size", "num_workers", "patch_size"))
+    return pictures_of(ids.value("dataset_dir"), size, trained.channels, workers, patch)
 
 
 def volumes() -> Volumes:
@@ -151,9 +156,28 @@ def segmenter_parameters(network: segmenter.Segmenter) -> list[dict[str, Any]]:
     return segmenter.parameter_groups(network, ids.value("learning_rate"), ids.value("trunk_multiplier"))
 
 
-def slices(split: str) -> Slices:
-    """Return a split as slices with masks, fitted into squares of ``--image_size``."""
-    return packed.pack(ids.value("data"), split, ids.value("image_size"), workers=ids.value("num_workers"))
+def load_segmenter_start(network: segmenter.Segmenter) -> None:
+    """Fill a network's trunk with the weights that ``--init`` names, and its decoder, too, where they are of a
+    segmentation with the same one; record what became of them."""
+    start.load_start(network.backbone)
+    found: Start = ids.value("start")
+    if found.path is None:
+        return
+    trained = preflight.beside(str(found.path))
+    loaded = decoder.load_decoder(network, found.path, trained.classes, ids.value("classes"))
+    if loaded is not None:
+        start.record().decoder_from(loaded.share)
+        if not idist.get_rank():
+            tell(f"start: {loaded.told}")
+
+
+def slices(split: str) -> Slices | WholePictures:
+    """Return a split as slices with masks, fitted into squares of ``--image_size``; with ``--patch_size`` as pictures
+    of their own sizes, on disk."""
+    listed, patch, few = ids.value("data"), ids.value("patch_size", 0), ids.value("num_workers")
+    if patch:
+        return whole_pictures.stored(listed, split, patch, workers=few)
+    return packed.pack(listed, split, ids.value("image_size"), workers=few)
 
 
 def joint_augmentation(**changes: Any) -> JointTransform:
@@ -170,15 +194,23 @@ def joint_normalisation() -> JointTransform:
     return JointTransform(loaders.normalisation())
 
 
-def slice_train_loader(dataset: Slices, transform: JointTransform) -> SliceLoader:
-    """Return the batches of training: shuffled by ``--seed``, ``--batch_size`` shared by all processes.
+def slice_train_loader(dataset: Slices | WholePictures, transform: JointTransform) -> SliceLoader | PatchLoader:
+    """Return the batches of training: shuffled by ``--seed``, ``--batch_size`` shared by all processes. Of whole
+    pictures ``--patches`` squares each are drawn an epoch.
 
     Args:
-        dataset: the slices.
+        dataset: the slices, or pictures of their own sizes.
         transform: of batches and their masks, on the device.
     """
     size, world = ids.value("batch_size"), idist.get_world_size()
-    return SliceLoader(
+    if isinstance(dataset, WholePictures):
+        drawn = whole_pictures.patches(dataset, ids.value("patches"))
+        return _shuffled(PatchLoader, drawn, transform, size, world)
+    return _shuffled(SliceLoader, dataset, transform, size, world)
+
+
+def _shuffled(loader: Any, dataset: Any, transform: JointTransform, size: int, world: int) -> Any:
+    return loader(
         dataset,
         size // world,
         transform,
@@ -191,21 +223,25 @@ def slice_train_loader(dataset: Slices, transform: JointTransform) -> SliceLoade
     )
 
 
-def slice_loader(dataset: Slices, transform: JointTransform) -> SliceLoader:
-    """Return the batches of a split that is predicted: every slice once, in order.
+def slice_loader(dataset: Slices | WholePictures, transform: JointTransform) -> SliceLoader | WholeLoader:
+    """Return the batches of a split that is predicted: every slice once, in order; of whole pictures one a batch.
 
     Args:
-        dataset: the slices.
+        dataset: the slices, or pictures of their own sizes.
         transform: of batches and their masks, on the device.
     """
-    return SliceLoader(
-        dataset,
-        ids.value("batch_size"),
-        transform,
-        device=ids.value("device"),
-        rank=idist.get_rank(),
-        world_size=idist.get_world_size(),
-    )
+    shared = {"device": ids.value("device"), "rank": idist.get_rank(), "world_size": idist.get_world_size()}
+    if isinstance(dataset, WholePictures):
+        return WholeLoader(dataset, transform, **shared)
+    return SliceLoader(dataset, ids.value("batch_size"), transform, **shared)
+
+
+def inferer() -> Inferer:
+    """Return how pictures go through the network: as they are, or with ``--patch_size`` through a window of that size
+    that slides over them, ``--batch_size`` places at a time."""
+    if not (side := ids.value("patch_size")):
+        return SimpleInferer()
+    return SlidingWindowInferer((side, side), ids.value("batch_size"), overlap=whole_pictures.OVERLAP, mode="gaussian")
 
 
 def organ_scores(split: str) -> OrganScores:

@@ -109,6 +109,7 @@ def architecture(run: FinishedRun) -> Architecture:
     found = {key: run.network[key] for key in known}
     if not more:
         return Architecture(**found)
+    found["image_size"] = run.record.recipe.get("patch_size") or found["image_size"]
     stride, decoder, auxiliary = (run.network[key] for key in more)
     title = DECODERS.find(str(decoder)).title
     return SegmentationArchitecture(

@@ -65,8 +65,9 @@ def train_board(every: int = 50) -> TensorBoardStatsHandler | None:
     """Return the trainer's handler that writes the loss for TensorBoard.
 
     Args:
-        every: so many batches.
+        every: so many batches, and at least once an epoch.
     """
+    every = max(1, min(every, len(ids.value("train#dataloader"))))
     return _board(tag_name="train_loss", output_transform=_loss, iteration_log=every, state_attributes=None)
 
 

@@ -14,6 +14,7 @@ WHOLE_NUMBERS = {
     "seed": 0,
     "explain": 0,
     "patience": 0,
+    "patches": 1,
 }
 SHARES = ("momentum", "weight_decay", "warmup", "dropout", "ema")
 
@@ -28,6 +29,9 @@ def check(recipe: Mapping[str, Any]) -> None:
         value = recipe.get(name, least)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise UsageError(f"--{name} {value}: expected a whole number of at least {least}")
+    patch = recipe.get("patch_size", 0)
+    if isinstance(patch, bool) or not isinstance(patch, int) or 0 != patch < WHOLE_NUMBERS["image_size"]:
+        raise UsageError(f"--patch_size {patch}: expected a whole number of at least 32, or 0 for whole pictures")
     rate, alpha = recipe.get("learning_rate", 1.0), recipe.get("mixup", 0)
     if not _is_number(rate) or not 0 < rate < float("inf"):
         raise UsageError(f"--learning_rate {rate}: expected a number above 0")

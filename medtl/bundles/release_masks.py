@@ -1,7 +1,7 @@
 """The inference.json of a released segmentation of pictures: medtl's own, repeated with MONAI and torch alone. Pure
 functions of a WeightsCard."""
 
-from medtl.bundles.release_segmentation import fitting, largest_pieces
+from medtl.bundles.release_segmentation import fitting, largest_pieces, windows
 from medtl.bundles.stock_parts import Config, common, dataloader, evaluator, loading
 from medtl.weights.card import WeightsCard
 
@@ -9,7 +9,8 @@ from medtl.weights.card import WeightsCard
 def inference_config(card: WeightsCard) -> Config:
     """Return inference.json: a folder (or file) of PNG and JPEG to masks of class indices, as PNG of the pictures'
     sizes."""
-    every = {key: value for key, value in common(card, "inference").items() if key not in ("weights", "batch_size")}
+    unread = ("weights", "batch_size", *(["image_size"] if card.recipe.get("patch_size") else []))
+    every = {key: value for key, value in common(card, "inference").items() if key not in unread}
     picture = "path.suffix.lower() in ('.png', '.jpg', '.jpeg') and path.name[0] not in '._'"
     engine = {key: value for key, value in evaluator().items() if key != "val_handlers"}
     return {
@@ -29,9 +30,7 @@ def inference_config(card: WeightsCard) -> Config:
         "preprocessing": {"_target_": "Compose", "transforms": loading(card)[:1]},
         "dataset": {"_target_": "Dataset", "data": "@data", "transform": "@preprocessing"},
         "dataloader": {**dataloader("@dataset"), "batch_size": 1},  # pictures differ in size
-        **fitting(card),
-        "inferer": "$lambda picture, network, *args, **kwargs:"
-        " @unfitted(network(@normalised(@fitted(picture))), *picture.shape[2:])",
+        **(windows(card) if card.recipe.get("patch_size") else _squares(card)),
         "postprocessing": {
             "_target_": "Compose",
             "transforms": [
@@ -63,4 +62,12 @@ def inference_config(card: WeightsCard) -> Config:
             "$print('masks of', len(@data), 'pictures in', os.path.join(@output_dir, 'masks'),"
             " '(not for clinical use)')",
         ],
+    }
+
+
+def _squares(card: WeightsCard) -> Config:
+    return {
+        **fitting(card),
+        "inferer": "$lambda picture, network, *args, **kwargs:"
+        " @unfitted(network(@normalised(@fitted(picture))), *picture.shape[2:])",
     }

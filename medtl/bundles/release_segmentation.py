@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from medtl.bundles.stock_parts import Config, common, dataloader, evaluator
+from medtl.data.patches import OVERLAP
 from medtl.networks.segmenter import TIMM, Segmenter, build_segmenter
 from medtl.weights.card import SegmentationArchitecture, VolumeContract, WeightsCard
 
@@ -54,7 +55,7 @@ def export(trained: Segmenter, what: SegmentationArchitecture, path: Path) -> No
             warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
             square = torch.zeros(1, what.in_channels, what.image_size, what.image_size)
             trunk = torch.jit.trace(trained.backbone, square, check_trace=False)
-            trained = Segmenter(trunk, trained.classifier, trained.aux_classifier).eval()
+            trained = Segmenter(trunk, trained.classifier, trained.aux_classifier, trained.edges).eval()
         torch.jit.save(torch.jit.script(trained), content)
     with zipfile.ZipFile(content) as saved, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as kept:
         for info in saved.infolist():
@@ -135,9 +136,36 @@ def _grey(card: WeightsCard) -> Config:
     }
 
 
+def windows(card: WeightsCard) -> Config:
+    """Return the ids of a picture's way through a window that slides over it, where a run was on patches."""
+    side = card.recipe["patch_size"]
+    return {
+        **_normalising(card),
+        "windows": {
+            "_target_": "SlidingWindowInferer",
+            "roi_size": [side, side],
+            "sw_batch_size": SLICES_AT_ONCE,
+            "overlap": OVERLAP,
+            "mode": "gaussian",
+        },
+        "inferer": "$lambda picture, network, *args, **kwargs: @windows(@normalised(picture.float()), network)",
+    }
+
+
+def _normalising(card: WeightsCard) -> Config:
+    what, pixels = card.architecture, card.input
+    return {
+        "mean": list(pixels.mean),
+        "std": list(pixels.std),
+        "normalised": f"$lambda square: (square.repeat(1, {what.in_channels // pixels.file_channels}, 1, 1) /"
+        f" {pixels.scale:g} - torch.tensor(@mean, device=square.device)[:, None, None])"
+        " / torch.tensor(@std, device=square.device)[:, None, None]",
+    }
+
+
 def fitting(card: WeightsCard) -> Config:
     """Return the ids of a picture's way into the square and of its logits' way back to its own size."""
-    what, pixels = card.architecture, card.input
+    pixels = card.input
     scale = f"{pixels.scale:g}"
     enlarge = "torch.nn.functional.interpolate"
     return {
@@ -148,11 +176,7 @@ def fitting(card: WeightsCard) -> Config:
         "fitted": f"$lambda grey: (lambda top, left, height, width: torch.nn.functional.pad({enlarge}(grey, (height,"
         f" width), mode='{pixels.resize}', antialias=True).round().clamp(0, {scale}), (left, @image_size - width -"
         " left, top, @image_size - height - top)))(*@place(*grey.shape[2:]))",
-        "mean": list(pixels.mean),
-        "std": list(pixels.std),
-        "normalised": f"$lambda square: (square.repeat(1, {what.in_channels // pixels.file_channels}, 1, 1) / {scale}"
-        " - torch.tensor(@mean, device=square.device)[:, None, None])"
-        " / torch.tensor(@std, device=square.device)[:, None, None]",
+        **_normalising(card),
         "unfitted": f"$lambda logits, rows, columns: (lambda top, left, height, width: {enlarge}(logits[:, :, top:top +"
         " height, left:left + width].float(), (rows, columns), mode='bilinear', align_corners=False))"
         "(*@place(rows, columns))",

@@ -62,13 +62,23 @@ def metadata(card: WeightsCard, recipe: Mapping[str, Any]) -> Config:
             what.backbone, f"{what.network} ({what.decoder}) on {what.backbone}, output stride {what.output_stride},", 1
         ),
         "data_type": told.data_type,
-        "image_classes": f"{told.image_classes}, fitted into a square, repeated, divided by 255, normalised by mean and"
+        "image_classes": f"{told.image_classes}, {_way(card)[0]}, repeated, divided by 255, normalised by mean and"
         " standard deviation",
         "label_classes": "index of each pixel, in the order of channel_def",
         "pred_classes": "logits of each pixel, in the order of channel_def",
     }
     content["network_data_format"]["outputs"]["pred"] |= {"format": "segmentation", "spatial_shape": size}
     return content
+
+
+def _way(card: WeightsCard) -> tuple[str, str]:
+    """Return how a picture comes to the network's size, in short and in full."""
+    what = _network(card)
+    sides = f"{what.image_size} × {what.image_size}"
+    if card.recipe.get("patch_size"):
+        return "at its own size", f"at its own size, through a window of {sides} that slides over it"
+    full = f"({card.input.resize}, smoothed before shrinking, aspect ratio kept, black around), rounded"
+    return "fitted into a square", f"fitted into a {sides} square {full}"
 
 
 def _network(card: WeightsCard) -> SegmentationArchitecture:
@@ -105,7 +115,8 @@ def _told(pixels: InputContract) -> Told:
         image_classes=f"8-bit {colours}",
         unit="pictures",
         read=f"PNG or JPEG read as {colours}, 0 to {pixels.scale:g}",
-        masks="logits enlarged to each picture's own size (bilinear), the largest taken{}; a PNG of class indices",
+        masks="logits at each picture's own size (enlarged bilinearly from a square), the largest taken{}; a PNG of"
+        " class indices",
         folder="PICTURES",
         use="PICTURES is a folder (or one file) of PNG and JPEG; OUT/masks gets a mask of each, of the same name and"
         " size, whose values are the classes' indices. Masks equal those of medtl's own inference, but pictures are"
@@ -136,8 +147,7 @@ def readme(card: WeightsCard) -> str:
         f"| network | {what.network}, trunk {what.backbone}, output stride {what.output_stride}, decoder {what.decoder}"
         f"{', auxiliary head' if what.auxiliary else ''} |",
         f"| classes, in index order | {', '.join(cell(name) for name in card.classes)} |",
-        f"| input | {told.read}; fitted into a {what.image_size} × {what.image_size} square ({pixels.resize}, smoothed"
-        f" before shrinking, aspect ratio kept, black around), rounded; divided by {pixels.scale:g}; mean"
+        f"| input | {told.read}; {_way(card)[1]}; divided by {pixels.scale:g}; mean"
         f" {numbers(pixels.mean)} and standard deviation {numbers(pixels.std)} a channel |",
         f"| masks | {told.masks.format(', the largest piece of each class kept' if largest else '')} |",
         f"| trained on | {'PHANTOMS: the built-in sample of ' if card.data['sample'] else ''}{cell(card.data['name'])}"

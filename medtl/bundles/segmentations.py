@@ -32,6 +32,7 @@ class TrainedCases:
     Attributes:
         backbone: its name.
         image_size: of the squares, in pixels.
+        patch_size: of the squares that were drawn from larger pictures, 0 for whole pictures.
         output_stride, decoder, auxiliary: of the network; ``auxiliary`` is the weight of that head's loss.
         sequence: its name, or ``auto``.
         fold: that was validated on.
@@ -43,6 +44,7 @@ class TrainedCases:
 
     backbone: str = "resnet18"
     image_size: int = 256
+    patch_size: int = 0
     output_stride: int = 8
     decoder: str = "deeplabv3"
     auxiliary: float = 0.0

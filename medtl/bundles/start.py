@@ -111,7 +111,9 @@ def checked(splits: Sequence[str]) -> dict[str, Any]:
     overrides.refuse_unknown()
     checks.processes(bool(ids.value("distributed", False)))
     # before others are computed from them
-    ranges.check({name: ids.value(name) for name in ("epochs", "batch_size", "image_size") if ids.has(name)})
+    ranges.check(
+        {name: ids.value(name) for name in ("epochs", "batch_size", "image_size", "patch_size") if ids.has(name)}
+    )
     recipe = ids.recipe()
     checks.check(ids.value("data"), recipe, splits)
     checks.share_cores(recipe["device"])

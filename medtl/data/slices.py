@@ -112,7 +112,7 @@ def pack(listed: DataList, split: str, image_size: int, workers: int = 0) -> Sli
     channels, organs = listed.channels, len(listed.classes)
 
     def decode(entry: Entry) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        return _decoded(entry, channels, organs)
+        return decoded(entry, channels, organs)
 
     images = np.zeros((len(entries), channels, image_size, image_size), np.uint8)
     labels = torch.zeros((len(entries), image_size, image_size), dtype=torch.uint8)
@@ -126,8 +126,17 @@ def pack(listed: DataList, split: str, image_size: int, workers: int = 0) -> Sli
     return Slices(images, labels, shapes=shapes, truths=tuple(truths))
 
 
-def _decoded(entry: Entry, channels: int, organs: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Picture (channels, rows, columns) and mask (rows, columns) of one entry."""
+def decoded(entry: Entry, channels: int, organs: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return picture (channels, rows, columns) and mask (rows, columns) of one entry of a data list.
+
+    Args:
+        entry: with absolute paths.
+        channels: of the picture, 1 or 3.
+        organs: number of classes.
+
+    Raises:
+        MedtlError: as of ``pack``.
+    """
     picture, mask = Path(entry["image"]), Path(entry["label"])
     try:
         for path, key in ((picture, "sha256"), (mask, "mask_sha256")):

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from medtl.data.patches import WholePictures
 from medtl.data.slices import Slices, fitted
+from medtl.data.stored import Stored
 from medtl.errors import BadFileError, UsageError
 from medtl.readers.find import File, Passed, Refused, images
 from medtl.readers.picture import read_picture
@@ -23,20 +25,25 @@ class Unmasked:
 
     Attributes:
         names: of each picture below the input, without its suffix; unique.
-        slices: the pictures, fitted into squares.
-        pictures: each as it is, (rows, columns) or (rows, columns, 3), uint8.
+        slices: the pictures, fitted into squares, or as they are, on disk.
+        planes: each picture as it is, (channels, rows, columns), on disk.
         refused: files that cannot be used, with the reason.
         passed: files that are passed over.
     """
 
     names: tuple[str, ...]
-    slices: Slices
-    pictures: tuple[NDArray[np.uint8], ...]
+    slices: Slices | WholePictures
+    planes: Sequence[NDArray[np.uint8]]
     refused: tuple[Refused, ...]
     passed: tuple[Passed, ...]
 
+    def picture(self, place: int) -> NDArray[np.uint8]:
+        """Return a picture as it is looked at: (rows, columns) or (rows, columns, 3)."""
+        planes = self.planes[place]
+        return planes[0] if len(planes) == 1 else np.moveaxis(planes, 0, 2)
 
-def found(source: str, image_size: int, channels: int, workers: int = 0) -> Unmasked:
+
+def found(source: str, image_size: int, channels: int, workers: int = 0, patch_size: int = 0) -> Unmasked:
     """Return every picture of a file or folder tree, and an account of every other file.
 
     Args:
@@ -44,9 +51,10 @@ def found(source: str, image_size: int, channels: int, workers: int = 0) -> Unma
         image_size: rows and columns of the squares.
         channels: 1 reads grey, 3 RGB.
         workers: reading threads; 0 reads in this one.
+        patch_size: rows and columns of a window that slides over the pictures; 0 fits them into squares.
 
     Raises:
-        UsageError: nothing there, or no file of these kinds.
+        UsageError: nothing there, or no file of these kinds. MedtlError: the disk is full.
     """
     root = Path(str(source))
     if not root.exists():
@@ -61,24 +69,30 @@ def found(source: str, image_size: int, channels: int, workers: int = 0) -> Unma
             return str(error)
 
     names: list[str] = []
-    pictures: list[NDArray[np.uint8]] = []
-    with ThreadPoolExecutor(max(1, workers)) as threads:
-        for file, picture in zip(tree.files, threads.map(read, tree.files), strict=True):
-            if isinstance(picture, str):
-                refused.append(Refused(file.name, picture))
-            else:
-                names.append(file.name)
-                pictures.append(picture)
-    if not pictures and not refused:
+    planes, few = Stored(), max(1, workers)
+    with ThreadPoolExecutor(few) as threads:
+        for start in range(0, len(tree.files), few):  # no thread runs ahead of what is written
+            part = tree.files[start : start + few]
+            for file, picture in zip(part, threads.map(read, part), strict=True):
+                if isinstance(picture, str):
+                    refused.append(Refused(file.name, picture))
+                else:
+                    names.append(file.name)
+                    planes.append(picture[np.newaxis] if picture.ndim == 2 else np.moveaxis(picture, 2, 0))
+    if not names and not refused:
         raise UsageError(f"--input {source} holds no picture; expected {EXPECTED}")
-    planes = [picture[np.newaxis] if picture.ndim == 2 else np.moveaxis(picture, 2, 0) for picture in pictures]
-    squares = [fitted(np.ascontiguousarray(each), image_size) for each in planes]
-    stack = np.stack(squares) if squares else np.zeros((0, channels, image_size, image_size), np.uint8)
-    labels = torch.zeros((len(pictures), image_size, image_size), dtype=torch.uint8)
-    shapes = tuple((int(picture.shape[0]), int(picture.shape[1])) for picture in pictures)
-    return Unmasked(
-        _apart(names), Slices(stack, labels, shapes=shapes), tuple(pictures), tuple(sorted(refused)), tree.passed
-    )
+    shapes = tuple((each.shape[1], each.shape[2]) for each in planes)
+    whole = WholePictures(planes, (), shapes, channels, patch_size)
+    slices = whole if patch_size else _squares(whole, image_size)
+    return Unmasked(_apart(names), slices, planes, tuple(sorted(refused)), tree.passed)
+
+
+def _squares(whole: WholePictures, image_size: int) -> Slices:
+    stack = np.zeros((len(whole), whole.channels, image_size, image_size), np.uint8)
+    for place, planes in enumerate(whole.pictures):
+        stack[place] = fitted(np.array(planes), image_size)
+    labels = torch.zeros((len(whole), image_size, image_size), dtype=torch.uint8)
+    return Slices(stack, labels, shapes=whole.shapes)
 
 
 def _apart(names: Sequence[str]) -> tuple[str, ...]:

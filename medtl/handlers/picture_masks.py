@@ -51,7 +51,7 @@ class SavePictureMasks:
             volume = engine.state.slices[place].T[:, :, np.newaxis]
             labels = postprocessed(volume, len(self.classes), self.postprocess)[:, :, 0].T
             write_png(self.folder / "masks" / f"{name}.png", labels)
-            panels = side_by_side(self.data.pictures[place], [labels])
+            panels = side_by_side(self.data.picture(place), [labels])
             write_png(self.folder / "overlays" / f"{name}.png", panels)
             shares = np.bincount(labels.ravel(), minlength=len(self.classes) + 1)[1:] / labels.size
             rows.append([name, "", "inference", *(f"{share:.7g}" for share in shares)])

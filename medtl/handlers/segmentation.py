@@ -12,6 +12,7 @@ from ignite.engine import Engine
 from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
+from medtl.data.stored import Squeezed
 from medtl.datalist import DataList
 from medtl.files import write_csv
 from medtl.handlers.best import BestEpoch
@@ -39,11 +40,16 @@ class ScoredCases:
     metrics: Mapping[str, float]
 
     def state_dict(self) -> dict[str, Any]:
-        """As tensors and plain numbers, for a checkpoint; cases and ground truth are the data list's."""
+        """As tensors and plain numbers, for a checkpoint; cases and ground truth are the data list's. Of each case the
+        shape of its mask, and the mask compressed."""
         return {
             "split": self.split,
             "predicted": {
-                each.case.name: torch.from_numpy(np.ascontiguousarray(each.predicted)) for each in self.cases
+                each.case.name: (
+                    list(each.squeezed_mask.shape),
+                    torch.from_numpy(np.frombuffer(each.squeezed_mask.content, np.uint8).copy()),
+                )
+                for each in self.cases
             },
             "metrics": {name: float(value) for name, value in self.metrics.items()},
         }
@@ -56,8 +62,8 @@ def scored_cases(engine: Engine, split: str) -> ScoredCases:
 
 
 def with_distances(scored: ScoredCases, organs: Sequence[str]) -> ScoredCases:
-    """The same with 95 % Hausdorff distances, and with ``_lo`` and ``_hi`` (95 %, by patient) beside every metric that
-    has an interval."""
+    """The same with what is measured of contours, and with ``_lo`` and ``_hi`` (95 %, by patient) beside every metric
+    that has an interval."""
     cases = tuple(
         replace(each, scores=case_scores(each.truth, each.predicted, organs, each.case.spacing))
         for each in scored.cases
@@ -73,8 +79,8 @@ def with_distances(scored: ScoredCases, organs: Sequence[str]) -> ScoredCases:
 
 
 def write_cases(folder: Path, organs: Sequence[str], splits: Sequence[ScoredCases]) -> dict[str, float]:
-    """``predictions.csv`` (``case,patient,split,iou_<organ>…,dice_<organ>…``, with distances ``hd95_<organ>…``, then
-    ``mean_iou,mean_dice…`` of the case) and ``metrics.json``.
+    """``predictions.csv`` (``case,patient,split,iou_<organ>…,dice_<organ>…``, with distances ``hd95_<organ>…`` and
+    more of contours, then ``mean_iou,mean_dice…`` of the case) and ``metrics.json``.
 
     Args:
         folder: the run's.
@@ -84,7 +90,7 @@ def write_cases(folder: Path, organs: Sequence[str], splits: Sequence[ScoredCase
     Returns:
         What metrics.json holds.
     """
-    distances = all(any(name.startswith("hd95_") for name in each.scores) for each in splits[0].cases)
+    distances = all(set(names(organs)) <= each.scores.keys() for each in splits[0].cases)
     columns = names(organs, distances)
     means = [f"mean_{kind}" for kind in dict.fromkeys(name.split("_")[0] for name in columns)]
     rows: list[list[str]] = [["case", "patient", "split", *columns, *means]]
@@ -129,7 +135,7 @@ class KeepBestCases(BestEpoch[ScoredCases]):
 
     def chance(self) -> float:
         """The key metric of calling every voxel the organ: what can be had without looking at a picture."""
-        guesses = [guess_scores(truth, self.scores.organs) for _, truth in self.scores.cases]
+        guesses = [guess_scores(self.scores.truth(case), self.scores.organs) for case in self.scores.cases]
         return mean_scores(guesses)[self.key_metric.removeprefix(f"{self.split}_")]
 
     def _write_tables(self, scored: ScoredCases) -> None:
@@ -137,10 +143,10 @@ class KeepBestCases(BestEpoch[ScoredCases]):
 
     def _restored(self, state: Mapping[str, Any]) -> ScoredCases:
         cases = []
-        for case, truth in self.scores.cases:
-            predicted = state["predicted"][case.name].numpy()
-            scores = case_scores(truth, predicted, self.scores.organs, distances=False)
-            cases.append(CaseResult(case, truth, predicted, scores))
+        for case in self.scores.cases:
+            shape, content = state["predicted"][case.name]
+            predicted = Squeezed(tuple(shape), content.numpy().tobytes())
+            cases.append(self.scores.result(case, predicted.array()))
         return ScoredCases(state["split"], tuple(cases), state["metrics"])
 
 
@@ -194,13 +200,14 @@ def write_overlays(folder: Path, scored: ScoredCases, listed: DataList, epoch: i
     entries = listed.absolute(scored.split)
     with SummaryWriter(str(folder / "tensorboard")) as board:
         for each in scored.cases:
-            areas = ((each.truth > 0).sum(axis=(0, 1)), (each.predicted > 0).sum(axis=(0, 1)))
+            both = (each.truth, each.predicted)
+            areas = [(volume > 0).sum(axis=(0, 1)) for volume in both]
             number = int(np.argmax(areas[0] if areas[0].any() else areas[1])) + each.case.numbers[0]
             if number not in each.case.numbers:  # an empty slice where the data list has none
                 number = each.case.numbers[0]
             place = each.case.index[each.case.numbers.index(number)]
             picture = read_picture(Path(entries[place]["image"]), channels=listed.channels)
-            masks = [volume[:, :, number - each.case.numbers[0]].T for volume in (each.truth, each.predicted)]
+            masks = [volume[:, :, number - each.case.numbers[0]].T for volume in both]
             panels = side_by_side(picture, masks)
             write_png(folder / "overlays" / f"{scored.split}_{file_name(each.case.name)}.png", panels)
             board.add_image(f"overlays/{scored.split} {each.case.name}", panels, epoch, dataformats="HWC")

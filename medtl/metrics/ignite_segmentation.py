@@ -10,7 +10,9 @@ import torch
 from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 
+from medtl.data.patches import WholePictures
 from medtl.data.slices import Case, Slices, cases_of, unfitted
+from medtl.data.stored import Squeezed, SqueezedMasks
 from medtl.datalist import Entry
 from medtl.errors import MedtlError
 from medtl.metrics.segmentation import Scores, case_scores, mean_scores
@@ -23,14 +25,24 @@ class CaseResult:
 
     Attributes:
         case: what it is.
-        truth, predicted: (columns, rows, slices), uint8; 0 is background.
+        squeezed_truth, squeezed_mask: what is true, and what was predicted (columns, rows, slices); 0 is background.
         scores: IoU and Dice of each organ.
     """
 
     case: Case
-    truth: NDArray[np.uint8]
-    predicted: NDArray[np.uint8]
+    squeezed_truth: Squeezed
+    squeezed_mask: Squeezed
     scores: Scores
+
+    @property
+    def truth(self) -> NDArray[np.uint8]:
+        """(columns, rows, slices)."""
+        return self.squeezed_truth.array()
+
+    @property
+    def predicted(self) -> NDArray[np.uint8]:
+        """(columns, rows, slices)."""
+        return self.squeezed_mask.array()
 
 
 class PredictedSlices:
@@ -38,12 +50,12 @@ class PredictedSlices:
     epoch; on every process all of them.
 
     Args:
-        packed: the slices that are predicted.
+        packed: the slices that are predicted, or pictures at their own sizes.
     """
 
-    def __init__(self, packed: Slices) -> None:
+    def __init__(self, packed: Slices | WholePictures) -> None:
         self.packed = packed
-        self._found: dict[int, torch.Tensor] = {}
+        self._found: dict[int, Squeezed] = {}
         self._finite: list[torch.Tensor] = []
 
     def attach(self, engine: Engine) -> None:
@@ -60,10 +72,12 @@ class PredictedSlices:
         self._finite.append(torch.isfinite(logits).all())
         for place, each in zip(engine.state.batch["index"].tolist(), logits, strict=True):
             rows, columns = self.packed.shapes[place]
-            self._found[place] = unfitted(each, rows, columns).argmax(dim=0).to(torch.uint8)
+            # a fitted slice that has this size lies in its square as it is
+            own = each if each.shape[-2:] == (rows, columns) else unfitted(each, rows, columns)
+            self._found[place] = Squeezed.of(own.argmax(dim=0).to(torch.uint8).cpu().numpy())
 
     def _gather(self, engine: Engine) -> None:
-        own = {place: labels.cpu().numpy() for place, labels in self._found.items()}
+        own = self._found
         broken = not all(bool(finite) for finite in self._finite)
         parts = [(own, broken)]
         if idist.get_world_size() > 1:
@@ -71,7 +85,7 @@ class PredictedSlices:
             torch.distributed.all_gather_object(parts, (own, broken))
         if any(broken for _, broken in parts):
             raise MedtlError("the network gives no numbers (NaN): training has diverged, try a lower --learning_rate")
-        engine.state.slices = {place: labels for found, _ in parts for place, labels in found.items()}
+        engine.state.slices = SqueezedMasks({place: mask for found, _ in parts for place, mask in found.items()})
 
 
 class OrganScores:
@@ -90,27 +104,41 @@ class OrganScores:
     """
 
     def __init__(
-        self, packed: Slices, entries: Sequence[Entry], organs: Sequence[str], prefix: str, postprocess: str = "none"
+        self,
+        packed: Slices | WholePictures,
+        entries: Sequence[Entry],
+        organs: Sequence[str],
+        prefix: str,
+        postprocess: str = "none",
     ) -> None:
         check(postprocess)
         self.slices = PredictedSlices(packed)
         self.organs = tuple(organs)
         self.prefix = prefix
         self.postprocess = postprocess
-        truths = dict(enumerate(packed.truths))
-        self.cases = [(case, case.volume(truths)) for case in cases_of(entries)]
+        self.truths = packed.truths
+        self.cases = cases_of(entries)
 
     def attach(self, engine: Engine) -> None:
         """Listen to an evaluator. Attach it before handlers that read the scores."""
         self.slices.attach(engine)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._score)
 
+    def truth(self, case: Case) -> NDArray[np.uint8]:
+        """Return the ground truth of a case (columns, rows, slices)."""
+        return case.volume({place: self.truths[place] for place in case.index})
+
+    def result(self, case: Case, predicted: NDArray[np.uint8]) -> CaseResult:
+        """Return a case with what was predicted (columns, rows, slices), scored."""
+        truth = self.truth(case)
+        scores = case_scores(truth, predicted, self.organs, distances=False)
+        return CaseResult(case, Squeezed.of(truth), Squeezed.of(predicted), scores)
+
     def _score(self, engine: Engine) -> None:
         results = []
-        for case, truth in self.cases:
+        for case in self.cases:
             predicted = postprocessed(case.volume(engine.state.slices), len(self.organs), self.postprocess)
-            scores = case_scores(truth, predicted, self.organs, distances=False)
-            results.append(CaseResult(case, truth, predicted, scores))
+            results.append(self.result(case, predicted))
         engine.state.cases = tuple(results)
         means = mean_scores([result.scores for result in results])
         engine.state.metrics.update({f"{self.prefix}_{name}": value for name, value in means.items()})

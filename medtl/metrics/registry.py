@@ -241,7 +241,7 @@ def _own() -> tuple[ModuleType, ...]:
 
 
 def _defined(module: ModuleType) -> tuple[Metric, ...]:
-    given = getattr(module, "METRICS", None)
+    given = getattr(module, "METRICS", () if hasattr(module, "CASE_METRICS") else None)
     if not isinstance(given, tuple) or not all(isinstance(each, Metric) for each in given):
         raise UsageError(f"{module.__file__}: expected METRICS = (Metric(…), …)")
     for metric in given:

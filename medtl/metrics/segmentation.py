@@ -2,39 +2,42 @@
 
 What an absent organ gives (organ in the ground truth / in the prediction):
 
-===========  =========  =====  =====  ======================================================
-truth        predicted  IoU    Dice   95 % Hausdorff distance
-===========  =========  =====  =====  ======================================================
-absent       absent     none   none   none: the case does not count for this organ
-absent       present    0      0      the volume's diagonal: the farthest that two voxels lie
-present      absent     0      0      the volume's diagonal
-===========  =========  =====  =====  ======================================================
+===========  =========  =====  =====  ===============  ======================================================
+truth        predicted  IoU    Dice   surface Dice,    95 % Hausdorff distance
+                                      boundary F
+===========  =========  =====  =====  ===============  ======================================================
+absent       absent     none   none   none             none: the case does not count for this organ
+absent       present    0      0      0                the volume's diagonal: the farthest that two voxels lie
+present      absent     0      0      0                the volume's diagonal
+===========  =========  =====  =====  ===============  ======================================================
 
 "none" is NaN, an empty field in predictions.csv, and is left out of means.
 """
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medtl.metrics import weighted
+from medtl.metrics import contours, weighted
 from medtl.metrics.bootstrap import REPLICATES, distribution, percentile
 from medtl.metrics.weighted import Scorer
 
 OVERLAPS = ("iou", "dice")
-DISTANCE = "hd95"
-PERCENTILE = 95
 
 Scores = dict[str, float]
 
 
 def names(organs: Sequence[str], distances: bool = True) -> tuple[str, ...]:
-    """``iou_<organ>…, dice_<organ>…`` and, with ``distances``, ``hd95_<organ>…``: the columns of a case."""
-    kinds = (*OVERLAPS, DISTANCE) if distances else OVERLAPS
-    return tuple(f"{kind}_{organ}" for kind in kinds for organ in organs)
+    """``iou_<organ>…, dice_<organ>…`` and, with ``distances``, those of ``contours``, such as ``hd95_<organ>…``: the
+    columns of a case."""
+    return tuple(f"{kind}_{organ}" for kind in (kinds() if distances else OVERLAPS) for organ in organs)
+
+
+def kinds() -> tuple[str, ...]:
+    """What is measured of each organ: the first part of its columns."""
+    return (*OVERLAPS, *(metric.name for metric in contours.case_metrics()))
 
 
 def key_metrics(organs: Sequence[str]) -> tuple[str, ...]:
@@ -64,38 +67,6 @@ def overlaps(truth: NDArray, predicted: NDArray, count: int) -> tuple[NDArray[np
     return iou, dice
 
 
-def hausdorff95(truth: NDArray[np.bool_], predicted: NDArray[np.bool_], spacing: Sequence[float] = (1, 1, 1)) -> float:
-    """The larger of the two directed 95th percentiles of distances between two surfaces (MONAI's), in mm.
-
-    Args:
-        truth, predicted: (x, y, z) of one organ.
-        spacing: of the voxels along (x, y, z) in mm.
-
-    Returns:
-        NaN where the organ is in neither, the volume's diagonal where it is in one of them.
-    """
-    there = bool(truth.any()), bool(predicted.any())
-    if there == (False, False):
-        return math.nan
-    if there != (True, True):
-        return float(np.linalg.norm(np.array(truth.shape) * np.array(spacing)))
-    from monai.metrics import compute_hausdorff_distance  # takes seconds to import, and is not always asked for
-
-    pair = (_cropped(mask, truth | predicted)[np.newaxis, np.newaxis] for mask in (predicted, truth))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # MONAI 1.6 warns of an argument that it sets itself
-        found = compute_hausdorff_distance(
-            *pair, include_background=True, percentile=PERCENTILE, spacing=[float(mm) for mm in spacing]
-        )
-    return float(found[0, 0])
-
-
-def _cropped(mask: NDArray[np.bool_], union: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The part around both masks with a rim of background, which changes no distance."""
-    axes = [np.flatnonzero(union.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    return np.pad(mask[tuple(slice(int(a[0]), int(a[-1]) + 1) for a in axes)], 1)
-
-
 def case_scores(
     truth: NDArray,
     predicted: NDArray,
@@ -109,14 +80,15 @@ def case_scores(
         truth, predicted: (x, y, z) whole numbers; 0 is background, 1 the first organ.
         organs: names in the order of their index.
         spacing: of the voxels along (x, y, z) in mm.
-        distances: with the 95 % Hausdorff distances, which take about a second a case.
+        distances: with what is measured of contours, which takes a second or more a case.
 
     Returns:
         Under ``names(organs, distances)``; NaN where the table above says none.
     """
     values = np.concatenate(overlaps(truth, predicted, len(organs))).tolist()
     if distances:
-        values += [hausdorff95(truth == i, predicted == i, spacing) for i in range(1, len(organs) + 1)]
+        each = [contours.scores(truth == i, predicted == i, spacing) for i in range(1, len(organs) + 1)]
+        values += [found[metric.name] for metric in contours.case_metrics() for found in each]
     return dict(zip(names(organs, distances), values, strict=True))
 
 
@@ -137,10 +109,10 @@ def guess_scores(truth: NDArray, organs: Sequence[str]) -> Scores:
 
 
 def case_means(scores: Mapping[str, float]) -> Scores:
-    """``mean_iou``, ``mean_dice`` (and ``mean_hd95``) of one case over the organs that count for it."""
+    """``mean_iou``, ``mean_dice`` (and ``mean_hd95``, …) of one case over the organs that count for it."""
     return {
         f"mean_{kind}": _mean([value for name, value in scores.items() if name.startswith(f"{kind}_")])
-        for kind in (*OVERLAPS, DISTANCE)
+        for kind in kinds()
         if any(name.startswith(f"{kind}_") for name in scores)
     }
 
@@ -187,7 +159,7 @@ def _scorer(cases: Sequence[Mapping[str, float]], patient: NDArray[np.int64], co
     columns = {name: np.array([case[name] for case in cases]) for name in cases[0]}
     organs = weighted.means(columns, patient, count)
     there = {name for name, values in columns.items() if np.isfinite(values).any()}
-    named = {kind: [name for name in columns if name.startswith(f"{kind}_")] for kind in (*OVERLAPS, DISTANCE)}
+    named = {kind: [name for name in columns if name.startswith(f"{kind}_")] for kind in kinds()}
 
     def score(times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         found = organs(times)

@@ -181,6 +181,8 @@ class Decoder:
             four maps as a tuple and returns logits (n, num_classes, rows, columns) at any resolution. TorchScript
             compiles it for a release.
         output_strides: pixels of the image to one of the last map, those that it can be built for.
+        edges: in training ``forward`` returns twice as many channels: behind the logits of the classes those of their
+            edges, which the loss supervises, too.
     """
 
     name: str
@@ -188,6 +190,7 @@ class Decoder:
     reference: str
     build: Callable[[tuple[int, int, int, int], int, int], nn.Module]
     output_strides: tuple[int, ...] = (8, 16)
+    edges: bool = False
 
 
 DECODERS: Registry[Decoder] = Registry("decoder", "medtl.networks.segmentation")

@@ -130,10 +130,19 @@ class Segmenter(nn.Module):
         backbone: the trunk, whose names are those of a classifier's: ``load_pretrained(network.backbone, …)``.
         classifier: the decoder.
         aux_classifier: the auxiliary head, or None.
+        edges: number of classes whose edges the decoder finds, too, in training; 0: none.
     """
 
-    def __init__(self, backbone: nn.Module, classifier: nn.Module, aux_classifier: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        classifier: nn.Module,
+        aux_classifier: nn.Module | None = None,
+        edges: int = 0,
+    ) -> None:
         super().__init__()
+        self.edges = edges
+        self.finds_edges = edges > 0
         self.backbone = backbone
         self.classifier = classifier
         self.aux_classifier = aux_classifier
@@ -141,13 +150,22 @@ class Segmenter(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (n, num_classes, rows, columns) of images (n, channels, rows, columns).
 
-        In training with an auxiliary head both heads' logits come, stacked as MONAI's deep supervision does it: (n, 2,
-        num_classes, rows, columns), the main head first.
+        In training several heads' logits come, stacked as MONAI's deep supervision does it: (n, heads, num_classes,
+        rows, columns). The main head is the first, the auxiliary head the next, a decoder's edges the last.
         """
         rows, columns = images.shape[2], images.shape[3]
         maps = self.backbone(images)
         logits = _enlarged(self.classifier(maps), rows, columns)
-        if self.aux_classifier is not None and self.training:
+        if not self.training:
+            return logits
+        if self.finds_edges:
+            edges = logits[:, self.edges :]
+            logits = logits[:, : self.edges]
+            if self.aux_classifier is not None:
+                auxiliary = _enlarged(self.aux_classifier(maps[2]), rows, columns)
+                return torch.stack((logits, auxiliary, edges), dim=1)
+            return torch.stack((logits, edges), dim=1)
+        if self.aux_classifier is not None:
             auxiliary = _enlarged(self.aux_classifier(maps[2]), rows, columns)
             return torch.stack((logits, auxiliary), dim=1)
         return logits
@@ -229,7 +247,8 @@ def build_segmenter(
         last = int(network.fc.in_features)
         trunk, widths = Trunk(network, output_stride), (last // 8, last // 4, last // 2, last)
     head = card.build(widths, num_classes, output_stride)
-    return Segmenter(trunk, head, _auxiliary_head(widths[2], num_classes) if auxiliary else None)
+    second = _auxiliary_head(widths[2], num_classes) if auxiliary else None
+    return Segmenter(trunk, head, second, num_classes if card.edges else 0)
 
 
 def _card(decoder: str) -> Decoder:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from medtl.data.packed import Packed
+from medtl.data.patches import WholePictures
 from medtl.data.slices import Slices
 from medtl.runs.record import Preprocessing
 from medtl.transforms.batch import BatchTransform
@@ -27,13 +28,15 @@ def described(dataset: Any, normalisation: Any = None) -> Preprocessing | None:
     """Return what happens to the pictures of a data set.
 
     Args:
-        dataset: ``Packed``, ``Slices``, or one with a ``transform`` for each picture.
+        dataset: ``Packed``, ``Slices``, ``WholePictures``, or one with a ``transform`` for each picture.
         normalisation: of whole packed batches, a ``BatchTransform`` or, with masks, a ``JointTransform``.
 
     Returns:
         Its description, with the reason in ``problem`` where a released bundle could not repeat it; None for a data
         set that does not tell.
     """
+    if isinstance(dataset, WholePictures):
+        return _whole(dataset, normalisation)
     if isinstance(dataset, Packed):
         return _packed(dataset, normalisation)
     transform = getattr(dataset, "transform", None)
@@ -54,6 +57,13 @@ def _packed(dataset: Packed, normalisation: Any) -> Preprocessing | None:
         resize="bilinear" if with_masks else "area",
         percentiles=PERCENTILES if with_masks and dataset.images.shape[1] == 1 else None,  # pictures come as they are
     )
+
+
+def _whole(dataset: WholePictures, normalisation: Any) -> Preprocessing | None:
+    if not isinstance(normalisation, JointTransform):
+        return None
+    mean, std = _numbers(normalisation.images.mean), _numbers(normalisation.images.std)
+    return Preprocessing(dataset.patch_size, dataset.channels, mean, std, by="patches", resize="none")
 
 
 def _by_transforms(stages: Sequence[Any]) -> Preprocessing | None:

@@ -73,8 +73,9 @@ class Preprocessing:
         image_size: rows and columns, in pixels.
         channels: of the pictures, 1 (grey, repeated to the network's) or 3.
         mean, std: subtracted and divided by, a channel of the network, for values 0..1.
-        by: "packed", "slices", or "transforms" for MONAI's, picture by picture.
-        resize: the interpolation.
+        by: "packed", "slices", "patches" of pictures at their own sizes, or "transforms" for MONAI's, picture by
+            picture.
+        resize: the interpolation, "none" of patches.
         rounded: the resized values are whole numbers.
         scale: that values are divided by, to lie in 0..1.
         percentiles: of a volume's values, between which its slices become 8-bit grey; None for pictures.
@@ -103,6 +104,7 @@ class Start:
         sha256: of the file; empty for a random start.
         coverage: share of the trunk's parameters that came from there.
         used: share of the file's trunk that was taken; None where nothing was loaded.
+        decoder: share of a segmentation's decoder that came from there; None where the file holds none.
         licence: of the weights.
         trained_on: names of the data sets that they have seen.
         mean, std: of the input, as they expect it; None where nobody said.
@@ -113,6 +115,7 @@ class Start:
     sha256: str = ""
     coverage: float = 0.0
     used: float | None = None
+    decoder: float | None = None
     licence: str = ""
     trained_on: tuple[str, ...] = ()
     mean: tuple[float, ...] | None = None

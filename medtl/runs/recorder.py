@@ -116,6 +116,11 @@ class Recorder:
         if idist.get_rank() == 0 and (warning := seen_before(start, name)):
             tell(warning)
 
+    def decoder_from(self, share: float) -> None:
+        """Add which share of a segmentation's decoder came from the weights that it started from, 0..1."""
+        assert self.record.start is not None
+        self._add(start=replace(self.record.start, decoder=share))
+
     def evaluates(self, weights: str) -> None:
         """Add the weights that are evaluated, all of which the network has taken."""
         path = Path(weights)

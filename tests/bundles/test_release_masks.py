@@ -65,11 +65,17 @@ runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
 
 
 @pytest.mark.parametrize(
-    ("backbone", "decoder", "postprocess"),
-    [("resnet18", "cenet", "none"), ("timm/mobilenetv2_100", "unet", "largest")],
+    ("backbone", "decoder", "postprocess", "patch_size"),
+    [
+        ("resnet18", "cenet", "none", 0),
+        ("timm/mobilenetv2_100", "unet", "largest", 0),
+        ("timm/mobilenetv2_100", "unet", "none", SIZE),
+    ],
 )
-def test_it_predicts_alone_what_medtl_predicts(backbone: str, decoder: str, postprocess: str, tmp_path: Path) -> None:
-    network = made_run(tmp_path / "run", masked_list(tmp_path / "data"), backbone, decoder, postprocess)
+def test_it_predicts_alone_what_medtl_predicts(
+    backbone: str, decoder: str, postprocess: str, patch_size: int, tmp_path: Path
+) -> None:
+    network = made_run(tmp_path / "run", masked_list(tmp_path / "data"), backbone, decoder, postprocess, patch_size)
     folder = release(tmp_path / "run", tmp_path / "eyes").folder
     assert problems_of_bundle(folder)[1] == []
     assert CliRunner().invoke(app, ["check", str(folder)]).exit_code == 0
@@ -109,7 +115,8 @@ def test_it_predicts_alone_what_medtl_predicts(backbone: str, decoder: str, post
                 masks.append(np.asarray(mask))
         with Image.open(tmp_path / "pictures" / name) as picture:
             assert masks[1].shape == picture.size[::-1]
-        assert np.array_equal(*masks), name
+        # means over windows differ in their last digit, which may decide where noise gives two classes the same
+        assert (masks[0] != masks[1]).mean() <= (1e-3 if patch_size else 0), name
         found |= set(np.unique(masks[0]).tolist())
     assert found == {0, 1, 2}
     assert problems_of_bundle(folder)[1] == []

@@ -1,22 +1,21 @@
 """Scores of organs against plain counting, scikit-learn, and distances between all pairs of surface voxels."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion
 from scipy.spatial.distance import cdist
 from sklearn.metrics import f1_score, jaccard_score
 
-from medtl.metrics import segmentation
+from medtl.metrics import contours, registry, segmentation
 from medtl.metrics.segmentation import (
     case_means,
     case_scores,
     guess_scores,
-    hausdorff95,
     intervals,
     mean_scores,
     overlaps,
@@ -24,13 +23,6 @@ from medtl.metrics.segmentation import (
 
 ORGANS = ("liver", "right_kidney", "left_kidney", "spleen")
 SPACING = (1.5, 1.2, 6.0)
-
-
-def by_pairs(truth: NDArray, predicted: NDArray, spacing: tuple[float, ...]) -> float:
-    """95 % Hausdorff distance from all pairs of surface voxels."""
-    points = [np.argwhere(mask & ~binary_erosion(mask)) * np.array(spacing) for mask in (truth, predicted)]
-    distances = cdist(*points)
-    return float(max(np.percentile(distances.min(axis=0), 95), np.percentile(distances.min(axis=1), 95)))
 
 
 @settings(max_examples=25)
@@ -56,13 +48,71 @@ def boxes(shift: int = 0) -> NDArray[np.uint8]:
     return volume
 
 
-def test_distance_equals_that_of_all_pairs_with_spacing() -> None:
-    truth, predicted = boxes() == 1, boxes(3) == 1
-    assert hausdorff95(truth, predicted, SPACING) == pytest.approx(by_pairs(truth, predicted, SPACING), abs=1e-4)
-    random = np.random.default_rng(0)
-    rough = [binary_erosion(random.random((14, 12, 7)) < 0.9) for _ in range(2)]
-    assert hausdorff95(*rough, SPACING) == pytest.approx(by_pairs(*rough, SPACING), abs=1e-4)
-    assert hausdorff95(truth, truth, SPACING) == 0
+def contour(mask: NDArray, spacing: tuple[float, ...]) -> NDArray:
+    """Places in mm (n, axes) of the voxels of a mask that touch its outside by a side, looked at one by one."""
+    padded = np.pad(mask, 1)
+    found = []
+    for place in np.argwhere(padded):
+        steps = [s * np.eye(mask.ndim, dtype=int)[axis] for axis in range(mask.ndim) for s in (-1, 1)]
+        if not all(padded[tuple(place + step)] for step in steps):
+            found.append(place * np.array(spacing))
+    return np.array(found)
+
+
+def by_hand(truth: NDArray, predicted: NDArray, spacing: tuple[float, ...]) -> dict[str, float]:
+    """The scores of contours from the distances of all pairs of their points."""
+    diagonal = float(np.linalg.norm(np.array(truth.shape) * spacing))
+    flat = (slice(None), slice(None), 0) if truth.shape[2] == 1 else ...
+    apart = spacing[:2] if truth.shape[2] == 1 else spacing
+    a, b = (contour(mask[flat], apart) for mask in (truth, predicted))
+    apart_of_a, apart_of_b = cdist(a, b).min(axis=1), cdist(a, b).min(axis=0)
+    recall, precision = (apart_of_a <= 0.0075 * diagonal).mean(), (apart_of_b <= 0.0075 * diagonal).mean()
+    near = (apart_of_a <= 2).sum() + (apart_of_b <= 2).sum()
+    return {
+        "hd95": max(np.percentile(apart_of_a, 95), np.percentile(apart_of_b, 95)),
+        "nsd": near / (len(a) + len(b)),
+        "bf": 2 * precision * recall / (precision + recall) if precision + recall else 0.0,
+    }
+
+
+@pytest.mark.parametrize("spacing", [SPACING, (1.0, 1.0, 1.0)])
+@pytest.mark.parametrize("depth", [1, 7])
+def test_contours_are_scored_as_from_all_pairs_of_their_points(depth: int, spacing: tuple[float, ...]) -> None:
+    """Of a case of one slice the contour is a line: its inner pixels are none of it."""
+    random = np.random.default_rng(depth)
+    rough = [np.zeros((30, 24, depth), bool) for _ in range(2)]
+    for mask, shift in zip(rough, (0, 3), strict=True):
+        mask[4 + shift : 20 + shift, 5:18] = random.random((16, 13, depth)) < 0.97
+    found = contours.scores(*rough, spacing)
+    assert found == pytest.approx(by_hand(*rough, spacing), abs=1e-4)
+    assert 0 < found["nsd"] < 1
+    same = contours.scores(rough[0], rough[0], spacing)
+    assert same == {"hd95": 0, "nsd": 1, "bf": 1}
+
+
+def test_a_thin_line_that_is_one_pixel_off_is_found_by_its_contour_alone() -> None:
+    """What boundary F is for: a vessel beside its true place overlaps nothing and is still drawn well."""
+    truth, predicted = np.zeros((2, 200, 200, 1), bool)
+    truth[20:180, 100], predicted[20:180, 101] = True, True
+    assert overlaps(truth.astype(int), predicted.astype(int), 1)[0][0] == 0
+    assert contours.scores(truth, predicted, (1, 1, 1))["bf"] == 1
+    predicted[20:180, 101], predicted[20:180, 130] = False, True
+    assert contours.scores(truth, predicted, (1, 1, 1))["bf"] == 0
+
+
+def test_a_file_adds_a_metric_of_contours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / "tips.py").write_text(
+        "from medtl.metrics.contours import CaseMetric\n"
+        "CASE_METRICS = (CaseMetric('size', 'size', lambda a, b, mm, far: float(b.sum() / a.sum()), float),)\n"
+    )
+    monkeypatch.setenv("MEDTL_PLUGINS", str(tmp_path))
+    truth, predicted = boxes(), boxes()
+    predicted[2, 3, 1] = 0
+    scores = case_scores(truth, predicted, ORGANS, SPACING)
+    assert scores["size_liver"] == pytest.approx(314 / 315)
+    assert case_means(scores)["mean_size"] == pytest.approx((314 / 315 + 1) / 2)
+    assert registry.metrics()
 
 
 def test_an_organ_that_is_missing_is_scored_by_the_table() -> None:
@@ -74,7 +124,8 @@ def test_an_organ_that_is_missing_is_scored_by_the_table() -> None:
     for organ in ("right_kidney", "spleen"):
         assert (scores[f"iou_{organ}"], scores[f"dice_{organ}"]) == (0, 0)
         assert scores[f"hd95_{organ}"] == pytest.approx(diagonal)
-    assert all(math.isnan(scores[f"{kind}_left_kidney"]) for kind in ("iou", "dice", "hd95"))
+        assert (scores[f"nsd_{organ}"], scores[f"bf_{organ}"]) == (0, 0)
+    assert all(math.isnan(scores[f"{kind}_left_kidney"]) for kind in ("iou", "dice", "hd95", "nsd", "bf"))
     assert (scores["iou_liver"], scores["hd95_liver"]) == (1, 0)
     assert case_means(scores)["mean_iou"] == pytest.approx(1 / 3)  # liver 1, right kidney 0, spleen 0
     assert tuple(scores) == segmentation.names(ORGANS)

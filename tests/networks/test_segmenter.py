@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medtl.errors import MedtlError, UsageError
+from medtl.losses_segmentation import pixel_loss
 from medtl.networks.freezing import freeze
 from medtl.networks.segmenter import build_segmenter, output_stride_of, parameter_groups, trunks
 from medtl.weights.load import load_pretrained
@@ -194,7 +195,36 @@ def test_both_heads_answer_in_training_only() -> None:
     assert build_segmenter("resnet18", 5)(images).shape == (2, 5, 32, 32)
 
 
-@pytest.mark.parametrize("decoder", ["atrous_parallel", "deeplabv3", "deeplabv3plus"])
+def test_edges_answer_in_training_only_and_learn() -> None:
+    """ET-Net's edges stand last, behind the classes and the auxiliary head; only the loss of edges reaches their
+    logits."""
+    torch.manual_seed(0)
+    network = build_segmenter("resnet18", 5, output_stride=32, decoder="etnet", auxiliary=True)
+    images, masks = torch.randn(2, 3, 64, 64), torch.zeros(2, 64, 64, dtype=torch.int64)
+    masks[:, 20:40, 20:40] = 2
+    assert network(images).shape == (2, 3, 5, 64, 64)
+    assert network.eval()(images).shape == (2, 5, 64, 64)
+    network = build_segmenter("resnet18", 5, output_stride=32, decoder="etnet")
+    found = network(images)
+    assert found.shape == (2, 2, 5, 64, 64)
+    found[:, 0].square().sum().backward()
+    assert network.classifier.edges.logits.weight.grad is None or not network.classifier.edges.logits.weight.grad.any()
+    pixel_loss("ce")(network(images), masks).backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+    assert network.classifier.edges.logits.weight.grad.any()
+
+
+def test_etnets_edges_guide_the_segmentation() -> None:
+    torch.manual_seed(0)
+    network = build_segmenter("resnet18", 5, output_stride=32, decoder="etnet").eval()
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        before = network(images)
+        network.classifier.edges.features[0].weight.mul_(3)
+        assert not torch.equal(network(images), before)
+
+
+@pytest.mark.parametrize("decoder", ["atrous_parallel", "deeplabv3", "deeplabv3plus", "etnet"])
 def test_torchscript_takes_any_size(decoder: str) -> None:
     network = build_segmenter("resnet18", 5, decoder=decoder).eval()
     scripted = torch.jit.script(network)
