@@ -124,7 +124,7 @@ def test_help_of_every_option_is_a_sentence(words: list[str], group: Typer) -> N
         (["evaluate", "RUN", "--dataset_dir", "DATA"], "medtl.external.evaluate.evaluate_run"),
         (["explain", "RUN", "a.png"], "medtl.explain.build.explain_run"),
         (["probe", "DATA", "--starts", "random", "--out", "OUT"], "medtl.features.probe.probe"),
-        (["weights", "get", "imagenet", "--backbone", "resnet18"], "medtl.weights.fetch.install"),
+        (["weights", "get", "imagenet", "--backbone", "resnet18"], "medtl.weights.installing.install"),
         (["check", "bundles/tb"], "medtl.bundles.check.check_bundle"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",

@@ -216,7 +216,7 @@ def _reason(place: Path, record: RunRecord) -> str:
 
 def _init(record: RunRecord) -> str:
     start, asked = record.start or Start(), str(record.recipe.get("init") or "")
-    if record.task == "survival" and not (start.init or asked):
+    if record.task == "survival" and not (start.file or asked):
         return str(record.recipe.get("method") or NONE)  # on stored features methods are what is compared
     named = start.init or asked or NONE
     if named == WEIGHTS and asked and last_part(asked) != WEIGHTS:  # the folder of a run: its name tells more

@@ -104,10 +104,10 @@ class Start:
         sha256: of the file; empty for a random start.
         coverage: share of the trunk's parameters that came from there.
         used: share of the file's trunk that was taken; None where nothing was loaded.
-        decoder: share of a segmentation's decoder that came from there; None where the file holds none.
         licence: of the weights.
         trained_on: names of the data sets that they have seen.
         mean, std: of the input, as they expect it; None where nobody said.
+        decoder: share of a segmentation's decoder that came from there; None where the file holds none.
     """
 
     init: str = ""
@@ -115,11 +115,11 @@ class Start:
     sha256: str = ""
     coverage: float = 0.0
     used: float | None = None
-    decoder: float | None = None
     licence: str = ""
     trained_on: tuple[str, ...] = ()
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    decoder: float | None = None
 
 
 @dataclass(frozen=True)

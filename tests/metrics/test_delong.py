@@ -13,6 +13,7 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from medtl.metrics import bootstrap, delong, registry
+from medtl.metrics.classification import one_side
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,7 @@ def test_clustered_error_is_that_of_the_patient_bootstrap() -> None:
     patients = np.repeat(np.arange(150), 4)
     labels, flat = label.ravel(), scores.ravel()
     found = delong.auc_interval(labels, flat, patients)
-    low, high = bootstrap.binary(labels, flat, patients, 1)["auc"]
+    low, high = bootstrap.intervals(one_side(labels, flat, 1, 0.5, patients))["auc"]
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.006)
     # within a patient the classes are easier to tell apart: here clustering makes the error smaller
     assert found.se < 0.8 * delong.auc_interval(labels, flat).se
