@@ -12,7 +12,7 @@ from bomb_files import MOST_MEMORY, MOST_SECONDS, PICTURES
 
 HERE = Path(__file__).parent
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.full,
     pytest.mark.skipif(
         not Path("/proc/self/clear_refs").exists() or platform.libc_ver()[0] != "glibc",
         reason="needs Linux's account of memory, and glibc",
