@@ -43,7 +43,7 @@ def told(table: list[dict[str, str]], split: str, classes: tuple[str, ...]) -> t
 
 
 @pytest.mark.usefixtures("kappa")
-@pytest.mark.parametrize("name", ["chestxray2017", "breastmnist"])
+@pytest.mark.parametrize("name", ["chestxray2017", pytest.param("breastmnist", marks=pytest.mark.full)])
 def test_it_chooses_the_epoch_and_is_in_metrics_json_and_in_the_report(name: str, tmp_path: Path) -> None:
     classes = CLASSES[name]
     data = some_list(tmp_path / "data", classes)

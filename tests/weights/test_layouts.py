@@ -22,7 +22,7 @@ from medtl.networks.registry import backbone_of
 from medtl.weights.load import LoadReport, load_pretrained
 from medtl.weights.look import look
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full
 
 Write = Callable[[State], Any]
 IMAGES = torch.rand(2, 3, 56, 56, generator=torch.Generator().manual_seed(2))
