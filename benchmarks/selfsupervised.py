@@ -11,16 +11,15 @@ where an earlier one stopped or was killed.
 import argparse
 import csv
 import os
-import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from following import follow
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT / os.environ.get("MEDTL_SHARED", "../shared")
 CONFIG = ROOT / "bundles" / "pretrain" / "configs" / "train.json"
-SOME_REJECTED = 3
 BATCH = 128
 METHODS = {"jigsaw": "jigsaw(permutations=100)", "context": "context", "masked": "masked"}
 SIZES = (500, 1500)  # pictures of each set, beside all of them
@@ -128,21 +127,8 @@ def commands(step: str, asked: argparse.Namespace) -> Iterator[list[str]]:
 def main() -> int:
     asked = parse()
     asked.shared, asked.out = asked.shared.resolve(), asked.out.resolve()
-    own = {"MEDTL_WEIGHTS": str(asked.shared / "weights"), "OMP_NUM_THREADS": "1"}
-    for name, value in own.items():
-        print(f"$ export {name}={shlex.quote(value)}")
-    for step in asked.steps.split(","):
-        for words in commands(step, asked):
-            print(f"\n$ {'' if words[0] == 'medtl' else 'python -m '}{shlex.join(words)}", flush=True)
-            if asked.list:
-                continue
-            status = subprocess.run([sys.executable, "-m", *words], env={**os.environ, **own}, check=False).returncode
-            if status == SOME_REJECTED and words[0] == "data_prep":
-                print("some files were rejected: rejected.csv names them", file=sys.stderr)
-            elif status:
-                print(f"step {step} ended with status {status}", file=sys.stderr)
-                return status
-    return 0
+    steps = ((step, words) for step in asked.steps.split(",") for words in commands(step, asked))
+    return follow(steps, asked.shared, asked.list)
 
 
 if __name__ == "__main__":

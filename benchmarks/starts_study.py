@@ -15,14 +15,13 @@ import argparse
 import json
 import math
 import os
-import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from following import follow
 from numpy.typing import NDArray
 
 from medtl.metrics.bootstrap import percentile
@@ -33,7 +32,6 @@ from medtl.report.page import evaluate
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT / os.environ.get("MEDTL_SHARED", "../shared")
-SOME_REJECTED = 3
 STEPS = ("data", "probe", "tune", "report", "ranks")
 
 
@@ -188,20 +186,11 @@ def ranks(asked: argparse.Namespace) -> None:
 def main() -> int:
     asked = parse()
     asked.shared, asked.out = asked.shared.resolve(), asked.out.resolve()
-    own = {"MEDTL_WEIGHTS": str(asked.shared / "weights"), "OMP_NUM_THREADS": "1"}
-    for name, value in own.items():
-        print(f"$ export {name}={shlex.quote(value)}")
-    for step in STEPS:
-        for name in asked.sets if step in asked.steps and step in COMMANDS else ():
-            for words in COMMANDS[step](name, asked):
-                print(f"\n$ {'' if words[0] == 'medtl' else 'python -m '}{shlex.join(words)}", flush=True)
-                if asked.list:
-                    continue
-                environment = {**os.environ, **own}
-                status = subprocess.run([sys.executable, "-m", *words], env=environment, check=False).returncode
-                if status and not (status == SOME_REJECTED and step == "data"):
-                    print(f"step {step} of {name} ended with status {status}", file=sys.stderr)
-                    return status
+    steps = [(step, name) for step in COMMANDS if step in asked.steps for name in asked.sets]
+    commands = ((f"{step} of {name}", words) for step, name in steps for words in COMMANDS[step](name, asked))
+    status = follow(commands, asked.shared, asked.list)
+    if status:
+        return status
     if "ranks" in asked.steps and not asked.list:
         ranks(asked)
     return 0

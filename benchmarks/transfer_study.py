@@ -10,12 +10,12 @@ bundles/medtl_mini_resnet18; the step ``mini`` trains such weights anew and is r
 
 import argparse
 import os
-import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from following import follow
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT / os.environ.get("MEDTL_SHARED", "../shared")
@@ -24,7 +24,6 @@ DEAL = ROOT / "benchmarks" / "deal_breastmnist.py"
 REDEALT = "breastmnist_redealt"
 OF_REDEALT = ("--name", REDEALT, "--classes", "malignant,normal_or_benign", "--licence", "CC BY 4.0")
 LICENCES = "nih=NIH Clinical Center: free use with credit (Wang et al. 2017)"
-SOME_REJECTED = 3
 AS_MINI = "--batch_size 128 --learning_rate 0.06"
 ON_A_CPU = "--num_workers 0 --device cpu"
 
@@ -218,27 +217,8 @@ def commands(step: str, asked: argparse.Namespace) -> Iterator[list[str]]:
 def main() -> int:
     asked = parse()
     asked.shared, asked.out = asked.shared.resolve(), asked.out.resolve()
-    own = {"MEDTL_WEIGHTS": str(asked.shared / "weights"), "OMP_NUM_THREADS": "1"}
-    for name, value in own.items():
-        print(f"$ export {name}={shlex.quote(value)}")
-    for step in asked.steps.split(","):
-        for words in commands(step, asked):
-            script = words[0].endswith(".py")
-            print(
-                f"\n$ {'' if words[0] == 'medtl' else 'python ' if script else 'python -m '}{shlex.join(words)}",
-                flush=True,
-            )
-            if asked.list:
-                continue
-            status = subprocess.run(
-                [sys.executable, *([] if script else ["-m"]), *words], env={**os.environ, **own}, check=False
-            ).returncode
-            if status == SOME_REJECTED and words[0] == "data_prep":
-                print("some files were rejected: rejected.csv names them", file=sys.stderr)
-            elif status:
-                print(f"step {step} ended with status {status}", file=sys.stderr)
-                return status
-    return 0
+    steps = ((step, words) for step in asked.steps.split(",") for words in commands(step, asked))
+    return follow(steps, asked.shared, asked.list)
 
 
 if __name__ == "__main__":

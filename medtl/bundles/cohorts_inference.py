@@ -10,6 +10,7 @@ from medtl.files import write_csv
 from medtl.readers.find import OTHER, Passed, below, counted
 from medtl.survival.bags import READERS, Bag, padded, read_bag, thinned
 from medtl.survival.network import RiskNetwork
+from medtl.weights.read import read_state_dict
 from medtl.writers.tables import write_rejected
 
 COLUMNS = ("file", "risk")
@@ -29,16 +30,12 @@ def read_width(weights: str) -> int:
     """Return the width of the features that weights were trained on.
 
     Raises:
-        UsageError: there is no such file. MedtlError: it holds no network of this recipe.
+        UsageError: there is no such file. MedtlError: it cannot be read, or holds no network of this recipe.
     """
-    path = Path(str(weights))
-    if not path.is_file():
-        raise UsageError(f"--weights {weights}: no such file; expected the model.pt of a run")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        return len(state["mean"])
-    except Exception:
-        raise MedtlError(f"--weights {weights} holds no network that bundles/survival trained") from None
+    mean = read_state_dict(Path(str(weights))).get("mean")
+    if mean is None or mean.ndim != 1:
+        raise MedtlError(f"--weights {weights} holds no network that bundles/survival trained")
+    return len(mean)
 
 
 def infer_risks(network: RiskNetwork) -> None:
