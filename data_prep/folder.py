@@ -59,18 +59,18 @@ def command(
     classes: Annotated[
         str,
         typer.Option(
-            help="Class names in index order, comma-separated; of a table without a column label those of 0 and 1,"
+            help="Name the classes in index order, comma-separated; of a table without a column label those of 0 and 1,"
             " with --task regression the column of the number; of masks NAME=VALUE. Default: all, or label."
         ),
     ] = "",
     task: Annotated[
         str | None,
         typer.Option(
-            help="classification, multilabel or regression (a number), by default what the labels are; or survival:"
-            " a table with patient, time, event and features (paths) or columns of numbers."
+            help="Prepare for classification, multilabel or regression (a number), by default what the labels are; or"
+            " for survival: a table with patient, time, event and features (paths) or columns of numbers."
         ),
     ] = None,
-    separator: Annotated[str, typer.Option(help="Between the findings in a cell of a table; default: | or ;.")] = "",
+    separator: Annotated[str, typer.Option(help="Split the findings in a cell of a table here; default: | or ;.")] = "",
     name: Name = CARD.name,
     positive: Annotated[
         str,

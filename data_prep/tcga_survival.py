@@ -56,17 +56,23 @@ FOLDS = 5
 
 def command(
     out: options.Out,
-    raw: Annotated[str, typer.Option(help="A folder with the table and, if any, features; 'sample' is drawn.")] = "",
-    table: Annotated[Path | None, typer.Option(help="The table (.csv), in the place of --raw.")] = None,
-    features: Annotated[Path | None, typer.Option(help="Folder of features beside --table.")] = None,
-    slides: Annotated[Path | None, typer.Option(help="Folder of slides (.svs, .tif) beside --table.")] = None,
-    magnification: Annotated[float, typer.Option(help="Of the 512 x 512 patches of --slides.")] = MAGNIFICATION,
+    raw: Annotated[
+        str, typer.Option(help="Read the table and, if any, features in this folder; 'sample' is drawn.")
+    ] = "",
+    table: Annotated[Path | None, typer.Option(help="Read this table (.csv), in the place of --raw.")] = None,
+    features: Annotated[Path | None, typer.Option(help="Take features from this folder, with --table.")] = None,
+    slides: Annotated[Path | None, typer.Option(help="Cut slides (.svs, .tif) of this folder, with --table.")] = None,
+    magnification: Annotated[
+        float, typer.Option(help="Cut patches of 512 x 512 at this magnification.")
+    ] = MAGNIFICATION,
     most_patches: Annotated[int, typer.Option(min=0, help="Keep so many of a slide, evenly spaced; 0: all.")] = 0,
     backbone: Annotated[str, typer.Option(help="Turn patches into features by this network.")] = "",
-    init: Annotated[str, typer.Option(help="Its start, as of medtl probe: random, imagenet, a path.")] = "",
-    image_size: Annotated[int, typer.Option(min=32, help="Pixels of a patch that it sees.")] = 224,
-    type_: Annotated[str, typer.Option("--type", help="GBM, LGG or both.")] = "both",
-    folds: Annotated[int, typer.Option(min=2, help="Folds, by patient, with as many events in each.")] = FOLDS,
+    init: Annotated[str, typer.Option(help="Start it as medtl probe does: random, imagenet, a path.")] = "",
+    image_size: Annotated[int, typer.Option(min=32, help="Scale patches to this many pixels a side for it.")] = 224,
+    type_: Annotated[str, typer.Option("--type", help="Take patients of GBM, LGG or both.")] = "both",
+    folds: Annotated[
+        int, typer.Option(min=2, help="Deal patients into so many folds, with as many events in each.")
+    ] = FOLDS,
     seed: options.Seed = 0,
     workers: options.Workers = None,
     dask: options.Dask = None,
