@@ -174,7 +174,7 @@ def process(work: Work, raw: Path, out: Path, *, name: str, table: str) -> Done:
             bag = read_bag(work.files[0])
     except BadFileError as error:
         return Done(rejected=[Rejected(f"{table} line {row['line']}", str(error))])
-    write_features(out / target, bag, work.id)
+    write_features(out / target, {"features": bag}, work.id)
     entry: Entry = {
         "features": target,
         "time": float(row["time"]),

@@ -1,16 +1,19 @@
-"""Features of patches by the network that a start fills: the probe's extractor, in a data preparation."""
+"""Features of patches by a network, filled by one start or several: the probe's extractor, in a data preparation."""
 
 import functools
 import zipfile
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from medtl.errors import UsageError
 from medtl.readers.slide import SUFFIXES as SUFFIXES
+from medtl.writers.features import PATIENT
 
 if TYPE_CHECKING:
     from medtl.features.extract import Extractor
@@ -24,35 +27,45 @@ class Wanted:
         magnification: of the patches.
         most: patches of a slide, evenly spaced; 0 for all.
         backbone: network that gives features; empty keeps the patches.
-        init: start of it.
-        weights: SHA-256 of the start's weights, so that other weights are other work.
+        inits: starts of it, each of which gives its own features.
+        weights: SHA-256 of each start's weights, so that other weights are other work.
         image_size: pixels of a patch that the network sees.
     """
 
     magnification: float
     most: int = 0
     backbone: str = ""
-    init: str = ""
-    weights: str = ""
+    inits: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
     image_size: int = 224
 
+    def named(self) -> dict[str, str]:
+        """Return the starts by the name that their features have: of a file that without its suffix."""
+        return {PurePath(init).stem if "/" in init or "." in init else init: init for init in self.inits}
 
-def wanted(magnification: float, most: int, backbone: str, init: str, image_size: int) -> Wanted:
-    """Return what is wanted, its start looked up.
+
+def wanted(magnification: float, most: int, backbone: str, inits: Sequence[str], image_size: int) -> Wanted:
+    """Return what is wanted, its starts looked up.
 
     Raises:
-        UsageError: there is no such network or start.
+        UsageError: there is no such network or start, or two starts have one name.
     """
     if not backbone:
         return Wanted(magnification, most)
     from medtl.weights.starts import resolve  # imports torch
 
-    found = resolve(init or "random", backbone)
-    return Wanted(magnification, most, backbone, init or "random", found.sha256, image_size)
+    inits = tuple(inits) or ("random",)
+    found = Wanted(magnification, most, backbone, inits, (), image_size)
+    names = found.named()
+    if len(names) < len(inits):
+        raise UsageError(f"--init {','.join(inits)}: two starts have one name; rename a file")
+    if PATIENT in names:
+        raise UsageError(f"--init {names[PATIENT]}: its features would be called {PATIENT!r}; rename the file")
+    return replace(found, weights=tuple(resolve(init, backbone).sha256 for init in inits))
 
 
-def bag_of_patches(path: Path, how: Wanted) -> NDArray[np.float32]:
-    """Return the features (patches, width) of a zip that ``slides.write_patches`` wrote, in its order."""
+def bags_of_patches(path: Path, how: Wanted) -> dict[str, NDArray[np.float32]]:
+    """Return the features (patches, width) of a zip that ``slides.write_patches`` wrote, in its order, by start."""
     import torch
 
     from medtl.data.packed import Packed
@@ -65,13 +78,16 @@ def bag_of_patches(path: Path, how: Wanted) -> NDArray[np.float32]:
             with archive.open(name) as file, Image.open(file) as picture:
                 small = picture.convert("RGB").resize((size, size), Image.Resampling.BOX)
                 images[place] = np.asarray(small).transpose(2, 0, 1)
-    found = _extractor(how.backbone, how.init, size)(Packed(images, torch.zeros(len(images), dtype=torch.int64)))
-    return np.asarray(found.values, dtype=np.float32)
+    packed = Packed(images, torch.zeros(len(images), dtype=torch.int64))
+    return {
+        name: np.asarray(_extractor(how.backbone, init, size)(packed).values, dtype=np.float32)
+        for name, init in how.named().items()
+    }
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=8)
 def _extractor(backbone: str, init: str, size: int) -> "Extractor":
-    """One a process: its network is built once."""
+    """One a process and start: its network is built once."""
     import torch
 
     from medtl.features.extract import Extractor, Model

@@ -8,7 +8,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from data_prep import options, run, sample
 from data_prep.sample.drawing import generator
-from data_prep.slide_features import SUFFIXES, Wanted, bag_of_patches, wanted
+from data_prep.slide_features import SUFFIXES, Wanted, bags_of_patches, wanted
 from data_prep.slides import Counts, write_patches
 from data_prep.work import Done, Rejected, Source, Work
 from medtl import datalist
 from medtl.cards import DatasetCard
+from medtl.compare.words import names
 from medtl.datalist import Entry
 from medtl.errors import BadFileError, UsageError, tell
 from medtl.files import file_hash, read_rows, write_csv
@@ -67,7 +68,9 @@ def command(
     ] = MAGNIFICATION,
     most_patches: Annotated[int, typer.Option(min=0, help="Keep so many of a slide, evenly spaced; 0: all.")] = 0,
     backbone: Annotated[str, typer.Option(help="Turn patches into features by this network.")] = "",
-    init: Annotated[str, typer.Option(help="Start it as medtl probe does: random, imagenet, a path.")] = "",
+    init: Annotated[
+        str, typer.Option(help="Start it as medtl probe does, comma-separated: random,imagenet, paths.")
+    ] = "",
     image_size: Annotated[int, typer.Option(min=32, help="Scale patches to this many pixels a side for it.")] = 224,
     type_: Annotated[str, typer.Option("--type", help="Take patients of GBM, LGG or both.")] = "both",
     folds: Annotated[
@@ -85,7 +88,8 @@ def command(
         raise UsageError("--backbone and --init turn patches of --slides into features; expected --slides DIR, too")
     if not 1 <= magnification <= 100:
         raise UsageError(f"--magnification {magnification:g}: expected 1 to 100, such as 20")
-    how = wanted(magnification, most_patches, backbone, init, image_size) if slides else None
+    inits = names("--init", init) if init else ()
+    how = wanted(magnification, most_patches, backbone, inits, image_size) if slides else None
     if type_ not in (*TYPES, "both"):
         raise UsageError(f"--type {type_}: expected {', '.join(TYPES)} or both")
     folder = features or slides
@@ -112,7 +116,7 @@ def _choices(how: Wanted | None) -> dict[str, object]:
     if how is None:
         return {}
     named = {"magnification": f"{how.magnification:g}", "most-patches": how.most}
-    made = {"backbone": how.backbone, "init": PurePath(how.init).name, "image-size": how.image_size}
+    made = {"backbone": how.backbone, "init": ",".join(how.named()), "image-size": how.image_size}
     return {**named, **(made if how.backbone else {})}
 
 
@@ -236,7 +240,7 @@ def process(work: Work, raw: Path, out: Path) -> Done:
             shown = _patches(work, out)
         else:
             bag = _bag(work.files[1:]) if row["files"] else covariates(row)
-            write_features(out / shown["features"], bag, work.id)
+            write_features(out / shown["features"], {"features": bag}, work.id)
     except BadFileError as error:
         return Done(rejected=[Rejected(row["files"][0], str(error))])
     group: dict[str, Any] = {"diagnosis": row["type"]}
@@ -257,7 +261,7 @@ def _patches(work: Work, out: Path) -> dict[str, Any]:
     if not how.backbone:
         return {"image": zip_, **counts}
     name = f"features/{work.id}.npz"
-    write_features(out / name, bag_of_patches(out / zip_, how), work.id)
+    write_features(out / name, bags_of_patches(out / zip_, how), work.id)
     (out / zip_).unlink()
     return {"features": name, **counts}
 
@@ -296,7 +300,7 @@ def make_sample(folder: Path) -> None:
         barcode, seen = f"TCGA-S0-{number:04d}", time <= censored
         person = [str(rng.integers(20, 80)), str(rng.choice(["MALE", "FEMALE"])), str(rng.choice(["G2", "G3"]))]
         rows.append([barcode, "LGG", *person, str(int(seen)), str(1 + int(min(time, censored)))])
-        write_features(folder / "features" / f"{barcode}-01Z-00-DX1.npz", bag, barcode)
+        write_features(folder / "features" / f"{barcode}-01Z-00-DX1.npz", {"features": bag}, barcode)
     write_csv(folder / "table.csv", rows)
 
 

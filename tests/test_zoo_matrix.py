@@ -172,7 +172,7 @@ def frozen(name: str, size: int) -> None:
         freeze(network, name, how)
         parts = frozen_parts(name, how)
         before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
-        optimizer = torch.optim.SGD(parameter_groups(network, name, 0.1))
+        optimizer = torch.optim.SGD(parameter_groups(network, name, 0.01))
         loss = torch.nn.functional.cross_entropy(network.train()(images), labels)
         optimizer.zero_grad()
         loss.backward()

@@ -9,11 +9,12 @@ import ignite.distributed as idist
 from medtl.bundles import begin as checks
 from medtl.bundles import components, handlers, ids, start
 from medtl.datalist import SURVIVAL, DataList
-from medtl.errors import MedtlError, UsageError
+from medtl.errors import BadFileError, MedtlError, UsageError
 from medtl.handlers.results import OpenTest
 from medtl.handlers.survival import KEY_METRICS, FinishRisks, KeepBestRisks, RiskScores, SaveRisks, follow_up
 from medtl.runs import record as records
 from medtl.survival.bags import Bags, WholeCohort, bag_of
+from medtl.survival.feature_files import starts_of
 from medtl.survival.methods import METHODS
 from medtl.survival.network import RiskNetwork
 from medtl.survival.step import FittedStep
@@ -27,6 +28,7 @@ class TrainedRisks:
         method: of the network.
         hidden, clusters: of the network.
         most_instances: of a bag that were kept.
+        init: start that gave the features; empty where there was one only.
         fold: that was validated on.
     """
 
@@ -34,6 +36,7 @@ class TrainedRisks:
     hidden: int = 64
     clusters: int = 6
     most_instances: int = 2000
+    init: str = ""
     fold: int | None = None
 
 
@@ -87,8 +90,23 @@ def _check() -> None:
     if idist.get_world_size() > 1:
         raise UsageError("survival is trained by one process: Cox's risk sets are those of the whole cohort")
     listed: DataList = ids.value("data")
+    _check_start(listed)
     if not any(entry["event"] for entry in listed.training):
         raise UsageError(f"{listed.folder / 'datalist.json'}: no training patient had the event")
+
+
+def _check_start(listed: DataList) -> None:
+    """Refuse a start of which the first training patient has no features, or none where there are several."""
+    init, first = ids.value("init"), listed.folder / str(listed.training[0].get("features", ""))
+    if not first.is_file():
+        return  # said with its patient where it is read
+    try:
+        known = starts_of(first)
+    except BadFileError as error:
+        raise MedtlError(f"{first} {error}") from None
+    if (init and init not in known) or (not init and len(known) > 1):
+        said = f"--init {init}" if init else "--init is missing"
+        raise UsageError(f"{said}: {listed.folder} has features of {', '.join(known) or 'a start without a name'}")
 
 
 def cohort() -> DataList:
@@ -99,12 +117,12 @@ def cohort() -> DataList:
 def feature_width() -> int:
     """Return the width of a feature: that of the first training patient."""
     listed: DataList = ids.value("data")
-    return int(bag_of(listed, listed.training[0]).shape[1])
+    return int(bag_of(listed, listed.training[0], ids.value("init")).shape[1])
 
 
 def bags(split: str) -> Bags:
-    """Return a split's patients with their bags, of at most ``--most_instances`` each."""
-    return Bags(ids.value("data"), split, feature_width(), ids.value("most_instances"))
+    """Return a split's patients with their bags by ``--init``, of at most ``--most_instances`` each."""
+    return Bags(ids.value("data"), split, feature_width(), ids.value("most_instances"), ids.value("init"))
 
 
 def fit_features(network: RiskNetwork) -> None:

@@ -51,7 +51,7 @@ def infer_risks(network: RiskNetwork) -> None:
     network.eval()
     for path, name in files:
         try:
-            bag: Bag = read_bag(path)
+            bag: Bag = read_bag(path, ids.value("init"))
             if bag.shape[1] != width:
                 raise BadFileError(f"has features of width {bag.shape[1]}; the network was trained on {width}")
         except BadFileError as error:

@@ -75,8 +75,14 @@ def check_ids(bundle: Bundle, request: Request) -> None:
     Raises:
         UsageError: with a suggestion.
     """
-    wanted = ["dataset_dir", "output_dir", *(["backbone", "init"] if request.backbones != ("",) else []), "seed"]
-    wanted += ["fold"] * bool(request.folds) + ["train_fraction"] * bool(request.fractions)
+    asked = {
+        "backbone": request.backbones != ("",),
+        "init": request.inits != ("",),
+        "seed": True,
+        "fold": bool(request.folds),
+        "train_fraction": bool(request.fractions),
+    }
+    wanted = ["dataset_dir", "output_dir", *(name for name, is_asked in asked.items() if is_asked)]
     for name in wanted:
         if name not in bundle.config:
             raise UsageError(f"{bundle.folder}: configs/train.json has no id {name!r}, which {OPTIONS[name]} sets")

@@ -36,7 +36,7 @@ class Cell:
     Attributes:
         name: of its folder and its row.
         backbone: name of the trunk; empty where the bundle trains on stored features and has none.
-        init: a named start, or the short form of a path (``short_init``); empty as well then.
+        init: a named start, or the short form of a path (``short_init``); empty where features of one start are stored.
         seed: a whole number from 0.
         fold: that is validated on; None where no folds are asked for.
         train_fraction: share of the training patients, above 0 and up to 1; None where none is asked for.
@@ -142,8 +142,8 @@ def overrides_of(request: Request, cell: Cell) -> dict[str, str]:
         "dataset_dir": os.path.abspath(request.dataset_dir),
         "output_dir": os.path.abspath(folder_of(request.out, cell)),
     }
-    if cell.backbone:
-        found |= {"backbone": cell.backbone, "init": arguments.get(cell.init, cell.init)}
+    found |= {"backbone": cell.backbone} if cell.backbone else {}
+    found |= {"init": arguments.get(cell.init, cell.init)} if cell.init else {}
     found["seed"] = str(cell.seed)
     if cell.fold is not None:
         found["fold"] = str(cell.fold)

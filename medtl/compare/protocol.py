@@ -117,11 +117,11 @@ def applied(request: Request, name: str | None, normalisation: str | None = None
         UsageError: something is missing, or the bundle or the data cannot do what the protocol asks.
     """
     if name is None:
-        if "backbone" not in (config := read_bundle(request.bundle).config) and "init" not in config:
-            for option, value in (("--backbones", request.backbones), ("--inits", request.inits)):
-                if value:
-                    raise UsageError(f"{option} {','.join(value)}: {request.bundle.name} trains on stored features")
-            return replace(request, backbones=("",), inits=("",), seeds=request.seeds or (0,))
+        if "backbone" not in read_bundle(request.bundle).config:
+            if request.backbones:
+                names = ",".join(request.backbones)
+                raise UsageError(f"--backbones {names}: {request.bundle.name} trains on stored features")
+            return replace(request, backbones=("",), inits=request.inits or ("",), seeds=request.seeds or (0,))
         for option, value in (("--backbones", request.backbones), ("--inits", request.inits)):
             if not value:
                 raise UsageError(f"{option} is missing: expected names, comma-separated, or --protocol NAME")

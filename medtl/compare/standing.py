@@ -107,7 +107,7 @@ def _find_starts(request: Request, resolve: Resolve) -> tuple[Starts, dict[tuple
     starts: dict[tuple[str, str], str | None] = {}
     unfound: dict[tuple[str, str], str] = {}
     for init in request.inits:
-        for backbone in request.backbones:
+        for backbone in filter(None, request.backbones):  # stored features need no weights
             try:
                 starts[short_init(init), backbone] = resolve(init, backbone)
             except MedtlError as error:

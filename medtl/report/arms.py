@@ -168,13 +168,9 @@ def setting(run: Run) -> dict[str, str]:
     config (``train#augmentation#rotate``), as text."""
     within = {key: value for key, value in run.record.overrides.items() if "#" in key}
     values = (*run.record.recipe.items(), *within.items())
-    of_method = {"method", "epochs"} if run.record.task == "survival" and run.init == recipe_method(run) else set()
+    # which method a run has is said by its place, and how long each takes by the method
+    of_method = {"method", "epochs"} if run.method and run.init == run.method else {"method"}
     return {key: _shown(value) for key, value in values if key not in ROLES | NO_MATTER | of_method}
-
-
-def recipe_method(run: Run) -> str:
-    """Return the method of a survival, which on stored features stands where other runs have a start."""
-    return str(run.record.recipe.get("method") or "")
 
 
 def bundle_of(run: Run) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medtl.datalist import SHORT_NAMES
+from medtl.datalist import SHORT_NAMES, SURVIVAL
 from medtl.errors import MedtlError, UsageError
 from medtl.files import file_hash, read_object
 from medtl.report.history import History, read_history
@@ -29,8 +29,8 @@ class Run:
     Attributes:
         name: its folder below the report's, with ``/``.
         folder: where it lies.
-        init: what the network started from, a file or folder by its name alone; of a survival on stored features its
-            method; a dash where the record names none.
+        init: what the network started from, a file or folder by its name alone; of a survival on features of one start
+            its method; a dash where the record names none.
         record: run.json, which names a seed and a data list.
         splits: short name of a split to its predictions.
         metrics: metrics.json.
@@ -49,8 +49,14 @@ class Run:
 
     @property
     def backbone(self) -> str:
-        """Return the network's; the bundle's name where the record names none."""
-        return self.record.backbone or self.record.bundle.name or NONE
+        """Return the network's; where the record names none the method's, or the bundle's name."""
+        method = "" if self.init == self.method else self.method
+        return self.record.backbone or method or self.record.bundle.name or NONE
+
+    @property
+    def method(self) -> str:
+        """Return the method of a survival; empty for another task."""
+        return str(self.record.recipe.get("method") or "") if self.record.task == SURVIVAL else ""
 
     @property
     def seed(self) -> int:
@@ -216,8 +222,8 @@ def _reason(place: Path, record: RunRecord) -> str:
 
 def _init(record: RunRecord) -> str:
     start, asked = record.start or Start(), str(record.recipe.get("init") or "")
-    if record.task == "survival" and not (start.file or asked):
-        return str(record.recipe.get("method") or NONE)  # on stored features methods are what is compared
+    if record.task == SURVIVAL and not start.file:  # on features of one start methods are what is compared
+        return short_init(asked or str(record.recipe.get("method") or NONE))
     named = start.init or asked or NONE
     if named == WEIGHTS and asked and last_part(asked) != WEIGHTS:  # the folder of a run: its name tells more
         named = asked

@@ -22,16 +22,17 @@ class Bags:
         split: its name.
         width: of a feature; another one is refused.
         most: instances of a bag that are kept, evenly spaced over the file.
+        init: start whose features are taken; empty for the only ones.
 
     Raises:
         MedtlError: an entry has no features, or a bag is of another width.
     """
 
-    def __init__(self, listed: DataList, split: str, width: int, most: int) -> None:
+    def __init__(self, listed: DataList, split: str, width: int, most: int, init: str = "") -> None:
         entries = listed.split(split)
         self.bags: list[Bag] = []
         for entry in entries:
-            bag = bag_of(listed, entry)
+            bag = bag_of(listed, entry, init)
             if bag.shape[1] != width:
                 raise MedtlError(f"{entry['features']} has features of width {bag.shape[1]}; the first has {width}")
             self.bags.append(thinned(bag, most))
@@ -46,8 +47,8 @@ class Bags:
         return padded(self.bags, self.width)
 
 
-def bag_of(listed: DataList, entry: dict[str, Any]) -> Bag:
-    """Return the features (instances, width) of an entry.
+def bag_of(listed: DataList, entry: dict[str, Any], init: str = "") -> Bag:
+    """Return the features (instances, width) of an entry by a start, or the only ones.
 
     Raises:
         MedtlError: it names none, or they cannot be read; names the entry.
@@ -55,7 +56,7 @@ def bag_of(listed: DataList, entry: dict[str, Any]) -> Bag:
     if "features" not in entry:
         raise MedtlError(f"{listed.folder / FILE_NAME}: patient {entry['patient']} has no 'features'")
     try:
-        return read_bag(listed.folder / str(entry["features"]))
+        return read_bag(listed.folder / str(entry["features"]), init)
     except BadFileError as error:
         raise MedtlError(f"{listed.folder / str(entry['features'])} {error}") from None
 

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from data_prep import slides, tcga_survival
 from data_prep.sample.slides import GLASS, tissue_pixels, write_slide
 from medtl.errors import BadFileError
 from medtl.files import file_hash, write_csv
+from medtl.networks.classifier import build_classifier
 from medtl.readers.slide import Slide
 from medtl.survival.bags import read_bag
 
@@ -133,7 +135,19 @@ def test_patches_become_features_of_a_start(prep: Prep, tmp_path: Path) -> None:
     words = ("--table", tmp_path / "t.csv", "--slides", folder, "--folds", 2, "--backbone", "resnet18")
     ended = prep("tcga_survival", *words, "--init", "random", "--image-size", 64, "--workers", 1)
     found = {entry["patient"]: entry for entry in ended.listed["training"]}
-    assert read_bag(ended.folder / found["TCGA-CS-4938"]["features"]).shape == (2, 512)
+    alone = read_bag(ended.folder / found["TCGA-CS-4938"]["features"])
+    assert alone.shape == (2, 512)
     assert not (ended.folder / "patches").exists() or not list((ended.folder / "patches").iterdir())
+    torch.manual_seed(1)
+    torch.save(build_classifier("resnet18", 2).state_dict(), tmp_path / "own.pt")
+    both = prep("tcga_survival", *words, "--init", f"random,{tmp_path / 'own.pt'}", "--image-size", 64, "--workers", 1)
+    (entry,) = (entry for entry in both.listed["training"] if entry["patient"] == "TCGA-CS-4938")
+    bags = [read_bag(both.folder / entry["features"], init) for init in ("random", "own")]
+    assert np.array_equal(bags[0], alone)
+    assert bags[0].shape == bags[1].shape
+    assert not np.allclose(bags[0], bags[1])
+    assert "init own,random" in both.listed["created_by"].replace("random,own", "own,random")
+    again = prep("tcga_survival", *words, "--init", f"{tmp_path / 'own.pt'},{tmp_path / 'a' / 'own.pt'}")
+    assert (again.status, "two starts have one name" in again.err) == (2, True)
     assert prep("tcga_survival", *words, "--init", "nowhere").status == 2
     assert prep("tcga_survival", "--table", tmp_path / "t.csv", "--backbone", "resnet18").status == 2
