@@ -80,6 +80,43 @@ def test_a_patch_of_half_the_magnification_is_twice_as_wide(drawn: tuple[Path, n
     assert not (tmp_path / "b.zip").exists()
 
 
+def write_as_aperio(path: Path, pixels: np.ndarray, space: str) -> None:
+    """Write pixels (rows, columns, 3) as an Aperio scanner does: JPEG tiles, a thumbnail after the first level, then
+    levels a quarter as large, and the magnification in words."""
+    told = "Aperio Image Library v11.2.1 \r\n{} -> JPEG/RGB Q=90|AppMag = 20|MPP = 0.4990"
+    rows, columns = pixels.shape[:2]
+    tiles = {"tile": (240, 240), "photometric": "rgb", "compression": "jpeg"}
+    tiles |= {"compressionargs": {"level": 90, "outcolorspace": space}}
+    with tifffile.TiffWriter(path) as writer:
+        size = f"{columns}x{rows} [0,0 {columns}x{rows}] (240x240)"
+        writer.write(pixels, description=told.format(size), metadata=None, **tiles)
+        small = np.ascontiguousarray(pixels[::8, ::8])
+        writer.write(small, description=told.format("thumbnail"), metadata=None, photometric="rgb", rowsperstrip=16)
+        level = np.ascontiguousarray(pixels[::4, ::4])
+        more = f"{size} -> {level.shape[1]}x{level.shape[0]}"
+        writer.write(level, description=told.format(more), metadata=None, **tiles)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("space", ["rgb", "ycbcr"])
+def test_an_aperio_slide_is_what_openslide_reads(space: str, tmp_path: Path) -> None:
+    pytest.importorskip("imagecodecs", reason="JPEG tiles need imagecodecs")
+    openslide = pytest.importorskip("openslide", reason="OpenSlide is the oracle")
+    path = tmp_path / "TCGA-02-0001-01Z-00-DX1.svs"
+    write_as_aperio(path, tissue_pixels(1100, 2600, 0.6, 1), space)
+    other = openslide.OpenSlide(path)
+    assert other.properties["openslide.vendor"] == "aperio"
+    with Slide(path) as slide:
+        assert slide.magnification == float(other.properties["openslide.objective-power"])
+        assert [shape[::-1] for shape in slide.shapes] == list(other.level_dimensions)
+        for level, top, left, rows, columns in ((0, 130, 250, 300, 513), (1, 10, 20, 200, 300)):
+            step = 4**level
+            theirs = np.asarray(other.read_region((left * step, top * step), level, (columns, rows)).convert("RGB"))
+            ours = slide.region(level, top, left, rows, columns)
+            assert np.abs(ours.astype(int) - theirs).max() <= 2  # decoders round colours in their own ways
+    assert slides.write_patches(tmp_path / "a.zip", [path], 20, 0) == slides.Counts(slides=1, patches=10, valid=6)
+
+
 def test_glass_and_black_are_no_tissue() -> None:
     pixels = np.array([[GLASS, (226, 160, 196), (110, 70, 150), (20, 20, 45), (250, 250, 250)]], dtype=np.uint8)
     assert slides.tissue(pixels).tolist() == [[False, True, True, False, False]]
