@@ -222,3 +222,10 @@ def test_what_a_user_puts_on_the_shelf_comes_before_it(shelf: Path) -> None:
     assert (
         resolve("imagenet", "torchvision/mobilenet_v2").path == shelf / "torchvision_mobilenet_v2_imagenet.safetensors"
     )
+
+
+def test_the_licence_is_that_of_the_library_whose_weights_they_are() -> None:
+    copy = Path("copy.safetensors")
+    assert official("imagenet", "timm/tf_efficientnet_lite0", copy).licence.startswith("apache-2.0")
+    assert official("imagenet", "timm/vit_small_patch16_dinov3", copy).licence.startswith("dinov3")
+    assert official("imagenet", "torchvision/vgg11", copy).licence.startswith("BSD-3-Clause")

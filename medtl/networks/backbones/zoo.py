@@ -201,7 +201,8 @@ def describe(library: str, name: str) -> Backbone:
     if library == "timm" and (config := timm().get_pretrained_cfg(name)) is not None:
         size = config.input_size[-1]
         address = config.url or (f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else "")
-        published = {"imagenet": Published(address, "", tuple(config.mean), tuple(config.std))}
+        licence = f"{config.license or 'not stated'} (timm)"
+        published = {"imagenet": Published(address, "", tuple(config.mean), tuple(config.std), licence=licence)}
     try:
         from medtl.networks import anatomy
 
