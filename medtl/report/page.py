@@ -25,6 +25,7 @@ from medtl.report.panels import MOST, heat_maps, segmented_slices
 from medtl.report.provenance import provenance, reproduction
 from medtl.report.reference import class_counts
 from medtl.report.regression import regression
+from medtl.report.repeats import over_repeats
 from medtl.report.scores import Scores, score, threshold_of
 from medtl.report.settings import over_settings
 from medtl.report.summary import summary
@@ -204,7 +205,8 @@ def _main(results: Results) -> Section:
     first = "lowest" if less_is_better(results.metric) else "highest"
     caption = f"{name} by start, {first} first: mean with its 95 % interval; small dots are single trainings."
     counts = [table] if (table := class_counts(study)) else []
-    shown = [*main_table.results(study, scored, results.found), *counts]
+    repeated = over_repeats(study, scored, results.metric)
+    shown = [*main_table.results(study, scored, results.found), *repeated, *counts]
     return Section("results", "Results", [caption], tables=shown, forests=forests(study, scored, results.metric))
 
 
