@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from medtl.errors import UsageError
+from medtl.metrics import registry
 from medtl.metrics.groups import Grouping
 from medtl.report import differences, figures, main_table, maps, tables
 from medtl.report.arms import Study
@@ -80,7 +81,8 @@ def evaluate(study: Study, baseline: str | None, metric: str | None) -> Results:
     Args:
         study: the runs, sorted.
         baseline: a start; None for random where there is one.
-        metric: of the main table; None for AUC, accuracy or mean IoU, the first of them that is defined.
+        metric: of the main table, or another that the runs define; None for AUC, accuracy or mean IoU, the first of
+            them that is defined.
 
     Raises:
         UsageError: there is no such start or metric.
@@ -88,9 +90,11 @@ def evaluate(study: Study, baseline: str | None, metric: str | None) -> Results:
     if baseline is not None and baseline not in study.inits:
         raise UsageError(f"--baseline {baseline}: the runs start from {', '.join(study.inits)}")
     known = tables.shown_metrics(study)
-    if metric is not None and metric not in known:
-        raise UsageError(f"--metric {metric} is not one of {', '.join(known)}")
     scored = {key: score(arm, study.patients, study.positive) for key, arm in study.arms.items()}
+    told = {name for arm in scored.values() for member in arm.members for name in member.values}
+    asked = (*known, *(name for name in registry.metrics() if name in told and name not in known))
+    if metric is not None and metric not in asked:
+        raise UsageError(f"--metric {metric} is not one of {', '.join(asked)}")
     if metric is None:
         preferred = [m for m in ("iou_mean", *known) if m in known]
         defined = (m for m in preferred if any(math.isfinite(arm.value(m)) for arm in scored.values()))

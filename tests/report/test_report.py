@@ -161,6 +161,20 @@ def test_the_spread_over_repeats_stands_beside_the_interval_over_patients(three:
     assert "SD over repeats: how far the result depends on the seed" in text
 
 
+def test_a_metric_that_the_table_leaves_out_is_compared_on_request(tmp_path: Path) -> None:
+    found = write_grid(tmp_path, THREE, seeds=(0, 1), sizes=SIZES, name="chestxray2017")
+    write_report(tmp_path, metric="auc_micro")
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    labels = np.array([label for *_, label in truth(THREE, SIZES["test"], "test")])
+    told = [found[f"resnet18_cpmid_seed{seed}"]["test"] for seed in (0, 1)]
+    each = np.array([roc_auc_score(np.eye(3)[labels], one, average="micro") for one in told])
+    section = text.split("AUC of all answers (micro) over repeats on the test split")[1]
+    assert f"{each.mean():.3f} ± {each.std(ddof=1):.3f}" in section
+    assert "AUC of all answers (micro) of each start less that of random" in text
+    with pytest.raises(MedtlError, match=r"--metric auc_0 is not one of auc, .*, auc_micro"):
+        write_report(tmp_path, metric="auc_0")
+
+
 def test_comparisons_are_paired_by_seed_and_adjusted_together(three: tuple) -> None:
     folder, found = three
     results = evaluate(study(collect(folder)), None, None)
