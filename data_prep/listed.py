@@ -249,19 +249,20 @@ def below(raw: Path, name: str, what: DatasetCard) -> Path:
     raise UsageError(f"{raw} holds no {name}: expected {what.layout}, in it or up to two folders below")
 
 
-def table(path: Path, needed: Sequence[str]) -> Iterator[dict[str, str]]:
+def table(path: Path, needed: Sequence[str], delimiter: str = ",") -> Iterator[dict[str, str]]:
     """Yield the rows of a publisher's CSV by column, without blanks around the fields.
 
     Args:
         path: of the table.
         needed: columns that must be there.
+        delimiter: between the fields.
 
     Raises:
         UsageError: it is no such table.
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, delimiter=delimiter)
             missing = [name for name in needed if name not in (reader.fieldnames or ())]
             if missing:
                 raise UsageError(f"{path} has no column {missing[0]!r}; expected {', '.join(needed)}")

@@ -32,6 +32,8 @@ def single_label(labels: NDArray[np.int64], probabilities: NDArray[np.floating])
         "f1_weighted": float(f1_score(labels, predicted, average="weighted", zero_division=0)),
         "auc": _mean(roc_auc_score, one_hot, probabilities),
         "average_precision": _mean(average_precision_score, one_hot, probabilities),
+        "auc_micro": float(roc_auc_score(one_hot, probabilities, average="micro")),
+        "average_precision_micro": float(average_precision_score(one_hot, probabilities, average="micro")),
         "log_likelihood": -float(log_loss(labels, probabilities, labels=range(probabilities.shape[1]))),
     }
 

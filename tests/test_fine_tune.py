@@ -120,6 +120,7 @@ def test_metrics_are_those_of_the_predictions(finished: Finished, split: str) ->
         "f1_weighted": f1_score(truth, guess, average="weighted"),
         "auc": roc_auc_score(one_hot, scores, average="macro"),
         "average_precision": average_precision_score(one_hot, scores, average="macro"),
+        "auc_micro": roc_auc_score(one_hot, scores, average="micro"),
     }
     if positive is None:
         assert f"{split}_sensitivity" not in metrics

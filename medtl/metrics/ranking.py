@@ -12,6 +12,7 @@ from medtl.metrics.registry import Metric, Split
 from medtl.metrics.weighted import Scorer, divide, mean_over
 
 FEWEST = 4  # patients of a class; of fewer the interval covers too little (benchmarks/auc_coverage.py)
+ANSWERS_AT_A_TIME = 2**22  # times replicates in memory, of all classes in one list
 
 
 def ranked(split: Split) -> Scorer:
@@ -39,12 +40,16 @@ def ranked(split: Split) -> Scorer:
 
 def pooled(split: Split) -> Scorer:
     """Return the scorer of ``auc_micro`` and ``average_precision_micro``: every answer of every image is ranked in one
-    list, so that common findings weigh more, and a finding whose probabilities lie higher as a whole does harm."""
-    ladder = _ladders(*_answers(split))
+    list, so that common findings weigh more, and a finding whose probabilities lie higher as a whole does harm. Of one
+    class an image, each class is a finding: scikit-learn's ``roc_auc_score(average="micro")`` of one-hot labels."""
+    answers = _answers(split)
+    ladder = _ladders(*answers)
+    at_a_time = max(1, ANSWERS_AT_A_TIME // len(answers[0]))
 
     def score(times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        area, precision = ladder(np.ascontiguousarray(times.T))
-        return {"auc_micro": area, "average_precision_micro": precision}
+        pieces = [times[start : start + at_a_time] for start in range(0, len(times), at_a_time)]
+        areas, precisions = zip(*(ladder(np.ascontiguousarray(piece.T)) for piece in pieces), strict=True)
+        return {"auc_micro": np.concatenate(areas), "average_precision_micro": np.concatenate(precisions)}
 
     return score
 
@@ -156,8 +161,9 @@ METRICS = (
         "auc_micro",
         "AUC of all answers (micro)",
         pooled,
-        kinds=("multi_label",),
+        kinds=("single_label", "multi_label"),
         ranks=True,
+        tables=("multi_label",),
         order=1,
         interval=pooled_interval,
     ),
@@ -165,8 +171,9 @@ METRICS = (
         "average_precision_micro",
         "average precision of all answers (micro)",
         pooled,
-        kinds=("multi_label",),
+        kinds=("single_label", "multi_label"),
         ranks=True,
+        tables=("multi_label",),
         order=91,
     ),
 )

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from medtl.errors import UsageError
+from medtl.metrics import registry
 from medtl.metrics.groups import Grouping
 from medtl.report import differences, figures, main_table, maps, tables
 from medtl.report.arms import Study
@@ -25,6 +26,7 @@ from medtl.report.panels import MOST, heat_maps, segmented_slices
 from medtl.report.provenance import provenance, reproduction
 from medtl.report.reference import class_counts
 from medtl.report.regression import regression
+from medtl.report.repeats import over_repeats
 from medtl.report.scores import Scores, score, threshold_of
 from medtl.report.settings import over_settings
 from medtl.report.summary import summary
@@ -79,7 +81,8 @@ def evaluate(study: Study, baseline: str | None, metric: str | None) -> Results:
     Args:
         study: the runs, sorted.
         baseline: a start; None for random where there is one.
-        metric: of the main table; None for AUC, accuracy or mean IoU, the first of them that is defined.
+        metric: of the main table, or another that the runs define; None for AUC, accuracy or mean IoU, the first of
+            them that is defined.
 
     Raises:
         UsageError: there is no such start or metric.
@@ -87,9 +90,11 @@ def evaluate(study: Study, baseline: str | None, metric: str | None) -> Results:
     if baseline is not None and baseline not in study.inits:
         raise UsageError(f"--baseline {baseline}: the runs start from {', '.join(study.inits)}")
     known = tables.shown_metrics(study)
-    if metric is not None and metric not in known:
-        raise UsageError(f"--metric {metric} is not one of {', '.join(known)}")
     scored = {key: score(arm, study.patients, study.positive) for key, arm in study.arms.items()}
+    told = {name for arm in scored.values() for member in arm.members for name in member.values}
+    asked = (*known, *(name for name in registry.metrics() if name in told and name not in known))
+    if metric is not None and metric not in asked:
+        raise UsageError(f"--metric {metric} is not one of {', '.join(asked)}")
     if metric is None:
         preferred = [m for m in ("iou_mean", *known) if m in known]
         defined = (m for m in preferred if any(math.isfinite(arm.value(m)) for arm in scored.values()))
@@ -204,7 +209,8 @@ def _main(results: Results) -> Section:
     first = "lowest" if less_is_better(results.metric) else "highest"
     caption = f"{name} by start, {first} first: mean with its 95 % interval; small dots are single trainings."
     counts = [table] if (table := class_counts(study)) else []
-    shown = [*main_table.results(study, scored, results.found), *counts]
+    repeated = over_repeats(study, scored, results.metric)
+    shown = [*main_table.results(study, scored, results.found), *repeated, *counts]
     return Section("results", "Results", [caption], tables=shown, forests=forests(study, scored, results.metric))
 
 

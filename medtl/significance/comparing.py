@@ -168,7 +168,8 @@ def _scorer(answers: Answers, metric: str, positive: int | None, patient: NDArra
         return weighted.means({ERROR: np.abs(answers.scores[:, 0] - answers.labels)}, patient, count)
     wanted = registry.metrics()[metric]
     # what all classes define alike is told as in metrics.json
-    side = positive if wanted.ranks or "single_label" not in wanted.kinds else None
+    sided = "positive" in wanted.kinds and (wanted.ranks or "single_label" not in wanted.kinds)
+    side = positive if sided else None
     split = Split(answers.labels, answers.scores, patient, count, positive=side)
     return registry.scorer(split, [wanted])
 

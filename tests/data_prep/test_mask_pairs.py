@@ -1,4 +1,5 @@
-"""DRIVE, STARE, HRF, Drishti-GS1, REFUGE and BUSI's lesions: pictures with masks whose names say what they are."""
+"""DRIVE, STARE, HRF, Drishti-GS1, REFUGE, ADE20K and BUSI's lesions: pictures with masks whose names say what they
+are."""
 
 import importlib
 from collections.abc import Callable
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep import busi
+from data_prep import ade20k, busi
 from medtl.integrity import problems_of_data
 
 pytestmark = pytest.mark.slow
@@ -118,6 +119,29 @@ def test_the_darkest_value_is_the_cup(prep: Prep, tmp_path: Path) -> None:
     ((file, reason),) = ended.rejected
     assert file.endswith("g0003.jpg")
     assert "value 127" in reason
+
+
+def test_scene_parsing_keeps_the_released_classes_and_validation(prep: Prep, tmp_path: Path) -> None:
+    raw = draw("ade20k", tmp_path / "raw")
+    top = raw / "ADEChallengeData2016"
+    truth = np.random.default_rng(0).integers(0, 151, (64, 96), dtype=np.uint8)  # 0 is what nobody named
+    Image.fromarray(truth).save(top / "annotations" / "training" / "ADE_train_00000002.png")
+    Image.fromarray(truth + 1).save(top / "annotations" / "training" / "ADE_train_00000003.png")
+    (top / "annotations" / "training" / "ADE_train_00000004.png").unlink()
+    ended = prep("ade20k", "--raw", top)
+    assert ended.status == 3
+    assert "never tried on real files" in ended.err
+    reasons = {Path(file).name: reason for file, reason in ended.rejected}
+    assert set(reasons) == {"ADE_train_00000003.jpg", "ADE_train_00000004.jpg"}
+    assert "value 151" in reasons["ADE_train_00000003.jpg"]
+    assert reasons["ADE_train_00000004.jpg"] == "has no mask"
+    assert len(ended.listed["classes"]) == len(set(ade20k.CARD.classes)) == 150
+    assert np.array_equal(mask_of(ended, "ADE_train_00000002"), truth)
+    assert {Path(entry["case"]).name for entry in ended.listed["test"]} == {f"ADE_val_{k:08d}" for k in range(1, 7)}
+    assert len(ended.listed["training"]) + len(ended.listed["validation"]) == 22
+    flag = ended.listed["classes"].index("flag") + 1
+    assert (mask_of(ended, "ADE_val_00000001") == flag).sum() == 10 * 18
+    assert problems_of_data(ended.folder)[1] == []
 
 
 def test_lesions_are_joined_and_equal_pictures_stay_together(prep: Prep, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_without_the_file_it_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
     words = ("--dataset_dir", str(data), "--output_dir", str(tmp_path / "run"), *CPU, "--key_metric", "kappa")
     status, printed = bundle_here("run", "--config_file", config("train", folder=folder), *words, cwd=tmp_path)
     assert status == 2
-    assert "--key_metric kappa is not one of auc, accuracy, class_weighted_accuracy" in last_line(printed)
+    assert "--key_metric kappa is not one of auc, auc_micro, accuracy, class_weighted_accuracy" in last_line(printed)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_what_medtl_itself_defines(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said.split() == [*registry.metrics(), "False"]
     assert set(registry.names("single_label")) == {
         "accuracy", "class_weighted_accuracy", "f1_macro", "f1_weighted", "auc", "average_precision",
-        "log_likelihood",
+        "log_likelihood", "auc_micro", "average_precision_micro",
     }  # fmt: skip
     assert set(registry.names("multi_label")) == {
         *("auc", "auc_micro", "accuracy", "average_precision", "average_precision_micro")

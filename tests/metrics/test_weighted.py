@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from medtl.metrics import weighted
+from medtl.metrics import ranking, weighted
 from medtl.metrics.classification import one_side
 from medtl.metrics.registry import Split, scorer
 
@@ -180,3 +180,17 @@ def test_several_networks_are_their_pairs_together(drawn: Drawn, random: object)
             ordered += roc_auc_score(ups, probabilities[rows, 1]) * count
             pairs += count
     assert found["auc_1"][0] == pytest.approx(ordered / pairs if pairs else math.nan, nan_ok=True)
+
+
+def test_one_list_of_all_answers_is_scored_in_pieces_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    labels, probabilities = random.integers(0, 4, 30), random.dirichlet(np.ones(4), 30)
+    times = random.integers(0, 3, (7, 10)).astype(float)
+    split = Split(labels, probabilities, np.arange(30) // 3, 10)
+    whole = ranking.pooled(split)(times)
+    monkeypatch.setattr(ranking, "ANSWERS_AT_A_TIME", 2 * 120)  # two replicates of 120 answers
+    pieces = ranking.pooled(split)(times)
+    assert whole.keys() == pieces.keys() == {"auc_micro", "average_precision_micro"}
+    for name, values in whole.items():
+        assert values.shape == (7,)
+        assert pieces[name] == pytest.approx(values)

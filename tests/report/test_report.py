@@ -131,6 +131,50 @@ def test_the_table_holds_means_over_seeds_and_bold_is_what_the_test_finds(three:
     assert f"Highest: cpmid, AUC {means['cpmid']}" in text
 
 
+def test_the_spread_over_repeats_stands_beside_the_interval_over_patients(three: tuple) -> None:
+    folder, found = three
+    images = truth(THREE, SIZES["test"], "test")
+    labels, people = np.array([label for *_, label in images]), np.array([patient for _, patient, _ in images])
+    text = (folder / "report.md").read_text(encoding="utf-8").split("AUC over repeats on the test split")[1]
+    header, _, *lines = text.split("\n\n")[1].splitlines()
+    assert [cell.strip() for cell in header.split("|")][2:5] == [
+        "mean ± SD over repeats", "lowest to highest", "95 % interval over patients",
+    ]  # fmt: skip
+    rows, group = {}, ""
+    for line in lines:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        group = cells[0].strip("*") if cells[0].startswith("**") else group
+        rows[group, cells[0]] = cells[1:]
+    assert ("resnet50", "cpmid") not in rows  # one of its two seeds failed
+    for init in ("random", "imagenet", "cpmid"):
+        told = [found[f"resnet18_{init}_seed{seed}"]["test"] for seed in (0, 1)]
+        each = np.array([expected(labels, probabilities)["auc"] for probabilities in told])
+        spread, ends, over = rows["resnet18", init]
+        assert spread == f"{each.mean():.3f} ± {each.std(ddof=1):.3f} (2 repeats)"
+        assert ends == f"{each.min():.3f} to {each.max():.3f}"
+        names, random, drawn = np.unique(people), np.random.default_rng(1), []
+        for _ in range(300):
+            taken = np.concatenate([np.flatnonzero(people == name) for name in random.choice(names, len(names))])
+            drawn.append(np.mean([expected(labels[taken], one[taken])["auc"] for one in told]))
+        low, high = map(float, over.split(" to "))
+        assert (high - low) / 2 / 1.96 == pytest.approx(np.std(drawn), rel=0.2)
+    assert "SD over repeats: how far the result depends on the seed" in text
+
+
+def test_a_metric_that_the_table_leaves_out_is_compared_on_request(tmp_path: Path) -> None:
+    found = write_grid(tmp_path, THREE, seeds=(0, 1), sizes=SIZES, name="chestxray2017")
+    write_report(tmp_path, metric="auc_micro")
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    labels = np.array([label for *_, label in truth(THREE, SIZES["test"], "test")])
+    told = [found[f"resnet18_cpmid_seed{seed}"]["test"] for seed in (0, 1)]
+    each = np.array([roc_auc_score(np.eye(3)[labels], one, average="micro") for one in told])
+    section = text.split("AUC of all answers (micro) over repeats on the test split")[1]
+    assert f"{each.mean():.3f} ± {each.std(ddof=1):.3f}" in section
+    assert "AUC of all answers (micro) of each start less that of random" in text
+    with pytest.raises(MedtlError, match=r"--metric auc_0 is not one of auc, .*, auc_micro"):
+        write_report(tmp_path, metric="auc_0")
+
+
 def test_comparisons_are_paired_by_seed_and_adjusted_together(three: tuple) -> None:
     folder, found = three
     results = evaluate(study(collect(folder)), None, None)
@@ -279,6 +323,12 @@ def test_one_class_in_the_test_split_gives_a_dash_and_its_reason(tmp_path: Path)
     assert "Highest: cpmid, accuracy" in text  # what is compared instead
     for name in ("report.html", "report.md", "report.csv"):
         assert not re.search(r"\b(nan|inf)\b", (tmp_path / name).read_text(), re.IGNORECASE)
+    for init in ("random", "cpmid"):
+        write_run(tmp_path / f"{init}1", THREE, rows, init=init, seed=1)
+    write_report(tmp_path, metric="auc")
+    assert "over repeats" not in read_page(tmp_path).text
+    write_report(tmp_path)
+    assert "Accuracy over repeats on the test split" in read_page(tmp_path).text
 
 
 def test_without_a_test_split_the_report_says_so_loudly(tmp_path: Path) -> None:
@@ -341,7 +391,16 @@ def test_folds_judged_on_one_test_split_are_no_trainings_of_their_own(tmp_path: 
         for fold in range(3):
             write_run(tmp_path / f"{init}{fold}", TWO, init=init, seed=0, fold=fold)
     write_report(tmp_path)
-    assert "Trainings of different folds share most of their images" in read_page(tmp_path).text
+    text = read_page(tmp_path).text
+    assert "Trainings of different folds share most of their images" in text
+    assert "over repeats" not in text
+    for init in ("random", "cpmid"):
+        for fold in range(3):
+            write_run(tmp_path / f"again{init}{fold}", TWO, init=init, seed=1, fold=fold)
+    write_report(tmp_path)
+    text = read_page(tmp_path).text
+    assert "2 repeats" in text
+    assert "A repeat's figure is the mean over its folds." in text
 
 
 def edit_run(folder: Path, **changes: dict) -> None:

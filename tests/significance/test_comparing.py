@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import binomtest
+from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from medtl.cli import app
@@ -99,6 +100,16 @@ def test_mcnemar_is_the_binomial_test_where_each_patient_has_one_image(tmp_path:
     assert pair["difference"] == pytest.approx((pair["first_only"] - pair["second_only"]) / 80)
     assert pair["method"] == "bootstrap"
     assert pair["low"] < pair["difference"] < pair["high"]
+
+
+def test_the_micro_average_is_of_both_classes(tmp_path: Path) -> None:
+    files = [own_table(tmp_path / "a.csv", 1, 1.2), own_table(tmp_path / "b.csv", 2, 0.4)]
+    values = as_json(*files, "--metric", "auc_micro")["pairs"][0]["values"]
+    for file, value in zip(files, values, strict=True):
+        rows = [row for row in csv.DictReader(file.open()) if row["split"] == "test"]
+        scores = np.array([[float(row["prob_good"]), float(row["prob_bad"])] for row in rows])
+        one_hot = np.eye(2)[[int(row["label"]) for row in rows]]
+        assert value == pytest.approx(roc_auc_score(one_hot, scores, average="micro"))
 
 
 def test_numbers_are_compared_by_their_mean_absolute_error(tmp_path: Path) -> None:
