@@ -1,11 +1,15 @@
-"""Which start is best for a few hundred images, and does the probe say so? The tables of docs/results.md.
+"""Which start is best for a few hundred images, and does the probe say so? The tables of docs/results.md and
+docs/transfer_study.md.
 
     python benchmarks/starts_study.py --out STUDY [--shared SHARED] [--sets breastmnist,busi] [--networks resnet18]
-        [--steps data,probe,tune,report,ranks] [--list]
+        [--steps data,probe,tune,report,ranks,fractions,table] [--list]
 
 Real images of SHARED/data are prepared; each start's frozen features are probed, and the same starts are fine-tuned on
 the same patients, at 128 pixels. A step is commands that can also be typed one by one: each is printed before it runs.
 What an earlier call has finished is not done again. A start is left out where it has seen the set's images.
+
+``fractions`` probes each start on all training patients, a quarter and a tenth of them, drawn by five seeds; ``table``
+prints the gains over random weights of the same network, and draws them into fractions.png.
 
 ``ranks`` reads what was measured. A set gives Spearman's correlation of the probe's and the fine-tuning's test AUC over
 the starts. The mean over the sets has an interval of both chances: sets are drawn, and in each set patients.
@@ -21,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import starts_fractions
 from following import follow
 from numpy.typing import NDArray
 
@@ -32,7 +37,7 @@ from medtl.report.page import evaluate
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT / os.environ.get("MEDTL_SHARED", "../shared")
-STEPS = ("data", "probe", "tune", "report", "ranks")
+STEPS = ("data", "probe", "tune", "report", "ranks", "fractions", "table")
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ STARTS: dict[str, dict[str, tuple[str, ...]]] = {
     "resnet18": {"random": (), "imagenet": (), "mini": ("chestxray2017", "covid_radiography")},
     "timm/tf_efficientnet_lite0": {"random": (), "imagenet": ()},
 }
+DRAWS, SHARES = "0,1,2,3,4", "1.0,0.25,0.1"
 RECIPE = ("--image_size", "128", "--epochs", "5")
 
 
@@ -122,7 +128,15 @@ def report(name: str, asked: argparse.Namespace) -> Iterator[list[str]]:
     yield ["medtl", "report", str(asked.out / name)]
 
 
-COMMANDS = {"data": data, "probe": probe, "tune": tune, "report": report}
+def fractions(name: str, asked: argparse.Namespace) -> Iterator[list[str]]:
+    for network in asked.networks:
+        where = [str(asked.out / "data" / name), "--out", str(asked.out / "fractions" / name / Path(network).name)]
+        what = ["--backbones", network, "--starts", starts(name, network), "--heads", "logistic"]
+        draws = ["--seeds", DRAWS, "--fractions", SHARES, *RECIPE[:2]]
+        yield ["medtl", "probe", *where, *what, *draws]
+
+
+COMMANDS = {"data": data, "probe": probe, "tune": tune, "report": report, "fractions": fractions}
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,6 +207,10 @@ def main() -> int:
         return status
     if "ranks" in asked.steps and not asked.list:
         ranks(asked)
+    if "table" in asked.steps and not asked.list:
+        sets = {name: starts_fractions.probed(asked.out / "fractions" / name) for name in asked.sets}
+        print("\n".join(starts_fractions.lines(sets)))
+        starts_fractions.draw(sets, asked.out / "fractions.png")
     return 0
 
 
