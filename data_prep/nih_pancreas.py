@@ -167,8 +167,8 @@ def _read(image: Path, mask: Path) -> tuple[Volume, Volume]:
 def _check_place(hounsfield: NDArray[Any], labels: NDArray[Any]) -> None:
     """Refuse a mask that is not of soft tissue, or that fits better when it is turned over; both arguments canonical.
 
-    Public programs turn masks of this set over before they use them, each in its own way. Left and right are not tried: the liver, which lies
-    there, is more even than a pancreas with the fat between its lobules.
+    Public programs turn masks of this set over before they use them, each in its own way. Left and right are not
+    tried: the liver, which lies there, is more even than a pancreas with the fat between its lobules.
 
     Raises:
         BadFileError: says what fits better.
