@@ -3,7 +3,7 @@ and the masks' indices are counted on from list to list."""
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -124,7 +124,10 @@ def process(work: Work, raw: Path, out: Path, *, own: Sequence[str]) -> Done:
     name, channels, before, rows = work.payload
     done = Done()
     for image, mask, patient, source, sha256, case, number, spacing, mask_sha256 in rows:
-        target, place = (_inside(kind, name, file) for kind, file in (("images", image), ("masks", mask)))
+        target, place = (
+            _inside("images", name, image),
+            str(PurePosixPath(_inside("masks", name, mask)).with_suffix(".png")),
+        )
         wrong = fault(image, raw / image, sha256) or fault(mask, raw / mask, mask_sha256, "its mask ")
         try:
             if wrong:

@@ -33,8 +33,8 @@ def heat_maps(study: Study) -> tuple[list[Figure], int]:
 
 
 def segmented_slices(study: Study) -> tuple[list[Figure], str]:
-    """At most a dozen slices (picture, ground truth, prediction) of the reported split, and, where there are more, which
-    these are of how many.
+    """At most a dozen slices (picture, ground truth, prediction) of the reported split; and, where there are more,
+    which of how many these are.
 
     Cases that most runs segment come first. Where not all are shown, cases are chosen from the worst to the best by
     Dice (mean over organs and runs), evenly by rank, with the median among them.
