@@ -52,7 +52,10 @@ def command(
     raw: options.Raw,
     out: options.Out,
     table: Annotated[
-        Path | None, typer.Option(help="Read labels from this CSV: path, label and, where known, patient, split.")
+        Path | None,
+        typer.Option(
+            help="Read labels from this CSV: path, label (not with --masks) and, where known, patient, split."
+        ),
     ] = None,
     masks: folder_masked.Masks = None,
     mask_suffix: folder_masked.Suffix = "",
@@ -102,10 +105,10 @@ def command(
     if out.resolve().is_relative_to(folder.resolve()):
         raise UsageError(f"--out {out} lies in the raw folder; choose another folder")
     if masks is not None:
-        others = {"table": table, "task": task, "separator": separator, "positive": positive, "size": size}
+        others = {"task": task, "separator": separator, "positive": positive, "size": size}
         folder_masked.check(raw, others)
         card = replace(CARD, name=name, title=f"{CARD.title}: {name}", licence=licence)
-        asked = folder_masked.WantedMasks(folder, masks, mask_suffix, classes, patient_pattern, key_file)
+        asked = folder_masked.WantedMasks(folder, masks, mask_suffix, classes, patient_pattern, table, key_file)
         again = {"licence": licence if licence != CARD.licence else None}
         folder_masked.prepare(card, asked, out, shares, again, workers=workers, dask=dask, dry_run=dry_run)
         return

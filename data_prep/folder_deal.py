@@ -61,13 +61,15 @@ def dealer(shares: Shares, task: str, file_of: Callable[[Entry], str]) -> Deal:
     return deal
 
 
-def dealer_of_masks(shares: Shares) -> Deal:
-    """Return the function that gives pictures with masks their splits; the mask becomes the label."""
+def dealer_of_masks(shares: Shares, file_of: Callable[[Entry], str]) -> Deal:
+    """Return the function that gives pictures with masks their splits; the mask becomes the label. Arguments as of
+    ``dealer``."""
 
     def deal(entries: list[Entry], classes: Sequence[str]) -> tuple[dict[str, list[Entry]], list[Rejected]]:
         for entry in entries:
             entry["label"] = entry.pop("mask")
-        return _dealt(entries, shares), []
+        kept, rejected = _one_split_each(entries, file_of)
+        return _dealt(kept, shares), rejected
 
     return deal
 

@@ -1,7 +1,7 @@
 """``data_prep folder --masks DIR``: one's own pictures with masks become a segmentation's data list, as privately as
 pictures with classes do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,9 @@ import typer
 
 from data_prep import folder_masks, options, private, run, sample
 from data_prep.folder_deal import Shares, dealer_of_masks
-from data_prep.folder_rows import compiled
+from data_prep.folder_people import People
+from data_prep.folder_rows import about_pictures, compiled
+from data_prep.work import Rejected
 from medtl.cards import DatasetCard
 from medtl.datalist import DataList
 from medtl.errors import UsageError, tell
@@ -35,6 +37,7 @@ class WantedMasks:
         suffix: of the masks' names; empty where known words are looked for.
         classes: as ``folder_masks.classes_of`` reads it; empty for one class of every value above 0.
         patient_pattern: regular expression on a picture's path whose first group is the patient, or empty.
+        table: CSV of the pictures' patients, splits and groups, also from within ``raw``; None for none.
         key_file: secret behind the patients' hashes; None for the one in the output folder.
     """
 
@@ -43,6 +46,7 @@ class WantedMasks:
     suffix: str
     classes: str
     patient_pattern: str
+    table: Path | None
     key_file: Path | None
 
 
@@ -88,19 +92,18 @@ def prepare(
     if not wanted.classes:
         tell(f"data_prep: every value above 0 of a mask is the one class {DEFAULT!r}; --classes says otherwise")
     card = replace(card, task=SEGMENTATION, classes=classes.names)
+    pattern = compiled(wanted.patient_pattern) if wanted.patient_pattern else None
+    table = None
+    if wanted.table:
+        table = about_pictures(wanted.table if wanted.table.is_file() else wanted.raw / wanted.table, wanted.raw)
     run.check_out(card, [], out)
     secret = b"dry run"
     if not dry_run:
         private_folder(out / run.PROGRESS)
         secret = private.key(wanted.key_file or out / run.PROGRESS / "key")
-    pattern = compiled(wanted.patient_pattern) if wanted.patient_pattern else None
-    pairing = folder_masks.Pairing(card.name, classes, pattern, wanted.suffix, secret)
-    source, mapping = folder_masks.find(wanted.raw, wanted.masks, pairing)
-    if not wanted.patient_pattern:
-        tell(
-            "data_prep: warning: the patients are unknown: each picture is taken for a patient of its own, so pictures"
-            " of one person may lie in several splits (--patient-pattern tells them)"
-        )
+    pairing = folder_masks.Pairing(card.name, classes, People(pattern, table), wanted.suffix, secret)
+    source, mapping, telling = folder_masks.find(wanted.raw, wanted.masks, pairing)
+    _warn_of_unknown_patients(wanted, [patient for _, patient in mapping.values()])
     options.finish(
         card,
         [source],
@@ -121,9 +124,24 @@ def prepare(
         validation_fraction=shares.validation,
         dry_run=dry_run,
         command="folder",
-        deal=dealer_of_masks(shares),
+        deal=dealer_of_masks(shares, lambda entry: telling.hidden(Rejected(mapping[entry["image"]][0], "")).file),
         after=partial(_write_mapping, mapping),
     )
+
+
+def _warn_of_unknown_patients(wanted: WantedMasks, patients: Sequence[str]) -> None:
+    """Say of how many pictures the patient is unknown; ``patients`` are empty where the table names none."""
+    if wanted.table is None and not wanted.patient_pattern:
+        tell(
+            "data_prep: warning: the patients are unknown: each picture is taken for a patient of its own, so pictures"
+            " of one person may lie in several splits (--patient-pattern or --table tells them)"
+        )
+    elif unknown := patients.count(""):
+        tell(
+            f"data_prep: warning: of {unknown:,} of {len(patients):,} pictures the patient is unknown: each is taken"
+            " for a patient of its own, so pictures of one person may lie in several splits (--patient-pattern or the"
+            " table's column patient tells them)"
+        )
 
 
 def _write_mapping(mapping: Mapping[str, tuple[str, str]], made: DataList) -> None:

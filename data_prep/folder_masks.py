@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from data_prep import masked, private
+from data_prep.folder_people import People, Person, patient_in
+from data_prep.folder_rows import Row as Listed
 from data_prep.masked import Mask, Row
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.errors import UsageError
@@ -42,7 +44,7 @@ class Pairing:
     Attributes:
         name: of the data set.
         classes: what the masks' values mean.
-        pattern: on the picture's path below its folder; its first group is the patient. None: each picture is one.
+        people: whose pictures they are.
         suffix: what a mask's name has behind its picture's; empty where ``MARKS`` and the classes' names are looked
             for.
         secret: key of the patients' hashes.
@@ -50,9 +52,42 @@ class Pairing:
 
     name: str
     classes: Classes
-    pattern: re.Pattern[str] | None
+    people: People
     suffix: str
     secret: bytes
+
+
+@dataclass(frozen=True)
+class Telling:
+    """What in the name of a file tells a person.
+
+    Attributes:
+        start: the pictures' folder, before their paths.
+        pattern: of ``People``.
+        given: file to the patient whom the table names.
+        secret: key of the patients' hashes.
+    """
+
+    start: str
+    pattern: re.Pattern[str] | None
+    given: Mapping[str, str]
+    secret: bytes
+
+    def hidden(self, row: Rejected) -> Rejected:
+        """Return a rejected file without the word that tells its patient."""
+        patient = self.given.get(row.file) or self._in(row.file)
+        if not patient:
+            return row
+        code = private.keyed_hash(self.secret, f"patient {patient}")
+        return Rejected(*(private.masked(text, [patient], code) for text in (row.file, row.reason)))
+
+    def _in(self, file: str) -> str | None:
+        found = patient_in(file.removeprefix(f"{self.start}/"), self.pattern) if self.pattern else None
+        if found:
+            return found
+        # a mask of no picture, or a picture without a row, may be a known patient's all the same
+        words = sorted(set(self.given.values()), key=len, reverse=True)
+        return next((one for one in words if re.search(rf"(?i)(?<![^\W_]){re.escape(one)}(?![^\W_])", file)), None)
 
 
 def classes_of(text: str) -> Classes:
@@ -76,8 +111,9 @@ def classes_of(text: str) -> Classes:
     return Classes(names, values, colour)
 
 
-def find(raw: Path, masks: Path, pairing: Pairing) -> tuple[Source, dict[str, tuple[str, str]]]:
-    """Return the work of a folder of pictures and one of masks, and picture to file and patient, which is private.
+def find(raw: Path, masks: Path, pairing: Pairing) -> tuple[Source, dict[str, tuple[str, str]], Telling]:
+    """Return the work of a folder of pictures and one of masks, picture to file and patient, which is private, and what
+    names may not show.
 
     A mask belongs to the picture of its name, also with a word behind it (``p01.jpg`` and ``p01_mask.png``). With
     several classes, a word that is a class's name says that the file shows this class alone (``p01_cup.png``).
@@ -97,8 +133,9 @@ def find(raw: Path, masks: Path, pairing: Pairing) -> tuple[Source, dict[str, tu
         raise UsageError(f"--raw {raw} holds no picture beside the masks")
     if not others.files and not others.refused:
         raise UsageError(f"--masks {masks} holds no picture")
-    if pairing.pattern and not any(_patient(file.name, pairing.pattern) for file in pictures):
-        raise UsageError(f"--patient-pattern {pairing.pattern.pattern!r} fits no path, such as {pictures[0].name}")
+    people = pairing.people
+    if people.pattern and not any(patient_in(file.name, people.pattern) for file in pictures):
+        raise UsageError(f"--patient-pattern {people.pattern.pattern!r} fits no path, such as {pictures[0].name}")
     partners, lost, passed = _partners([file.name for file in pictures], others.files, pairing)
     ruled_out = [
         *((masks / file, reason) for file, reason in lost),
@@ -106,48 +143,46 @@ def find(raw: Path, masks: Path, pairing: Pairing) -> tuple[Source, dict[str, tu
         *((raw / one.name, one.reason) for one in tree.refused if not _is_in(raw / one.name, masks)),
     ]
     passed += tuple(one for one in tree.passed if not _is_in(raw / one.name, masks)) + others.passed
-    start = _from(root, raw)
+    listed = people.unused([*(file.path for file in pictures), *(path for path, _ in ruled_out)])
     rejected = [Rejected(_from(root, path), reason) for path, reason in ruled_out]
+    rejected += [Rejected(_listed(row, root), reason) for row, reason in listed]
+    given = {_listed(row, root): row.patient for row, _ in listed if row.patient}
     rows, mapping = [], {}
+    whose = people.of(pictures)
     for count, file in enumerate(pictures):
-        place, own = _from(root, file.path), partners.get(file.name, [])
-        patient = _patient(file.name, pairing.pattern)
-        if patient is None:
-            rejected.append(Rejected(place, "the patient pattern does not match its path"))
-        elif not own:
+        place, own, person = _from(root, file.path), partners.get(file.name, []), whose[file.name]
+        if isinstance(person, str):
+            rejected.append(Rejected(place, person))
+        elif person and not own:
             rejected.append(Rejected(place, "has no mask of its name"))
-        else:
+        elif person:
             layers = tuple(_mask(_from(root, path), number, pairing.classes) for path, number in own)
-            code = private.keyed_hash(pairing.secret, f"patient {patient}")
-            rows.append(Row(place, layers, code, name=f"{count:06d}"))
-            mapping[f"images/{pairing.name}/{count:06d}.png"] = (place, patient)
+            who = f"patient {person.patient}" if person.patient else f"image {pairing.name} {place}"
+            code = private.keyed_hash(pairing.secret, who)
+            rows.append(Row(place, layers, code, person.split, f"{count:06d}", person.group))
+            mapping[f"images/{pairing.name}/{count:06d}.png"] = (place, person.patient)
+        if people.table and isinstance(person, Person) and person.patient:
+            given[place] = person.patient
     source = masked.source(pairing.name, root, rows, rejected, pairing.classes.names)
-    hidden = tuple(_hidden(row, start, pairing) for row in rejected)
-    work = partial(process, start=start, pairing=pairing)
-    return replace(source, process=work, rejected=hidden, passed=passed), mapping
+    telling = Telling(_from(root, raw), people.pattern, given, pairing.secret)
+    hidden = tuple(map(telling.hidden, rejected))
+    return replace(source, process=partial(process, telling=telling), rejected=hidden, passed=passed), mapping, telling
 
 
-def process(work: Work, raw: Path, out: Path, *, start: str, pairing: Pairing) -> Done:
+def process(work: Work, raw: Path, out: Path, *, telling: Telling) -> Done:
     """Check and write one chunk of pictures with their masks; what is rejected does not name the patient."""
     done = masked.process(work, raw, out)
-    return Done(done.entries, [_hidden(row, start, pairing) for row in done.rejected])
+    return Done(done.entries, [telling.hidden(row) for row in done.rejected])
 
 
-def _hidden(row: Rejected, start: str, pairing: Pairing) -> Rejected:
-    """Return a rejected file without the word that tells its patient; ``start`` is the pictures' folder."""
-    patient = _patient(row.file.removeprefix(f"{start}/"), pairing.pattern) if pairing.pattern else None
-    if patient is None:
-        return row
-    code = private.keyed_hash(pairing.secret, f"patient {patient}")
-    return Rejected(private.masked(row.file, [patient], code), private.masked(row.reason, [patient], code))
-
-
-def _patient(file: str, pattern: re.Pattern[str] | None) -> str | None:
-    """Return who a picture is of: itself without a pattern; None where the pattern does not match."""
-    if pattern is None:
-        return PurePosixPath(file).with_suffix("").as_posix()
-    match = pattern.search(file)
-    return (match.group(1) or None) if match else None
+def _listed(row: Listed, root: Path) -> str:
+    """Return what rejected.csv calls a picture of the table: where it lies below the folders' common one, if there."""
+    path = _absolute(row.path)
+    return (
+        _from(root, path)
+        if path != root and path.is_relative_to(root) and path.name == Path(row.file).name
+        else row.file
+    )
 
 
 def _mask(file: str, number: int, classes: Classes) -> Mask:

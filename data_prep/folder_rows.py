@@ -5,7 +5,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -143,6 +143,35 @@ def from_table(table: Path, raw: Path, wanted: Wanted = Wanted()) -> Found:
     """
     columns, records = _records(table)
     how = scheme(table, columns, [record for _, record in records], wanted)
+    found, rejected = _listed(records, table, raw, how.read)
+    return Found(found, rejected, how.task, names=how.names, notes=how.notes)
+
+
+def about_pictures(table: Path, raw: Path) -> Found:
+    """Return what a CSV says of pictures that need no label: path, and where known patient, split, sex, age and site.
+
+    Args:
+        table, raw: as of ``from_table``.
+
+    Raises:
+        UsageError: there is no such file, it has no column path, or it lists no picture.
+    """
+    columns, records = _records(table, ("path",))
+    told = [name for name in ("patient", "split", *GROUPS) if name in columns]
+    if not told:
+        raise UsageError(
+            f"--table {table} says nothing of its pictures: expected a column patient, split, sex, age or site"
+        )
+    return Found(*_listed(records, table, raw, lambda record: ()), notes=(f"of the table: {', '.join(told)}",))
+
+
+def _listed(
+    records: Sequence[tuple[int, dict[str, str]]],
+    table: Path,
+    raw: Path,
+    labels_of: Callable[[Mapping[str, str]], tuple[str, ...]],
+) -> tuple[tuple[Row, ...], tuple[tuple[Row, str], ...]]:
+    """Return the pictures of a table's lines, by file, and what cannot be used of them, with the reason."""
     rows: dict[str, Row] = {}
     rejected: list[tuple[Row, str]] = []
     for number, record in records:
@@ -151,7 +180,7 @@ def from_table(table: Path, raw: Path, wanted: Wanted = Wanted()) -> Found:
         try:
             file, path = _locate(record["path"], raw, table.parent)
             row = Row(file, path, (), record.get("patient", ""))
-            row = replace(row, labels=how.read(record), split=_split(record.get("split", "")), group=_group(record))
+            row = replace(row, labels=labels_of(record), split=_split(record.get("split", "")), group=_group(record))
             if file in rows:
                 raise BadFileError(f"stands twice in the table, again in line {number}")
             if not path.is_file():
@@ -165,8 +194,7 @@ def from_table(table: Path, raw: Path, wanted: Wanted = Wanted()) -> Found:
         rows[file] = row
     if not rows and not rejected:
         raise UsageError(f"--table {table} lists no picture")
-    found = tuple(rows[file] for file in sorted(rows))
-    return Found(found, tuple(rejected), how.task, names=how.names, notes=how.notes)
+    return tuple(rows[file] for file in sorted(rows)), tuple(rejected)
 
 
 def _group(record: Mapping[str, str]) -> tuple[tuple[str, str | int], ...]:
@@ -187,7 +215,9 @@ def _kind(path: Path) -> str | None:
         return "raster"  # reading it tells what is wrong
 
 
-def _records(table: Path) -> tuple[dict[str, str], list[tuple[int, dict[str, str]]]]:
+def _records(
+    table: Path, needed: Sequence[str] = ("path", "label")
+) -> tuple[dict[str, str], list[tuple[int, dict[str, str]]]]:
     """Return the columns, in small letters, to what the table calls them; and (line, column → cell without blanks
     around it) of each line that is not empty."""
     if not table.is_file():
@@ -205,11 +235,11 @@ def _records(table: Path) -> tuple[dict[str, str], list[tuple[int, dict[str, str
     heads = [cell.strip() for cell in lines[0][1]] if lines else []
     places = {name.lower(): place for place, name in reversed(list(enumerate(heads)))}  # of two alike the first counts
     if "path" not in places:
-        missing = " and ".join(repr(name) for name in ("path", "label") if name not in places)
+        missing = " and ".join(repr(name) for name in needed if name not in places)
         there = ", ".join(repr(name.lower()) for name in heads) or "none"
         raise UsageError(
             f"--table {table} has no column {missing}; there are {there}"
-            f" (expected path and label, where known patient and split)"
+            f" (expected {' and '.join(needed)}, where known patient and split)"
         )
     places = dict(sorted(places.items(), key=lambda item: item[1]))
     return {name: heads[place] for name, place in places.items()}, [

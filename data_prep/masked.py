@@ -50,6 +50,7 @@ class Row(NamedTuple):
         split: that the publisher fixed (training, validation, test), or empty.
         name: of the picture that is written anew, without what else the file says (of private pictures); empty copies
             the file under its own name.
+        group: what is known of the patient, such as sex and age, in pairs.
     """
 
     file: str
@@ -57,6 +58,7 @@ class Row(NamedTuple):
     patient: str
     split: str = ""
     name: str = ""
+    group: tuple[tuple[str, str | int], ...] = ()
 
 
 def source(name: str, raw: Path, rows: Sequence[Row], rejected: Sequence[Rejected], classes: Sequence[str]) -> Source:
@@ -73,7 +75,7 @@ def source(name: str, raw: Path, rows: Sequence[Row], rejected: Sequence[Rejecte
     for number, start in enumerate(range(0, len(rows), FILES_A_PIECE)):
         piece = rows[start : start + FILES_A_PIECE]
         files = tuple(raw / file for row in piece for file in (row.file, *(mask.file for mask in row.masks)))
-        payload = [[row.file, [list(mask) for mask in row.masks], row.patient, row.split, row.name] for row in piece]
+        payload = [[row.file, [list(mask) for mask in row.masks], *row[2:]] for row in piece]
         works.append(Work(f"{number:05d}", files, (name, len(classes), payload)))
     found = {each: len(rows) for each in classes}
     return Source(name, raw, tuple(works), process, {"classes": list(classes)}, found, "pictures", tuple(rejected))
@@ -83,9 +85,9 @@ def process(work: Work, raw: Path, out: Path) -> Done:
     """Check and write one chunk of pictures, each with one mask of class indices."""
     name, classes, rows = work.payload
     done = Done()
-    for file, masks, patient, split, given in rows:
+    for file, masks, *about in rows:
         own = [Mask(*one)._replace(values=tuple(map(tuple, one[2]))) for one in masks]
-        row = Row(file, tuple(own), patient, split, given)
+        row = Row(file, tuple(own), *about)
         try:
             done.entries.append(_entry(name, classes, row, raw, out))
         except BadFileError as error:
@@ -125,7 +127,7 @@ def written(name: str, row: Row, labels: NDArray[np.uint8], raw: Path, out: Path
     else:
         write_bytes(out / target, content)
     write_png(out / place, labels)
-    entry = {
+    entry: dict[str, Any] = {
         "image": target,
         "mask": place,
         "patient": f"{name}/{row.patient}",
@@ -137,7 +139,8 @@ def written(name: str, row: Row, labels: NDArray[np.uint8], raw: Path, out: Path
         "spacing": SPACING,
         "channels": 3,
     }
-    return {**entry, "split": row.split} if row.split else entry
+    known = {"split": row.split, "group": dict(row.group)}
+    return {**entry, **{key: value for key, value in known.items() if value}}
 
 
 def _named(values: NDArray[np.int64], mask: Mask, classes: int) -> NDArray[np.int64]:

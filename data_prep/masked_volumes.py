@@ -1,5 +1,5 @@
 """Volumes with masks: rows of image and mask files become slices of a segmentation's data list, every slice of a case,
-for a case is scored whole."""
+for a case is scored whole, unless a rule of key slices is asked for."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +13,7 @@ from medtl.errors import BadFileError
 from medtl.files import file_hash
 from medtl.readers import intensity
 from medtl.readers.volume import Volume, display
+from medtl.transforms import key_slice
 from medtl.writers.images import write_png
 
 
@@ -56,6 +57,7 @@ def done(
     read: Read,
     values: Mapping[int, int],
     window: tuple[float, float] | None = None,
+    rule: str | None = None,
 ) -> Done:
     """Return what one volume gives: picture and mask of each slice, in one orientation, at the size that it has.
 
@@ -66,6 +68,7 @@ def done(
         read: files of image and mask to both volumes, on one grid.
         values: value of the mask to class, 0 for the background.
         window: centre and width in HU; None shows what lies between two percentiles of the volume.
+        rule: of key slices, as of ``key_slice.select``; None takes every slice.
     """
     row = Row(*work.payload)
     try:
@@ -76,7 +79,8 @@ def done(
     low, high = intensity.mr_range(volume.array)
     if window:
         low, high = window[0] - window[1] / 2, window[0] + window[1] / 2
-    return Done([_entry(name, row, volume, labels, number, (low, high), out) for number in range(labels.shape[2])])
+    chosen = range(labels.shape[2]) if rule is None else key_slice.select(key_slice.slice_areas(labels), rule).tolist()
+    return Done([_entry(name, row, volume, labels, number, (low, high), out) for number in chosen])
 
 
 def _classes(mask: NDArray, values: Mapping[int, int], name: str) -> NDArray[np.uint8]:

@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from data_prep import mix_shares, options, sample
+from data_prep import mix_masks, mix_shares, options, sample
 from data_prep.folder import check_name
 from data_prep.mix_pictures import process
 from data_prep.mix_shares import Shares
@@ -35,6 +36,13 @@ CARD = DatasetCard(
 
 NAME = "medtl-mini"
 ENTRIES_A_PIECE = 256
+
+
+class Task(StrEnum):
+    """What the collection is for."""
+
+    CLASSIFICATION = "classification"
+    SEGMENTATION = mix_masks.SEGMENTATION
 
 
 @dataclass(frozen=True)
@@ -86,9 +94,16 @@ def command(
         typer.Option(help="State licences that lists do not state, or state of another set: 'NAME=TEXT;NAME=TEXT'."),
     ] = "",
     name: Annotated[str, typer.Option(help="Name the collection.")] = NAME,
+    task: Annotated[
+        Task, typer.Option(help="Make classes of the lists, or keep the masks and classes of lists that have masks.")
+    ] = Task.CLASSIFICATION,
     **how: Any,
 ) -> None:
     check_name(name)
+    masks = task is Task.SEGMENTATION
+    if masks and (per_class_limit or drop_class):
+        option = "per-class-limit" if per_class_limit else "drop_class"
+        raise UsageError(f"--{option}: not with --task segmentation, whose pictures show several classes at once")
     folders = _folders(lists)
     splits = _splits(take)
     others = paths_of(exclude or "")
@@ -97,7 +112,7 @@ def command(
     terms = _terms(licences, folders)
     dropped = [word.strip() for word in drop_class.split(",") if word.strip()]
     seed, workers = how["seed"], how["workers"] or options.CPUS
-    parts = look(folders, splits, per_class_limit, others, dropped, seed=seed, workers=workers)
+    parts = look(folders, splits, per_class_limit, others, dropped, masks=masks, seed=seed, workers=workers)
     taken = mix_shares.shared([part.entries for part in parts], samples, shares is Shares.EQUAL, seed)
     parts = [replace(part, entries=entries) for part, entries in zip(parts, taken, strict=True)]
     for part in parts:
@@ -107,9 +122,10 @@ def command(
             else ""
         )
         tell(f"data_prep: {part.name}: {len(part.entries):,} entries of {part.listed.name}{lost}")
+    card = own_card(parts, name, terms, masks)
     options.finish(
-        own_card(parts, name, terms),
-        [find(part) for part in parts],
+        card,
+        [find(part, card.classes if masks else ()) for part in parts],
         out,
         choices={
             "name": name,
@@ -121,9 +137,11 @@ def command(
             "drop_class": ",".join(dropped) or None,
             "licences": licences or None,
             "exclude": ",".join(datalist.read(other).name for other in others) or None,
+            "task": task.value if masks else None,
         },
         is_sample=any(part.listed.sample for part in parts),
         command=CARD.name,
+        deal=mix_masks.dealer(how["validation_fraction"], seed) if masks else None,
         **how,
     )
 
@@ -168,6 +186,7 @@ def look(
     exclude: Sequence[Path],
     drop: Sequence[str] = (),
     *,
+    masks: bool = False,
     seed: int,
     workers: int,
 ) -> list[Part]:
@@ -179,6 +198,7 @@ def look(
         per_class_limit: most entries a class, 0 for all; many patients are preferred to many images of few.
         exclude: prepared folders whose patients and images must not enter.
         drop: classes that must not enter, of every list or as PART/NAME.
+        masks: lists have masks, which are kept; the label of an entry is then the list's name.
         seed: of the choice under a limit.
         workers: processes that look for excluded images.
 
@@ -187,7 +207,11 @@ def look(
         MedtlError: it is not valid.
     """
     targets = [(str(path), datalist.read(path)) for path in exclude]  # mistakes are told before the work
-    parts = [_part(name, datalist.read(folder), take) for name, folder in folders.items()]
+    lists = {name: datalist.read(folder) for name, folder in folders.items()}
+    if masks:
+        parts = [Part(name, listed, mix_masks.entries_of(name, listed, take)) for name, listed in lists.items()]
+    else:
+        parts = [_part(name, listed, take) for name, listed in lists.items()]
     if drop:
         mix_shares.check_names(drop, [entry["label"] for part in parts for entry in part.entries])
         parts = [replace(part, entries=mix_shares.without(part.entries, drop)) for part in parts]
@@ -260,19 +284,22 @@ def _terms(licences: str, folders: Mapping[str, Path]) -> dict[str, str]:
     return terms
 
 
-def own_card(parts: Sequence[Part], name: str, terms: Mapping[str, str]) -> DatasetCard:
+def own_card(parts: Sequence[Part], name: str, terms: Mapping[str, str], masks: bool = False) -> DatasetCard:
     """Return the collection's card: classes list by list in the order of each, licences of all.
 
     Args:
         parts: the lists.
         name: the collection's.
         terms: licences by list, where they are not what the list says.
+        masks: it is a segmentation.
     """
-    classes = [label for part in parts for label in _classes(part)]
+    lists = [(part.name, part.listed) for part in parts]
+    classes = mix_masks.classes_of(lists) if masks else tuple(label for part in parts for label in _classes(part))
     licences = "; ".join(
         f"{part.name}: {terms.get(part.name) or part.listed.licence or 'not stated'}" for part in parts
     )
-    return replace(CARD, name=name, classes=tuple(classes), licence=licences)
+    task = mix_masks.SEGMENTATION if masks else CARD.task
+    return replace(CARD, name=name, classes=classes, licence=licences, task=task)
 
 
 def _classes(part: Part) -> Iterator[str]:
@@ -283,8 +310,10 @@ def _classes(part: Part) -> Iterator[str]:
         yield from (label for label in (f"{part.name}/{name}" for name in part.listed.classes) if label in there)
 
 
-def find(part: Part) -> Source:
-    """Return the work of one list: chunks of its entries."""
+def find(part: Part, classes: Sequence[str] = ()) -> Source:
+    """Return the work of one list: chunks of its entries; ``classes`` are those of a mix with masks."""
+    if classes:
+        return mix_masks.find(part.name, part.listed, part.entries, part.rejected, classes)
     works = []
     channels = part.listed.channels
     for number, start in enumerate(range(0, len(part.entries), ENTRIES_A_PIECE)):

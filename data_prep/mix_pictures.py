@@ -20,32 +20,41 @@ def process(work: Work, raw: Path, out: Path) -> Done:
         inside = image.removeprefix("images/")
         target = f"images/{name}/{inside.removeprefix(f'{name}/')}"
         path = raw / image
-        fault = _fault(image, path, sha256)
-        if fault:
-            done.rejected.append(Rejected(image, fault))
+        wrong = fault(image, path, sha256)
+        if wrong:
+            done.rejected.append(Rejected(image, wrong))
             continue
-        _link(path, out / target)
+        link(path, out / target)
         entry: dict[str, Any] = {
             "image": target,
             "label": label,
             "patient": patient,
             "source": source,
             "sha256": sha256,
-            "channels": 3 if channels == 3 and _coloured(path) else 1,
+            "channels": 3 if channels == 3 and coloured(path) else 1,
         }
         done.entries.append(entry)
     return done
 
 
-def _fault(image: str, path: Path, sha256: str) -> str | None:
-    if PurePosixPath(image).is_absolute() or ".." in PurePosixPath(image).parts:
-        return "leads out of the data list's folder"
+def fault(file: str, path: Path, sha256: str, what: str = "") -> str | None:
+    """Return why a file of a data list cannot be used, or None.
+
+    Args:
+        file: as the list names it.
+        path: where it lies.
+        sha256: that it should have; empty for any.
+        what: stands before the reason, where the file is not what the reason is told of.
+    """
+    if PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
+        return f"{what}leads out of the data list's folder"
     if not path.is_file():
-        return "is missing"
-    return None if file_hash(path) == sha256 else "differs from what was listed (sha256)"
+        return f"{what}is missing"
+    return None if not sha256 or file_hash(path) == sha256 else f"{what}differs from what was listed (sha256)"
 
 
-def _link(path: Path, target: Path) -> None:
+def link(path: Path, target: Path) -> None:
+    """Link a file, or copy it where that cannot be; one that is there already stays."""
     if target.exists():
         return  # an image with several labels
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +64,8 @@ def _link(path: Path, target: Path) -> None:
         target.write_bytes(path.read_bytes())
 
 
-def _coloured(path: Path) -> bool:
+def coloured(path: Path) -> bool:
+    """Return whether a picture's channels differ."""
     with opened_picture(path) as image:
         pixels = np.asarray(image.convert("RGB"))
     return int((pixels.max(axis=2) - pixels.min(axis=2)).max()) > COLOURED

@@ -8,6 +8,8 @@ import torch
 from bundle_runs import CPU, ROOT, bundle_here, config
 from masked_runs import CLASSES, made_run, masked_list
 
+from data_prep.__main__ import app as data_prep
+from medtl import datalist
 from medtl.networks.classifier import build_classifier
 from medtl.networks.segmenter import Segmenter, build_segmenter
 from medtl.weights import starts
@@ -103,3 +105,27 @@ def test_a_segmentation_goes_on_from_one_of_the_same_decoder(tmp_path: Path) -> 
     before, after = (torch.load(tmp_path / name / "model.pt", weights_only=True) for name in ("first", "run"))
     weights = [name for name in before if name.endswith("weight")]
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in weights)
+
+
+def test_a_mix_of_lists_with_masks_is_trained_on_and_is_a_start(tmp_path: Path) -> None:
+    """M3-SEG of Wen et al. in small: CT, MR and histology, of the drawn samples; then vessels from there."""
+    words = ["mix", "--task", "segmentation", "--lists", "chaos_ct=sample,chaos=sample,tnbc=sample"]
+    words += ["--samples", "12", "--validation-fraction", "0.3", "--out", str(tmp_path / "m3"), "--workers", "1"]
+    with pytest.raises(SystemExit) as ended:
+        data_prep(words, prog_name="data_prep")
+    assert not ended.value.code
+    listed = datalist.read(tmp_path / "m3")
+    train = config("train", folder=ROOT / "bundles" / "segment")
+    tiny = ["--epochs", "1", "--image_size", "64", *CPU]
+    folders = ["--dataset_dir", str(tmp_path / "m3"), "--output_dir", str(tmp_path / "first")]
+    status, printed = bundle_here("run", "--config_file", train, *folders, *tiny)
+    assert status == 0, printed
+    metrics = json.loads((tmp_path / "first" / "metrics.json").read_text())
+    assert {f"val_dice_{name}" for name in listed.classes} <= metrics.keys()
+    folders = ["--init", str(tmp_path / "first"), "--output_dir", str(tmp_path / "second")]
+    status, printed = bundle_here("run", "--config_file", train, *folders, *tiny)
+    assert status == 0, printed
+    start = json.loads((tmp_path / "second" / "run.json").read_text())["start"]
+    assert (start["coverage"], start["used"]) == (1.0, 1.0)
+    assert 0.99 < start["decoder"] < 1  # all but the layers that answer
+    assert start["trained_on"] == ["chaos", "chaos_ct", "medtl-mini", "tnbc"]

@@ -293,16 +293,14 @@ def _gradcam(study: Study) -> Section:
 
 
 def _overlays(study: Study) -> Section:
-    drawn, all_ = segmented_slices(study)
+    drawn, note = segmented_slices(study)
     if not drawn:
         return Section("overlays", "Slices")
     organs = [str(name).replace("_", " ") for name in study.found.runs[0].data.classes]
     colours = ", ".join(f"{organ} {colour}" for organ, colour in zip(organs, COLOUR_NAMES, strict=False))
     text = "Of each case the slice with the most of the classes: alone, with the ground truth, with the prediction"
     text += f" ({colours})." if len(organs) <= len(COLOUR_NAMES) else "."
-    if all_ > MOST:
-        text += f" {MOST} of {all_} slices are shown."
-    return Section("overlays", "Slices", [text], figures=drawn, columns=2)
+    return Section("overlays", "Slices", [f"{text} {note}".rstrip()], figures=drawn, columns=2)
 
 
 def _size(results: Results) -> Section:

@@ -247,6 +247,99 @@ def test_what_cannot_be_meant_is_refused(words: tuple[str, ...], part: str, prep
     assert not (ended.folder / "datalist.json").exists()
 
 
+def table_of(root: Path, lines: list[str], head: str = "path;patient;split;age;sex;note") -> Path:
+    path = root / "people.csv"
+    path.write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+def test_a_table_says_whose_pictures_are_and_where_they_go(prep: Prep, tmp_path: Path) -> None:
+    """Pictures are named by numbers, so that the table alone tells patients."""
+    split = {0: "test", 1: "test", 2: "val"}
+    lines, owner = [], {}
+    for number in range(16):
+        patient = number // 2
+        save(tmp_path / "raw" / "images" / f"{number:02d}.png", picture(number))
+        save(tmp_path / "raw" / "masks" / f"{number:02d}_mask.png", regions(number, 1))
+        owner[f"{number:02d}"] = patient
+        lines.append(f"{number:02d}.png;miller{patient};{split.get(patient, 'train')};{80 + 2 * patient};F;x")
+    table = table_of(tmp_path, lines)
+    ended = prepared(prep, tmp_path / "raw", "--table", table, "--name", "mine")
+    assert ended.status == 0
+    assert "unknown" not in ended.err
+    names = given(ended.folder)
+    codes = defaultdict(set)
+    for part, wanted in (("training", {3, 4, 5, 6, 7}), ("validation", {2}), ("test", {0, 1})):
+        assert {owner[Path(names[e["image"]]["file"]).stem] for e in ended.listed[part]} == wanted
+        for entry in ended.listed[part]:
+            patient = owner[Path(names[entry["image"]]["file"]).stem]
+            assert names[entry["image"]]["given"] == f"miller{patient}"
+            assert entry["group"] == {"age": min(80 + 2 * patient, 90), "sex": "F"}
+            codes[entry["patient"]].add(patient)
+    assert len(codes) == 8
+    assert all(len(own) == 1 for own in codes.values())
+    assert "miller" not in (ended.folder / "datalist.json").read_text()
+    assert problems_of_data(ended.folder)[1] == []
+    alike = prepared(prep, tmp_path / "raw", "--table", table, "--name", "mine")  # nothing to do, the same list
+    assert alike.listed == ended.listed
+    table_of(tmp_path, [line.replace(";F;", ";M;") for line in lines])
+    changed = prepared(prep, tmp_path / "raw", "--table", table, "--name", "mine")
+    assert {entry["group"]["sex"] for entry in changed.listed["training"]} == {"M"}
+
+
+def test_rows_and_pictures_that_do_not_meet_are_named_and_the_rest_is_done(prep: Prep, tmp_path: Path) -> None:
+    pairs(tmp_path / "raw", patients=10, images=1)
+    (tmp_path / "raw" / "masks" / "smith7_0.png").unlink()
+    (tmp_path / "raw" / "images" / "smith8_0.png").unlink()
+    save(tmp_path / "elsewhere.png", picture(50))
+    lines = [f"images/smith{n}_0.png;smith{n};{'train' if n == 3 else ''};50;F;" for n in range(3, 9)]
+    lines += ["images/smith1_0.png;smith1;later;50;F;", "images/smith2_0.png;smith2;;old;F;"]
+    lines += ["images/smith3_0.png;smith3;;50;F;", ";nobody;;50;F;", "elsewhere.png;smith6;;50;F;"]
+    lines += ["images/smith9_0.png;smith3;test;50;F;"]
+    table = table_of(tmp_path, lines)
+    words = ("--raw", tmp_path / "raw", "--masks", tmp_path / "raw" / "masks", "--table", table)
+    ended = prep("folder", *words, "--test-fraction", 0.25)
+    assert ended.status == 3
+    reasons = [reason for _, reason in ended.rejected]
+    expected = (
+        "has no row",
+        "no mask",
+        "is missing",
+        "is not train, val or test",
+        "no number of years",
+        "stands twice",
+    )
+    for part in (*expected, "names no picture", "none of the pictures", "in the test split too", "without its picture"):
+        assert sum(part in reason for reason in reasons) == 1, part
+    assert len(reasons) == 10
+    assert sum(len(ended.listed[split]) for split in ("training", "validation", "test")) == 4  # 4, 5, 6 and 9
+    told = json.dumps(ended.rejected) + ended.out + ended.err
+    assert not [number for number in range(1, 9) if f"smith{number}" in told]
+    kept = {Path(row["file"]).stem for row in given(ended.folder).values() if row["image"]}
+    assert kept == {"smith4_0", "smith5_0", "smith6_0", "smith9_0"}
+
+
+def test_the_pattern_helps_where_the_table_names_nobody(prep: Prep, tmp_path: Path) -> None:
+    pairs(tmp_path / "raw", patients=6)
+    lines = [f"images/smith{p}_{k}.png,{'M' if p % 2 else 'F'}" for p in range(6) for k in range(2)]
+    table = table_of(tmp_path / "raw", lines, "path,sex")
+    words = ("--raw", tmp_path / "raw", "--masks", tmp_path / "raw" / "masks", "--table", "people.csv")
+    ended = prep("folder", *words, "--patient-pattern", r"(smith\d+)_", "--out", tmp_path / "a")
+    assert ended.status == 0
+    people = {entry["patient"] for split in ("training", "validation", "test") for entry in ended.listed[split]}
+    assert len(people) == 6
+    alone = prep("folder", *words, "--out", tmp_path / "b")
+    assert alone.status == 0
+    assert "of 12 of 12 pictures the patient is unknown" in alone.err
+    nothing = table_of(tmp_path, lines, "path,colour")
+    refused = prep("folder", *words[:-1], nothing, "--out", tmp_path / "c")
+    assert (refused.status, "expected a column patient" in refused.err) == (2, True)
+    assert not (tmp_path / "c").exists()
+    absent = prep("folder", *words[:-1], "none.csv", "--out", tmp_path / "c")
+    assert (absent.status, "no such file" in absent.err) == (2, True)
+    assert table.is_file()
+
+
 def test_classes_are_read() -> None:
     assert classes_of("vessel") == Classes(("vessel",))
     assert classes_of("optic disc = 128, cup=255") == Classes(("optic disc", "cup"), (128, 255))

@@ -1,13 +1,15 @@
-"""MoNuSeg, CHAOS's CT, ACDC and LUNA16: what is drawn comes back, and what cannot be used is named."""
+"""MoNuSeg, CHAOS's CT, ACDC, LUNA16 and NIH Pancreas-CT: what is drawn comes back, and what cannot be used is named."""
 
 import gzip
 import importlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 from scipy.io import savemat
@@ -25,6 +27,7 @@ SETS = {
     "monuseg": (["nucleus"], 14),
     "acdc": (["right_ventricle", "myocardium", "left_ventricle"], 20),
     "luna16": (["lung"], 10),
+    "nih_pancreas": (["pancreas"], 10),
     "york_cardiac": (["myocardium", "left_ventricle"], 32),
 }
 
@@ -134,6 +137,80 @@ def test_both_lungs_are_one_class_and_a_mask_on_another_grid_is_refused(prep: Pr
         grey, labels = array(ended, entry, "image"), array(ended, entry)
         if labels.any():
             assert grey[labels == 1].mean() < 130 < grey[(labels == 0) & (grey > 150)].mean()
+
+
+def test_a_pancreas_lies_where_its_mask_does_by_dicom_and_by_nifti(prep: Prep, tmp_path: Path) -> None:
+    """The organ alone has about 100 HU in the drawing, 255 · (100 + 160) / 400 = 166 in its window. The case that
+    becomes NIfTI is stored the other way round than its mask."""
+    raw = draw("nih_pancreas", tmp_path / "raw")
+    series = raw / "Pancreas-CT" / "PANCREAS_0003"
+    headers = sorted((pydicom.dcmread(path) for path in series.rglob("*.dcm")), key=lambda one: one.SliceLocation)
+    assert [one.InstanceNumber for one in headers] == list(range(9, 0, -1))
+    stored = np.stack([one.pixel_array for one in headers]).transpose(2, 1, 0).astype(np.int16) - 1024
+    shutil.rmtree(series)
+    to_right_and_back = np.diag([5.0, -5.0, 8.0, 1.0])
+    to_right_and_back[:3, 3] = (-160, 160, 0)
+    nib.save(nib.Nifti1Image(stored[::-1], to_right_and_back), raw / "PANCREAS_0003.nii.gz")
+    ended = prep("nih_pancreas", "--raw", raw)
+    assert ended.status == 0
+    assert "1 masks of withdrawn cases" in ended.err
+    assert [entry["slice"] for entry in entries(ended, "0003")] == list(range(9))
+    for case in ("0002", "0003"):
+        whole = nib.load(raw / "TCIA_pancreas_labels-02-05-2017" / f"label{case}.nii.gz")
+        for entry in entries(ended, case):
+            grey, labels = array(ended, entry, "image"), array(ended, entry)
+            assert np.array_equal(
+                labels, np.asarray(whole.dataobj)[:, :, entry["slice"]].T
+            )  # in the order of the pixels
+            assert entry["spacing"] == [5.0, 5.0, 8.0]
+            if labels.any():
+                assert abs(grey[labels == 1].mean() - 166) < 5
+                assert abs(grey[labels == 0].mean() - 166) > 40
+    ruled = prep("nih_pancreas", "--raw", raw, "--key-slices", "largest:2", "--out", tmp_path / "ruled")
+    assert len(entries(ruled)) == 20
+    areas = {entry["case"] + str(entry["slice"]): array(ended, entry).sum() for entry in entries(ended)}
+    for entry in entries(ruled, "0004"):
+        own = sorted(area for key, area in areas.items() if key.startswith("0004"))
+        assert array(ruled, entry).sum() >= own[-2]
+
+
+def test_masks_that_do_not_lie_on_the_pancreas_are_named(prep: Prep, tmp_path: Path) -> None:
+    raw = draw("nih_pancreas", tmp_path / "raw")
+    folder = raw / "TCIA_pancreas_labels-02-05-2017"
+    mask = nib.load(folder / "label0001.nii.gz")
+    voxels, affine = np.asarray(mask.dataobj), mask.affine
+
+    def change(case: int, array: np.ndarray, place: np.ndarray | None = affine) -> None:
+        nib.save(nib.Nifti1Image(array, place), folder / f"label{case:04d}.nii.gz")
+
+    change(1, voxels[:, ::-1])
+    change(2, voxels[:, :, :-1])
+    change(3, voxels, affine * np.array([1.1, 1, 1, 1]))
+    change(4, 0 * voxels)
+    change(5, 2 * voxels)
+    change(6, voxels, None)
+    change(10, np.roll(voxels, -12, axis=1))  # into the gas
+    (folder / "label0007.nii.gz").unlink()
+    next((raw / "Pancreas-CT" / "PANCREAS_0008").rglob("*-004.dcm")).unlink()
+    shutil.copytree(raw / "Pancreas-CT" / "PANCREAS_0009", raw / "Pancreas-CT" / "PANCREAS_0025")
+    shutil.rmtree(raw / "Pancreas-CT" / "PANCREAS_0009")
+    change(25, np.asarray(nib.load(folder / "label0009.nii.gz").dataobj))
+    ended = prep("nih_pancreas", "--raw", raw, "--test-fraction", 0, "--validation-fraction", 0)
+    assert ended.status == 3
+    reasons = [reason for _, reason in ended.rejected]
+    assert len(reasons) == 10
+    told = (
+        "turned front to back",
+        "of the mask is soft tissue",
+        "voxels, its mask",
+        "another grid",
+        "marks nothing",
+        "value 2",
+        "how its axes lie",
+    )
+    for words in (*told, "has no mask", "is a mask without its volume", "slice"):
+        assert any(words in reason for reason in reasons), words
+    assert {entry["patient"] for entry in entries(ended)} == {"nih_pancreas/0002"}
 
 
 def test_contours_are_filled_where_matlab_counts_them(prep: Prep, tmp_path: Path) -> None:

@@ -485,9 +485,12 @@ def test_segmentations_are_told_organ_by_organ(tmp_path: Path) -> None:
 
 def test_segmented_slices_are_embedded_side_by_side(tmp_path: Path) -> None:
     cases = [(f"MR/{p}", f"MR/{p}") for p in range(7)]
+    dice = {}
     for init in ("random", "imagenet"):
         place = tmp_path / init
-        write_organ_run(place, cases, 0.7, init=init, fold=0)
+        iou = write_organ_run(place, cases, 0.7, init=init, fold=0)
+        for case in (0, 1):
+            dice[case, init] = np.nanmean(2 * iou[case] / (1 + iou[case]))
         (place / "overlays").mkdir()
         for name in ("val_MR_0.png", "val_MR_1.png", "test_MR_0.png"):
             Image.new("RGB", (768, 256), (9, 90, 20)).save(place / "overlays" / name)
@@ -495,11 +498,32 @@ def test_segmented_slices_are_embedded_side_by_side(tmp_path: Path) -> None:
     reader = read_page(tmp_path)
     pictures = [attrs for tag, attrs in reader.tags if tag == "img"]
     assert [each["alt"].split("picture, ground truth and prediction of ")[1] for each in pictures] == [
-        f"val_MR_{case}: resnet18 from {init}, seed 0, fold 0" for case in (0, 1) for init in ("imagenet", "random")
+        f"val_MR_{case}: resnet18 from {init}, seed 0, fold 0, Dice {dice[case, init]:.2f}"
+        for case in (0, 1)
+        for init in ("imagenet", "random")
     ]
     first = Image.open(io.BytesIO(base64.b64decode(pictures[0]["src"].split(",")[1])))
     assert first.size == (640, 213)
     assert "liver orange, right kidney sky blue" in reader.text
+
+
+def test_of_many_slices_the_worst_the_median_and_the_best_are_shown(tmp_path: Path) -> None:
+    """Of three runs and 21 cases 63 slices: a dozen has room for three cases of three runs each."""
+    cases = [(f"MR/{p}", f"MR/{p}") for p in range(21)]
+    found = []
+    for init in ("random", "imagenet", "cpmid"):
+        iou = write_organ_run(tmp_path / init, cases, 0.7, init=init, fold=0)
+        found.append(np.nanmean(2 * iou / (1 + iou), axis=1))
+        (tmp_path / init / "overlays").mkdir()
+        for case in range(21):
+            Image.new("RGB", (96, 32), (9, 90, 20)).save(tmp_path / init / "overlays" / f"val_MR_{case}.png")
+    order = np.argsort(np.mean(found, axis=0))
+    write_report(tmp_path)
+    reader = read_page(tmp_path)
+    pictures = [attrs["alt"] for tag, attrs in reader.tags if tag == "img"]
+    shown = [int(alt.split("val_MR_")[1].split(":")[0]) for alt in pictures]
+    assert shown == [order[place] for place in (0, 10, 20) for _ in range(3)]
+    assert "9 of 63 slices are shown, of cases from the worst to the best by Dice" in reader.text
 
 
 def test_shares_of_the_training_set_are_rows_and_a_figure(tmp_path: Path) -> None:
