@@ -16,7 +16,7 @@ from medtl.report.layout import Field, Section, Table
 from medtl.report.scores import Estimate, ScoredArm, Scores
 from medtl.report.settings_figures import mean_curves, swarm
 from medtl.report.tables import set_name, sizes, upper
-from medtl.report.words import NONE, count, interval, listed, metric_name, number, p_value, signed
+from medtl.report.words import NONE, count, interval, listed, metric_name, number, p_phrase, p_value, signed
 
 FEWEST = 3  # settings, of which a spread is told
 
@@ -66,6 +66,27 @@ def over_settings(study: Study, scored: Scores, metric: str, baseline: str) -> S
     items = [("bad", left)] if (left := _left_out(study, rows)) else []
     table = _table(study, arms, metric, baseline, f"{name} over settings on the {set_name(study)} ({sizes(study)}).")
     return Section("settings", title, [text], items, [table], figures, list(arms), figures_first=True, columns=2)
+
+
+def in_words(study: Study, scored: Scores, metric: str, baseline: str) -> list[str]:
+    """Return a sentence for each start: its mean over settings, and what it is less the baseline's; none where there
+    are no settings."""
+    rows = settings_of(study)
+    told = []
+    for init in study.inits if rows else ():
+        own, others = _arms(scored, rows, init), _arms(scored, rows, baseline)
+        if not own:
+            continue
+        each = np.array([arm.value(metric) for arm in own])
+        text = f"Over {count(len(rows), 'setting')} {init} reaches a mean {metric_name(metric)} of"
+        text += f" {number(float(each.mean()))} (SD over settings {number(float(each.std(ddof=1)))})"
+        if others and init != baseline:
+            gap = over_patients(study, own, others, metric)
+            ends = interval(gap.estimate.low, gap.estimate.high, sign=True)
+            text += f"; the difference from {baseline} is {signed(gap.estimate.value)}"
+            text += f" (95 % interval over patients {ends}, {p_phrase(gap.p)})" if ends else ""
+        told.append(f"{text}.")
+    return told
 
 
 def _arms(scored: Scores, rows: Sequence[str], init: str) -> list[ScoredArm]:

@@ -9,15 +9,20 @@ from medtl.report.compare import Comparison
 from medtl.report.layout import Section
 from medtl.report.reference import ONE_CLASS, one_class_only
 from medtl.report.scores import ScoredArm, Scores
+from medtl.report.settings import in_words
 from medtl.report.tables import set_name, sizes
 from medtl.report.words import count, interval, listed, metric_name, number, p_phrase, signed
+
+MANY = 6  # rows that are each told in a sentence
+EVEN = "no start is shown to differ from {baseline}; chance may explain every difference."
 
 
 def summary(
     study: Study, scored: Scores, found: Sequence[Comparison], baseline: str, metric: str, leaks: Sequence[str]
 ) -> Section:
     """Return which starts are better than the baseline by more than chance explains, and on how much that rests."""
-    items = [("plain", _row(study, scored, found, row, metric, baseline)) for row in study.rows]
+    items = [("plain", text) for text in in_words(study, scored, metric, baseline)]
+    items += [("plain", text) for text in _rows(study, scored, found, metric, baseline)]
     seeds = f"{count(len(study.seeds), 'seed')} ({', '.join(map(str, study.seeds))})"
     folds = len({run.fold for run in study.found.runs if run.fold is not None})
     with_folds = f", {count(folds, 'fold')}" if folds else ""
@@ -38,6 +43,21 @@ def summary(
         )
     items += [("bad", f"Possible leak: {text}") for text in leaks]
     return Section("summary", "Summary", items=items)
+
+
+def _rows(study: Study, scored: Scores, found: Sequence[Comparison], metric: str, baseline: str) -> list[str]:
+    """A sentence for each row; of many rows only those that tell something, and a count of the others."""
+    own = {row: [each for each in found if (each.row, each.metric) == (row, metric)] for row in study.rows}
+    telling = [row for row in study.rows if len(study.rows) <= MANY or _told(own[row], study, scored)]
+    texts = [_row(study, scored, found, row, metric, baseline) for row in telling]
+    others = [row for row in study.rows if row not in telling]
+    even = sum(1 for row in others if own[row])
+    if even:
+        what = f"{even} of {len(study.rows)} rows of the table" if telling else f"all {even} rows of the table"
+        texts.append(f"{_capital(what)}: {EVEN.format(baseline=baseline)}")
+    if len(others) > even:
+        texts.append(f"{count(len(others) - even, 'row')} of the table: nothing could be compared with another start.")
+    return texts
 
 
 def _row(study: Study, scored: Scores, found: Sequence[Comparison], row: str, metric: str, baseline: str) -> str:
@@ -70,8 +90,8 @@ def _row(study: Study, scored: Scores, found: Sequence[Comparison], row: str, me
 def _verdict(own: Sequence[Comparison], study: Study, scored: Scores, baseline: str) -> str:
     """Who is better or worse than the baseline by more than chance explains; a start that names one class only is
     neither."""
-    alone = [each for each in own if one_class_only(study, scored[each.row, each.init]) == ONE_CLASS]
-    told = [each for each in own if each.real and each not in alone]
+    told = _told(own, study, scored)
+    alone = [each for each in own if _names_one(each, study, scored)]
     sides = {
         "better": sorted((each for each in told if each.gain > 0), key=lambda each: -each.gain),
         "worse": sorted((each for each in told if each.gain < 0), key=lambda each: each.gain),
@@ -86,8 +106,22 @@ def _verdict(own: Sequence[Comparison], study: Study, scored: Scores, baseline: 
     if alone:
         sentences.append(f"{listed([each.init for each in alone])}: {ONE_CLASS}, whatever the image.")
     if not told:
-        sentences.append(f"no start is shown to differ from {baseline}; chance may explain every difference.")
+        text = EVEN.format(baseline=baseline)
+        sentences.append(_capital(text) if sentences else text)
     return " ".join(sentences)
+
+
+def _told(own: Sequence[Comparison], study: Study, scored: Scores) -> list[Comparison]:
+    """Those that chance does not explain, without starts that name one class only."""
+    return [each for each in own if each.real and not _names_one(each, study, scored)]
+
+
+def _names_one(each: Comparison, study: Study, scored: Scores) -> bool:
+    return one_class_only(study, scored[each.row, each.init]) == ONE_CLASS
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _lead(each: Comparison) -> str:

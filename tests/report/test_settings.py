@@ -2,6 +2,7 @@
 other; figures by numpy, scipy, scikit-learn and statsmodels' definitions alone."""
 
 import csv
+import itertools
 import json
 from pathlib import Path
 
@@ -65,6 +66,27 @@ def design(module_path: Path) -> tuple[Path, dict[str, np.ndarray], dict[str, np
                 dice[init].append(np.round(own, 6).mean())
     write_report(folder)
     return folder, *({init: np.array(each) for init, each in table.items()} for table in (areas, dice))
+
+
+def test_the_summary_of_many_settings_names_those_that_tell_something_and_counts_the_others(tmp_path: Path) -> None:
+    labels, areas = np.array([label for *_, label in SPLITS["test"]]), {init: [] for init in INITS}
+    for number, (backbone, ids) in enumerate(itertools.product(BACKBONES, IDS)):
+        for init, strength in INITS.items():
+            place = tmp_path / f"{number}_{init}"
+            reached = strength if number < 3 else INITS["random"]
+            found = write_run(place, TWO, SPLITS, reached, backbone=backbone, init=init, **ids)
+            areas[init].append(roc_auc_score(labels, found["test"][:, 1]))
+    write_report(tmp_path)
+    summary = markdown(tmp_path).split("## Summary")[1].split("## Results")[0]
+    for init, own in areas.items():
+        assert f"Over 8 settings {init} reaches a mean AUC of {np.mean(own):.3f} (SD" in summary
+    gap = np.mean(areas["imagenet"]) - np.mean(areas["random"])
+    assert f"the difference from random is +{gap:.3f} (95 %" in summary
+    real = markdown(tmp_path).split("## Compared with random")[1].split("## ")[0].count("| imagenet | **")
+    assert 0 < real < 8
+    assert summary.count("better than random by more than chance explains") == real
+    assert f"{8 - real} of 8 rows of the table: no start is shown to differ from random" in summary
+    assert len(summary.strip().splitlines()) == 2 + real + 1 + 2  # starts, rows, the others, what it rests on
 
 
 def test_mean_and_sd_are_over_settings_and_the_interval_is_over_patients(design: tuple) -> None:
