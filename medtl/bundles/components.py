@@ -6,6 +6,7 @@ place of each.
 
 from typing import Any
 
+from monai.inferers import Inferer, SimpleInferer
 from monai.optimizers import WarmupCosineSchedule
 from torch import nn
 from torch.optim import Optimizer
@@ -13,9 +14,12 @@ from torch.optim.lr_scheduler import ConstantLR
 
 from medtl import engines, losses_tasks
 from medtl.bundles import ids
+from medtl.data.packed_loader import PackedLoader
 from medtl.datalist import REGRESSION, SURVIVAL, file_of, spread
-from medtl.errors import UsageError
+from medtl.errors import UsageError, tell
 from medtl.networks import freezing, regression_head
+from medtl.networks.remembered import RememberedTrunk
+from medtl.transforms.batch import BatchTransform
 
 
 def prepared(network: nn.Module) -> nn.Module:
@@ -64,6 +68,29 @@ def precision() -> str:
             raise UsageError(f"--precision {wanted}: a {task} is trained in fp32, or its numbers lose their digits")
         wanted = "fp32"
     return engines.precision(ids.value("device"), wanted)
+
+
+def picture_inferer() -> Inferer:
+    """Return what runs batches of pictures through the network. With a frozen trunk, on a CPU, and pictures that are
+    the same in every epoch, that is a trunk that sees each picture once and remembers what it found."""
+    return ids.once("picture_inferer", lambda: _remembered() if _is_still() else SimpleInferer())
+
+
+def _remembered() -> Inferer:
+    tell("frozen trunk, no augmentation: each picture passes the trunk once")
+    return RememberedTrunk(ids.value("backbone"))
+
+
+def _is_still() -> bool:
+    """Whether a picture gives the head the same in each epoch, to the bit."""
+    if ids.value("freeze", "none") not in freezing.WHOLE_TRUNK or ids.has("weights") or ids.value("ema"):
+        return False
+    if on_gpu() or ids.value("compile") or precision() != "fp32":
+        return False
+    batches = ids.value("train#dataloader")
+    if not isinstance(batches, PackedLoader) or batches.world_size > 1 or batches.mixup is not None:
+        return False
+    return isinstance(batches.transform, BatchTransform) and not batches.transform.is_random
 
 
 def on_gpu() -> bool:

@@ -16,6 +16,7 @@ from medtl.errors import UsageError, tell
 from medtl.networks.registry import backbone_of
 
 KERAS_TOP10 = "keras_top10"
+WHOLE_TRUNK = ("trunk", "all_but_last:0")
 EXPECTED = (
     "expected none, trunk (only the head trains), all_but_last:N (head and last N stages train) or keras_top10 (head "
     "and what the last ten layers of Keras' model hold)"

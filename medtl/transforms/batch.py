@@ -102,7 +102,7 @@ class BatchTransform:
         result = torch.empty(shape, dtype=DTYPES[self.dtype], device=image.device).permute(0, 3, 1, 2)
         if not self.channels_last:
             result = torch.empty_like(result, memory_format=torch.contiguous_format)
-        bits = random_bits(index, self.seed, epoch, COLUMNS) if self._random else index[:, None]
+        bits = random_bits(index, self.seed, epoch, COLUMNS) if self.is_random else index[:, None]
         matrices = self.matrices(uniform(bits), *image.shape[-2:]).float() if self._geometric else None
         # a CPU works in pieces that stay in its cache; a GPU takes all at once
         piece = PIECE if image.device.type == "cpu" else max(1, len(image))
@@ -124,7 +124,8 @@ class BatchTransform:
         return any((self.brightness, self.contrast, self.gamma, self.noise, self.erase))
 
     @property
-    def _random(self) -> bool:
+    def is_random(self) -> bool:
+        """Return whether a picture comes out otherwise in another epoch."""
         return self._geometric or self._grey
 
     def matrices(self, numbers: Tensor, rows: int, columns: int) -> Tensor:
