@@ -20,7 +20,7 @@ ROW = 640  # of a slice three times in a row
 
 
 def heat_maps(study: Study) -> tuple[list[Figure], int]:
-    """At most a dozen panels, images that most runs explain first, and the number of all.
+    """Return at most a dozen panels, images that most runs explain first, and the number of all.
 
     Raises:
         MedtlError: a panel is no picture.
@@ -29,8 +29,8 @@ def heat_maps(study: Study) -> tuple[list[Figure], int]:
 
 
 def segmented_slices(study: Study) -> tuple[list[Figure], int]:
-    """At most a dozen slices (picture, ground truth, prediction) of the reported split, cases that most runs segment
-    first, and the number of all.
+    """Return at most a dozen slices (picture, ground truth, prediction) of the reported split, cases that most runs
+    segment first, and the number of all.
 
     Raises:
         MedtlError: one is no picture.
