@@ -180,6 +180,12 @@ def test_what_has_no_interval() -> None:
     perfect = delong.auc_interval(labels, labels.astype(float))
     assert (perfect.value, perfect.se) == (1, 0)
     assert math.isnan(perfect.low)
+    # all scores alike: half of the pairs are won, and nothing varies
+    for method in ("logit", "wald"):
+        tied = delong.auc_interval(labels, np.full(6, 0.3), method=method)
+        assert (tied.value, tied.se) == (0.5, 0)
+        assert math.isnan(tied.low)
+        assert math.isnan(tied.high)
     single = delong.auc_interval(np.array([0, 0, 0, 1]), np.array([1.0, 2, 3, 2.5]))
     assert single.value == pytest.approx(2 / 3)
     assert math.isnan(single.se)
@@ -333,6 +339,26 @@ def test_the_interval_of_a_mean_of_areas_is_that_of_its_definition(classes: int,
     assert (found.value, found.se) == pytest.approx((area, se))
     ends = tuple(1 / (1 + math.exp(-(centre + side * half))) for side in (-1, 1))
     assert (found.low, found.high) == pytest.approx(ends)
+
+
+def test_two_patients_of_a_class_have_their_share_in_the_degrees_of_freedom() -> None:
+    """Positive images of patients a and b, negative ones of c, d and e, two each. By hand, in quarters of an area:
+    a's images win 5/6 and 1/2 of the pairs and b's 1 and 1, so the area is 5/6; of what the positive patients add,
+    (4/3 - 5/3) / 4 and (2 - 5/3) / 4, the squares sum to 1/72, twice that over 1 degree of freedom is 1/36. The
+    negative ones lose 3/4, 1/2; 1, 3/4; 1, 1: they add (5/4 - 5/3) / 6, (7/4 - 5/3) / 6 and (2 - 5/3) / 6, whose
+    squares sum to 7/864, 3/2 of it over 2 degrees of freedom is 7/576."""
+    positive, patients = np.arange(10) < 4, np.array(list("aabbccddee"))
+    scores = np.array([7.0, 4, 9, 8, 5, 7.5, 3, 6, 1, 2])
+    up, down = 1 / 36, 7 / 576
+    freedom = (up + down) ** 2 / (up**2 / 1 + down**2 / 2)
+    assert 1 < freedom < 3
+    found = delong.auc_interval(positive, scores, patients)
+    assert found.value == pytest.approx(5 / 6)
+    half = student.ppf(0.975, freedom) * found.se / (5 / 36)
+    ends = tuple(1 / (1 + math.exp(-(math.log(5) + side * half))) for side in (-1, 1))
+    assert (found.low, found.high) == pytest.approx(ends)
+    by_name = spread_by_definition(positive, scores, patients)
+    assert (found.se, freedom) == pytest.approx((math.sqrt(by_name[1]), by_name[3]))
 
 
 @pytest.mark.parametrize("label", [0, 1])
