@@ -285,6 +285,9 @@ def test_the_paired_test_takes_the_images_of_a_patient_together() -> None:
     found = delong.paired_test(positive, first, second, list(map(str, patients)))
     assert (found.value, found.se, found.z) == pytest.approx((areas[0] - areas[1], se, (areas[0] - areas[1]) / se))
     assert found.se != pytest.approx(delong.paired_test(positive, first, second).se, rel=0.01)
+    wide = delong.paired_test(positive, first, second, patients, level=0.99)
+    half = norm.ppf(0.995) * se  # neither end is cut off
+    assert (wide.low, wide.high) == pytest.approx((found.value - half, found.value + half))
 
 
 def test_the_interval_of_a_difference_ends_at_one() -> None:
@@ -318,16 +321,15 @@ def spread_by_definition(
     return area, float(covariance[0, 0]), sides[0][0] + sides[1][0], freedom
 
 
-@pytest.mark.parametrize("clustered", [True, False])
+@pytest.mark.parametrize("count", [42, 14, 2])
 @pytest.mark.parametrize("classes", [1, 3])
-def test_the_interval_of_a_mean_of_areas_is_that_of_its_definition(classes: int, clustered: bool) -> None:
+def test_the_interval_of_a_mean_of_areas_is_that_of_its_definition(classes: int, count: int) -> None:
     random = np.random.default_rng(13)
-    patients = np.repeat(np.arange(14), 3) if clustered else np.arange(42)
+    clustered, patients = count < 42, np.repeat(np.arange(count), 42 // count)
     labels = random.integers(0, 3, 42)
     positive = (labels[:, np.newaxis] == np.arange(3))[:, :classes]
     scores = positive + random.normal(size=(42, classes))
     each = [spread_by_definition(positive[:, c], scores[:, c], patients) for c in range(classes)]
-    count = len(set(patients))
     covariance = [
         [one[1] if r == s else count / (count - 1) * float((one[2] * other[2]).sum()) for s, other in enumerate(each)]
         for r, one in enumerate(each)
@@ -357,8 +359,18 @@ def test_two_patients_of_a_class_have_their_share_in_the_degrees_of_freedom() ->
     half = student.ppf(0.975, freedom) * found.se / (5 / 36)
     ends = tuple(1 / (1 + math.exp(-(math.log(5) + side * half))) for side in (-1, 1))
     assert (found.low, found.high) == pytest.approx(ends)
-    by_name = spread_by_definition(positive, scores, patients)
-    assert (found.se, freedom) == pytest.approx((math.sqrt(by_name[1]), by_name[3]))
+    _, variance, _, defined = spread_by_definition(positive, scores, patients)
+    assert (found.se, freedom) == pytest.approx((math.sqrt(variance), defined))
+    assert delong.auc_interval(positive.astype(int), scores, patients) == found
+
+
+def test_classes_of_no_image_and_of_every_image_are_left_out_of_a_mean() -> None:
+    random = np.random.default_rng(14)
+    positive, scores = random.random((30, 4)) < 0.5, random.normal(size=(30, 4))
+    positive[:, 1], positive[:, 3] = True, False
+    found = delong.mean_area_interval(positive, scores)
+    assert found == delong.mean_area_interval(positive[:, ::2], scores[:, ::2])
+    assert found.low < found.value < found.high
 
 
 @pytest.mark.parametrize("label", [0, 1])
