@@ -193,7 +193,7 @@ def test_what_has_no_interval() -> None:
     one_patient = delong.auc_interval(labels, np.array([1.0, 3, 2, 2, 3, 5]), ["a", "b", "c", "d", "d", "d"])
     assert math.isnan(one_patient.se)
     assert math.isnan(delong.auc_interval(np.zeros(4), np.arange(4.0)).value)
-    with pytest.raises(ValueError, match="^scores hold NaN$"):
+    with pytest.raises(ValueError, match=r"^scores hold NaN$"):
         delong.auc_interval(labels, np.full(6, np.nan))
 
 
