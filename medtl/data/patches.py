@@ -72,7 +72,7 @@ class Patches:
 
     @property
     def side(self) -> int:
-        """Return the rows and columns of what is cut out: half as much again, so that turning it hardly shows a corner."""
+        """Return rows and columns of what is cut out: half as much again, so that turning it hardly shows a corner."""
         return self.whole.patch_size + 2 * (self.whole.patch_size // 4)
 
     def drawn(self, number: int, seed: int, epoch: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
