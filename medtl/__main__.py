@@ -4,7 +4,7 @@ from medtl.errors import guarded
 
 
 def main() -> None:
-    """Entry point of the ``medtl`` command."""
+    """Run the ``medtl`` command."""
     guarded(_run, "medtl")
 
 

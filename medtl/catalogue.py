@@ -17,8 +17,8 @@ from medtl.weights.sources import SOURCES
 
 
 def weight_files() -> list[Path]:
-    """Weights in the order in which named inits are looked up: $MEDTL_WEIGHTS, then the bundles, then the cache, then
-    what comes with medtl; of the first and the third also released bundles in them, as folders or zip files."""
+    """Return weights in the order in which named inits are looked up: $MEDTL_WEIGHTS, then the bundles, then the cache,
+    then what comes with medtl; of the first and the third also released bundles in them, as folders or zip files."""
     own = [Path(os.environ["MEDTL_WEIGHTS"])] if os.environ.get("MEDTL_WEIGHTS") else []
     found = [path for folder in own for path in _weights_under(folder)]
     found += [path for bundle in bundle_folders() for path in sorted((bundle / "models").glob("*"))]

@@ -84,8 +84,8 @@ class DataList:
 
     @property
     def task(self) -> str:
-        """ "segmentation" (labels are paths), "multilabel" (multi-hot lists), "regression" (floating-point numbers),
-        "classification" (class indices) or "survival" (times and events)."""
+        """Return "segmentation" (labels are paths), "multilabel" (multi-hot lists), "regression" (floating-point
+        numbers), "classification" (class indices) or "survival" (times and events)."""
         return next((task_of(entry) for _, entry in self), "classification")
 
     def __iter__(self) -> Iterator[tuple[str, Entry]]:
@@ -223,8 +223,8 @@ def classes_of(entry: Entry) -> list[int]:
 
 
 def label_classes(label: int | float | list[int] | str) -> list[int]:
-    """Class indices that a label names: one for an index, the ones of a multi-hot list, 0 for a number, whose name is
-    the only one, none for a mask."""
+    """Return the class indices that a label names: one for an index, the ones of a multi-hot list, 0 for a number,
+    whose name is the only one, none for a mask."""
     if isinstance(label, list):
         return [index for index, positive in enumerate(label) if positive]
     if isinstance(label, float):

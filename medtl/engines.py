@@ -20,7 +20,7 @@ Tensors = list[Tensor] | tuple[Tensor, ...]
 
 
 def precision(device: str | torch.device, wanted: str = "auto") -> str:
-    """fp32, bf16 or fp16; "auto" is bf16 on a GPU that computes in it, otherwise fp32.
+    """Return what to compute in, fp32, bf16 or fp16; "auto" is bf16 on a GPU that computes in it, otherwise fp32.
 
     Raises:
         UsageError: no such precision, or fp16 on a CPU.
@@ -76,7 +76,8 @@ def synchronised(network: nn.Module, wanted: bool = True) -> nn.Module:
 
 
 def steps_an_epoch(batches: int, accumulate: int = 1) -> int:
-    """Steps of the optimiser in an epoch of so many batches (of one process): an epoch's last group may be smaller."""
+    """Return the steps of the optimiser in an epoch of so many batches (of one process): an epoch's last group may be
+    smaller."""
     return -(-batches // accumulate)
 
 

@@ -61,7 +61,7 @@ class Comparison:
 
     @property
     def images(self) -> int:
-        """Pictures of ``a`` that take part in a leak, those of shared patients included."""
+        """Return the pictures of ``a`` that take part in a leak, those of shared patients included."""
         shared = {self.a.patients[leak.first] for leak in self.leaks if leak.kind == "patient"}
         own = {self.a.images[leak.first] for leak in self.leaks}
         if self.a is self.b:

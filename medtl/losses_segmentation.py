@@ -31,7 +31,7 @@ class PixelLoss(nn.Module):
         self.both = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False, batch=True)
 
     def forward(self, logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-        """Mean over the batch; masks (n, rows, columns), int64."""
+        """Return the mean over the batch; masks (n, rows, columns), int64."""
         if logits.ndim == 4:
             return self._of_one(logits, masks)
         loss = self._of_one(logits[:, 0], masks)

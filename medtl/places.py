@@ -47,7 +47,7 @@ def bundle_of_word(word: str | Path) -> Path:
 
 
 def bundle_folders() -> list[Path]:
-    """Bundles in ``bundles/`` of the working directory, then medtl's own; each name once."""
+    """Return the bundles in ``bundles/`` of the working directory, then medtl's own; each name once."""
     found: dict[str, Path] = {}
     for root in bundle_roots():
         for metadata in sorted(root.glob("*/configs/metadata.json")):
@@ -68,7 +68,7 @@ def paths_of(words: str) -> list[Path]:
 
 
 def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/medtl, by default ~/.cache/medtl."""
+    """Return $XDG_CACHE_HOME/medtl, by default ~/.cache/medtl."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medtl"
 
 
@@ -79,7 +79,7 @@ def private_cache(name: str) -> Path:
 
 
 def packed_folder() -> Path:
-    """$MEDTL_PACKED, by default ``packed`` in medtl's cache."""
+    """Return $MEDTL_PACKED, by default ``packed`` in medtl's cache."""
     return Path(os.environ.get("MEDTL_PACKED") or cache_folder() / PACKED)
 
 

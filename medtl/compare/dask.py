@@ -137,7 +137,7 @@ class _Cancelled(Stop):
 
 
 def on_worker(task: Task, variables: Mapping[str, str], version: str, command: Command) -> State:
-    """In a worker: run a cell, if the worker sees what the comparison sees.
+    """Run a cell in a worker, if the worker sees what the comparison sees.
 
     Args:
         task: the cell.

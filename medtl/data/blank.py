@@ -6,7 +6,7 @@ from medtl.data.packed import Packed
 
 
 def blank_images(packed: Packed) -> list[int]:
-    """Places of the images whose channels each hold one value only.
+    """Return the places of the images whose channels each hold one value only.
 
     The middle row is looked at first, so that of a large mapped file a page an image is read instead of all of it.
     """

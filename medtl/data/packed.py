@@ -117,7 +117,8 @@ def pack(
 
 
 def fingerprint(entries: Sequence[Entry], channels: int, image_size: int) -> str:
-    """Names the pixels: 32 hex digits of SHA-256 over the format, the size and the images' hashes in their order."""
+    """Return what names the pixels: 32 hex digits of SHA-256 over the format, the size and the images' hashes in their
+    order."""
     digest = hashlib.sha256(f"{FORMAT} {channels} {image_size} {len(entries)}\n".encode())
     for entry in entries:
         digest.update(f"{entry['sha256']}\n".encode())

@@ -104,7 +104,7 @@ class PackedLoader:
         return count if self.shuffle else count + (self.rank < rest)
 
     def order(self, epoch: int) -> Tensor:
-        """Places in the split that this process visits in an epoch (n,), int64."""
+        """Return the places in the split that this process visits in an epoch (n,), int64."""
         if not self.shuffle:
             return torch.arange(self.rank, len(self.dataset), self.world_size)
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)

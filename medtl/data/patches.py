@@ -67,12 +67,12 @@ class Patches:
 
     @property
     def labels(self) -> Tensor:
-        """The picture that each patch is drawn from (n,), int64."""
+        """Return the picture that each patch is drawn from (n,), int64."""
         return torch.arange(len(self.whole)).repeat_interleave(self.count)
 
     @property
     def side(self) -> int:
-        """Rows and columns of what is cut out: half as much again, so that turning it hardly shows a corner."""
+        """Return rows and columns of what is cut out: half as much again, so that turning it hardly shows a corner."""
         return self.whole.patch_size + 2 * (self.whole.patch_size // 4)
 
     def drawn(self, number: int, seed: int, epoch: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

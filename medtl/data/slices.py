@@ -195,7 +195,7 @@ def fitted_mask(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def unfitted(logits: Tensor, rows: int, columns: int) -> Tensor:
-    """Logits (n_classes, size, size) of a fitted slice to (n_classes, rows, columns), bilinear."""
+    """Bring logits (n_classes, size, size) of a fitted slice to (n_classes, rows, columns), bilinear."""
     top, left, height, width = box(rows, columns, logits.shape[-1])
     part = logits[:, top : top + height, left : left + width]
     if (height, width) == (rows, columns):

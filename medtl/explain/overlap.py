@@ -60,7 +60,7 @@ def disc(area: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 def summary(found: Sequence[Overlap], patients: Sequence[str]) -> dict[str, float]:
-    """Means over pictures with their 95 % intervals by patient.
+    """Return the means over pictures with their 95 % intervals by patient.
 
     Args:
         found: (n,) at least one.

@@ -50,7 +50,7 @@ class Item:
 
 
 def from_files(sources: Sequence[Path]) -> tuple[list[Item], list[Refused]]:
-    """Every picture in the files and folders, each once, and every file that cannot be opened.
+    """Return every picture in the files and folders, each once, and every file that cannot be opened.
 
     Raises:
         UsageError: one of them is not there, or holds no picture.
@@ -91,8 +91,8 @@ def _found(source: Path, rejected: list[Refused]) -> tuple[Picture, ...]:
 
 
 def from_list(listed: DataList, split: str, number: int, seed: int = 0) -> list[Item]:
-    """Entries of a split: of each class, or each quarter of a regression's numbers, in turn one, drawn by ``seed``, so
-    that a larger ``number`` only adds to a smaller one.
+    """Return entries of a split: of each class, or each quarter of a regression's numbers, in turn one, drawn by
+    ``seed``, so that a larger ``number`` only adds to a smaller one.
 
     Args:
         listed: the data list.
@@ -129,7 +129,7 @@ def _item(listed: DataList, entry: Entry, split: str) -> Item:
 
 
 def with_hashes(items: Sequence[Item]) -> tuple[list[Item], list[Refused]]:
-    """The items with their files' hashes, and every file that is not there or not the listed one."""
+    """Return the items with their files' hashes, and every file that is not there or not the listed one."""
     found, rejected = [], []
     for item in items:
         try:
@@ -145,7 +145,7 @@ def with_hashes(items: Sequence[Item]) -> tuple[list[Item], list[Refused]]:
 
 
 def read(item: Item, channels: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
-    """The picture as ``read_picture`` gives it, and its mask.
+    """Return the picture as ``read_picture`` gives it, and its mask.
 
     Raises:
         BadFileError: one of them cannot be read; the text is the reason alone.
@@ -154,7 +154,7 @@ def read(item: Item, channels: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
-    """A lesion mask (rows, columns): True wherever the file is not 0.
+    """Return a lesion mask (rows, columns): True wherever the file is not 0.
 
     Raises:
         BadFileError: it cannot be read, or has channels.
@@ -170,7 +170,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 
 
 def panel_names(items: Sequence[Item], suffix: str, taken: Mapping[str, tuple[str, str]]) -> list[str]:
-    """A file name without extension for each picture: its own where no other picture has it, else its path with
+    """Return a file name without extension for each picture: its own where no other picture has it, else its path with
     dashes, else with a number.
 
     Args:

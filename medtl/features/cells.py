@@ -117,7 +117,7 @@ class Judged:
     seconds: float
 
     def values(self, split: str) -> NDArray[np.floating]:
-        """Predictions of a split, as of ``Table``."""
+        """Return the predictions of a split, as of ``Table``."""
         return next(table.probabilities for table in self.tables if table.split == split)
 
 

@@ -53,7 +53,7 @@ class Model:
 
     @property
     def precision(self) -> str:
-        """fp32 on a CPU, what the device computes best in elsewhere."""
+        """Return the precision to compute in: fp32 on a CPU, what the device computes best in elsewhere."""
         if torch.device(self.device).type == "cpu":
             return "fp32"
         from medtl import engines  # imports MONAI, which takes seconds

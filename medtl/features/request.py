@@ -59,7 +59,7 @@ class Request:
         return (*found, "--out", str(self.out))
 
     def size(self, listed: DataList) -> int:
-        """Rows and columns of the pictures."""
+        """Return the rows and columns of the pictures."""
         return self.image_size or (SAMPLE_SIZE if listed.sample else SIZE)
 
 

@@ -40,8 +40,8 @@ class ScoredCases:
     metrics: Mapping[str, float]
 
     def state_dict(self) -> dict[str, Any]:
-        """As tensors and plain numbers, for a checkpoint; cases and ground truth are the data list's. Of each case the
-        shape of its mask, and the mask compressed."""
+        """Return the state as tensors and plain numbers, for a checkpoint; cases and ground truth are the data list's.
+        Of each case the shape of its mask, and the mask compressed."""
         return {
             "split": self.split,
             "predicted": {
@@ -56,14 +56,14 @@ class ScoredCases:
 
 
 def scored_cases(engine: Engine, split: str) -> ScoredCases:
-    """What an evaluator's last epoch found on ``split``."""
+    """Return what an evaluator's last epoch found on ``split``."""
     own = {name: value for name, value in engine.state.metrics.items() if name.startswith(f"{split}_")}
     return ScoredCases(split, engine.state.cases, own)
 
 
 def with_distances(scored: ScoredCases, organs: Sequence[str]) -> ScoredCases:
-    """The same with what is measured of contours, and with ``_lo`` and ``_hi`` (95 %, by patient) beside every metric
-    that has an interval."""
+    """Return the same with what is measured of contours, and with ``_lo`` and ``_hi`` (95 %, by patient) beside every
+    metric that has an interval."""
     cases = tuple(
         replace(each, scores=case_scores(each.truth, each.predicted, organs, each.case.spacing))
         for each in scored.cases
@@ -79,8 +79,8 @@ def with_distances(scored: ScoredCases, organs: Sequence[str]) -> ScoredCases:
 
 
 def write_cases(folder: Path, organs: Sequence[str], splits: Sequence[ScoredCases]) -> dict[str, float]:
-    """``predictions.csv`` (``case,patient,split,iou_<organ>…,dice_<organ>…``, with distances ``hd95_<organ>…`` and
-    more of contours, then ``mean_iou,mean_dice…`` of the case) and ``metrics.json``.
+    """Write ``predictions.csv`` (``case,patient,split,iou_<organ>…,dice_<organ>…``, with distances ``hd95_<organ>…``
+    and more of contours, then ``mean_iou,mean_dice…`` of the case) and ``metrics.json``.
 
     Args:
         folder: the run's.
@@ -130,11 +130,11 @@ class KeepBestCases(BestEpoch[ScoredCases]):
         self.scores = scores
 
     def found(self, engine: Engine, split: str) -> ScoredCases:
-        """What an evaluator's last epoch found on ``split``."""
+        """Return what an evaluator's last epoch found on ``split``."""
         return scored_cases(engine, split)
 
     def chance(self) -> float:
-        """The key metric of calling every voxel the organ: what can be had without looking at a picture."""
+        """Return the key metric of calling every voxel the organ: what can be had without looking at a picture."""
         guesses = [guess_scores(self.scores.truth(case), self.scores.organs) for case in self.scores.cases]
         return mean_scores(guesses)[self.key_metric.removeprefix(f"{self.split}_")]
 
@@ -182,21 +182,21 @@ class SaveCases(Save):
 
 
 def grid(result: CaseResult) -> NDArray[np.float64]:
-    """The affine (RAS+ mm) of a data list's case: spacing and directions are the patient's; where the patient lay in
-    the scanner is not in a data list, so the first column, row and slice lie at 0."""
+    """Return the affine (RAS+ mm) of a data list's case: spacing and directions are the patient's; where the patient
+    lay in the scanner is not in a data list, so the first column, row and slice lie at 0."""
     x, y, z = result.case.spacing
     # columns run from the patient's right to left, rows from front to back (medtl.readers.volume.display)
     return np.diag([-x, -y, z, 1.0])
 
 
 def file_name(case: str) -> str:
-    """A case's name as a file's."""
+    """Return a case's name as a file's."""
     return case.replace("/", "_")
 
 
 def write_overlays(folder: Path, scored: ScoredCases, listed: DataList, epoch: int) -> None:
-    """``overlays/<split>_<case>.png`` (picture, ground truth, prediction) of each case's slice with the most organ, and
-    the same for TensorBoard."""
+    """Write ``overlays/<split>_<case>.png`` (picture, ground truth, prediction) of each case's slice with the most
+    organ, and the same for TensorBoard."""
     entries = listed.absolute(scored.split)
     with SummaryWriter(str(folder / "tensorboard")) as board:
         for each in scored.cases:

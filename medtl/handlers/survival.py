@@ -41,13 +41,13 @@ class ScoredRisks:
     metrics: Mapping[str, float]
 
     def state_dict(self) -> dict[str, Any]:
-        """As tensors and plain numbers, for a checkpoint; the entries are the data list's."""
+        """Return the state as tensors and plain numbers, for a checkpoint; the entries are the data list's."""
         metrics = {name: float(value) for name, value in self.metrics.items()}
         return {"split": self.split, "risk": torch.from_numpy(self.risk), "metrics": metrics}
 
 
 def follow_up(entries: Sequence[Entry]) -> Followed:
-    """Times and events of the entries of a survival."""
+    """Return times and events of the entries of a survival."""
     return survival.followed([entry["time"] for entry in entries], [entry["event"] for entry in entries])
 
 

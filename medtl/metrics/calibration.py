@@ -102,7 +102,7 @@ def reliability(labels: NDArray[np.int64], probabilities: NDArray[np.floating], 
 
 
 def debiased_error(labels: NDArray[np.int64], probabilities: NDArray[np.floating], bins: int = BINS) -> float:
-    """Root of the mean squared calibration error without what chance alone adds (Kumar, Liang and Ma 2019).
+    """Return the root of the mean squared calibration error without what chance alone adds (Kumar, Liang and Ma 2019).
 
     Bins hold equally many images (those with one confidence stay together); from each bin's squared gap the variance
     of its accuracy, a(1 - a) / (n_b - 1), is taken off; bins with one image say nothing and are left out.

@@ -64,7 +64,7 @@ def compare_models(
     seed: int = 0,
     replicates: int = REPLICATES,
 ) -> Comparison:
-    """Accuracy and AUC of two models on the same images.
+    """Compare accuracy and AUC of two models on the same images.
 
     Args:
         labels: (n,) class indices.
@@ -97,7 +97,7 @@ def across_seeds(
     patients: float = math.inf,
     level: float = 0.95,
 ) -> SeedComparison:
-    """Difference of a score between two ways of training.
+    """Return the difference of a score between two ways of training.
 
     Args:
         first, second: (pairs,) the score of each training, the same seed (and fold) in the same place.

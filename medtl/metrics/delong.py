@@ -63,7 +63,7 @@ class AreaDifference:
 def auc_covariance(
     labels: NDArray, scores: NDArray[np.floating], patients: Patients | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Areas of several scores of the same images, and how they vary together.
+    """Return the areas of several scores of the same images, and how they vary together.
 
     Args:
         labels: (n,) true where the image is of the positive class.
@@ -103,7 +103,7 @@ def auc_covariance(
 def auc_variance(
     labels: NDArray, scores: NDArray[np.floating], patients: Patients | None = None
 ) -> tuple[float, float]:
-    """Area and its variance; arguments as of ``auc_covariance``, but scores (n,)."""
+    """Return the area and its variance; arguments as of ``auc_covariance``, but scores (n,)."""
     areas, covariance = auc_covariance(labels, np.asarray(scores)[np.newaxis], patients)
     return float(areas[0]), float(covariance[0, 0])
 
@@ -115,7 +115,7 @@ def auc_interval(
     level: float = 0.95,
     method: Literal["logit", "wald"] = "logit",
 ) -> Area:
-    """Area with its interval.
+    """Return the area with its interval.
 
     Args:
         labels: (n,) true where the image is of the positive class.
@@ -179,7 +179,7 @@ def paired_test(
     patients: Patients | None = None,
     level: float = 0.95,
 ) -> AreaDifference:
-    """DeLong's test of two models on the same images.
+    """Test two models on the same images, as DeLong does.
 
     Args:
         labels: (n,) true where the image is of the positive class.
@@ -201,8 +201,8 @@ def contrast(
     patients: Patients | None = None,
     level: float = 0.95,
 ) -> AreaDifference:
-    """DeLong's test of a weighted sum of the areas of several models on the same images (1988, equation 5 with one row
-    of contrasts): weights 1/k give the mean area of k models, 1/k and -1/k the difference of two such means. The models
+    """Test a weighted sum of several models' areas on the same images (DeLong 1988, equation 5 with one row of
+    contrasts): weights 1/k give the mean area of k models, 1/k and -1/k the difference of two such means. The models
     are taken as they are, so that only the patients' chance is in the standard error.
 
     Args:

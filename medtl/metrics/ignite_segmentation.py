@@ -36,12 +36,12 @@ class CaseResult:
 
     @property
     def truth(self) -> NDArray[np.uint8]:
-        """(columns, rows, slices)."""
+        """Return the mask (columns, rows, slices)."""
         return self.squeezed_truth.array()
 
     @property
     def predicted(self) -> NDArray[np.uint8]:
-        """(columns, rows, slices)."""
+        """Return the mask (columns, rows, slices)."""
         return self.squeezed_mask.array()
 
 

@@ -33,7 +33,7 @@ class Threshold:
     value: float | None = None
 
     def as_record(self) -> dict[str, Any]:
-        """As run.json holds it."""
+        """Return it as run.json holds it."""
         return asdict(self)
 
 

@@ -55,7 +55,7 @@ def mcnemar(
 
 
 def wilcoxon(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test (1945) of scores a case, such as Dice.
+    """Return the two-sided p of Wilcoxon's signed-rank test (1945) of scores a case, such as Dice.
 
     Args:
         first, second: (n,) of the same cases, one a patient; cases without a value (NaN) in either are left out.
@@ -71,8 +71,8 @@ def wilcoxon(first: NDArray[np.floating], second: NDArray[np.floating]) -> float
 
 
 def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
-    """p-values for several comparisons at once (Holm 1979): below 0.05 after it, with at most 5 % chance of any false
-    alarm among them, however they depend on each other.
+    """Return p-values for several comparisons at once (Holm 1979): below 0.05 after it, with at most 5 % chance of any
+    false alarm among them, however they depend on each other.
 
     Args:
         p_values: (n,); a NaN is no comparison and stays.

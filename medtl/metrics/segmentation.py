@@ -30,23 +30,23 @@ Scores = dict[str, float]
 
 
 def names(organs: Sequence[str], distances: bool = True) -> tuple[str, ...]:
-    """``iou_<organ>…, dice_<organ>…`` and, with ``distances``, those of ``contours``, such as ``hd95_<organ>…``: the
-    columns of a case."""
+    """Return ``iou_<organ>…, dice_<organ>…`` and, with ``distances``, those of ``contours``, such as ``hd95_<organ>…``:
+    the columns of a case."""
     return tuple(f"{kind}_{organ}" for kind in (kinds() if distances else OVERLAPS) for organ in organs)
 
 
 def kinds() -> tuple[str, ...]:
-    """What is measured of each organ: the first part of its columns."""
+    """Return what is measured of each organ: the first part of its columns."""
     return (*OVERLAPS, *(metric.name for metric in contours.case_metrics()))
 
 
 def key_metrics(organs: Sequence[str]) -> tuple[str, ...]:
-    """What an epoch can be chosen by; larger is better for each."""
+    """Return what an epoch can be chosen by; larger is better for each."""
     return (*(f"mean_{kind}" for kind in OVERLAPS), *names(organs, distances=False))
 
 
 def overlaps(truth: NDArray, predicted: NDArray, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Intersection over union, and Dice, of each organ.
+    """Return the intersection over union, and Dice, of each organ.
 
     Args:
         truth, predicted: integers of one shape; 0 is background, 1 to ``count`` are organs.
@@ -74,7 +74,7 @@ def case_scores(
     spacing: Sequence[float] = (1, 1, 1),
     distances: bool = True,
 ) -> Scores:
-    """All scores of one case.
+    """Return all scores of one case.
 
     Args:
         truth, predicted: (x, y, z) whole numbers; 0 is background, 1 the first organ.
@@ -93,7 +93,8 @@ def case_scores(
 
 
 def guess_scores(truth: NDArray, organs: Sequence[str]) -> Scores:
-    """IoU and Dice of each organ if every voxel were called that organ: what can be had without looking at a picture.
+    """Return IoU and Dice of each organ if every voxel were called that organ: what can be had without looking at a
+    picture.
 
     Args:
         truth: (x, y, z) whole numbers; 0 is background, 1 the first organ.
@@ -109,7 +110,7 @@ def guess_scores(truth: NDArray, organs: Sequence[str]) -> Scores:
 
 
 def case_means(scores: Mapping[str, float]) -> Scores:
-    """``mean_iou``, ``mean_dice`` (and ``mean_hd95``, …) of one case over the organs that count for it."""
+    """Return ``mean_iou``, ``mean_dice`` (and ``mean_hd95``, …) of one case over the organs that count for it."""
     return {
         f"mean_{kind}": _mean([value for name, value in scores.items() if name.startswith(f"{kind}_")])
         for kind in kinds()
@@ -118,7 +119,7 @@ def case_means(scores: Mapping[str, float]) -> Scores:
 
 
 def mean_scores(cases: Sequence[Mapping[str, float]]) -> Scores:
-    """Each score's mean over the cases that it counts for; ``mean_<kind>`` is the mean over organs of these."""
+    """Return each score's mean over the cases that it counts for; ``mean_<kind>`` is the mean over organs of these."""
     each = {name: _mean([case[name] for case in cases]) for name in cases[0]}
     return {**case_means(each), **each}
 
@@ -135,7 +136,7 @@ def intervals(
     seed: int = 0,
     replicates: int = REPLICATES,
 ) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap of ``mean_scores`` with whole patients as the units.
+    """Return the percentile bootstrap's intervals of ``mean_scores`` with whole patients as the units.
 
     Args:
         cases: scores of each case.

@@ -29,7 +29,7 @@ def called_positive(scores: NDArray[np.floating], threshold: float) -> NDArray[n
 
 
 def means(values: Mapping[str, NDArray[np.floating]], patient: NDArray[np.int64], count: int) -> Scorer:
-    """Scorer of means over images or cases, such as of Dice; a NaN is no value and is left out.
+    """Return the scorer of means over images or cases, such as of Dice; a NaN is no value and is left out.
 
     Args:
         values: metric to (n,) values.
@@ -48,7 +48,7 @@ def means(values: Mapping[str, NDArray[np.floating]], patient: NDArray[np.int64]
 
 
 def mean_of(scorers: Sequence[Scorer]) -> Scorer:
-    """Scorer of the mean over several trainings that predicted the same images."""
+    """Return the scorer of the mean over several trainings that predicted the same images."""
 
     def score(times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         each = [scorer(times) for scorer in scorers]
@@ -74,5 +74,5 @@ def divide(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.
 
 
 def mean_over(rows: NDArray[np.bool_], table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means over these of the first axis, NaN where one of them is or there are none."""
+    """Return the means over these of the first axis, NaN where one of them is or there are none."""
     return table[rows].mean(axis=0) if rows.any() else np.full(table.shape[1:], np.nan)

@@ -131,7 +131,7 @@ def _evaluate_if_frozen(module: nn.Module, inputs: object) -> None:
 def parameter_groups(
     network: nn.Module, backbone: str, learning_rate: float, trunk_multiplier: float = 1.0
 ) -> list[dict[str, Any]]:
-    """Parameters for a torch optimiser: the head at ``learning_rate``, the trunk at a share of it.
+    """Return the parameters for a torch optimiser: the head at ``learning_rate``, the trunk at a share of it.
 
     Args:
         network: as ``build_classifier`` made it, frozen or not.

@@ -1,6 +1,7 @@
 """Stored DICOM pixels to values in the modality's unit: decompression, bits, inversion, rescale and padding."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -112,11 +113,16 @@ def _stored(data: bytes, dataset: Dataset, header: SliceHeader) -> NDArray:
         **_offsets(dataset),
     }
     try:
-        array, _ = decoder.as_array(data, index=header.frame or 0, raw=True, decoding_plugin=plugin, **options)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            array, _ = decoder.as_array(data, index=header.frame or 0, raw=True, decoding_plugin=plugin, **options)
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException:  # each codec raises its own types, and a panic of the RLE codec is no Exception
         raise BadFileError("the pixels cannot be decoded: damaged or truncated") from None
+    # pydicom's own decoder, the one without the extra, cuts off what is too long and takes it for padding
+    if any("decoded RLE segment" in str(warning.message) for warning in said):
+        raise BadFileError(f"the compressed pixels go on beyond the picture: damaged, or padding that needs {EXTRA}")
     if array.shape != (header.rows, header.columns):
         raise BadFileError("the decoded picture has another size than the header says")
     return array

@@ -66,7 +66,8 @@ class Series:
 
     @property
     def spacing(self) -> tuple[float, float, float]:
-        """Distance of voxel centres along (column, row, slice) in mm. Raises BadFileError as ``affine`` does."""
+        """Return the distance of voxel centres along (column, row, slice) in mm. Raises BadFileError as ``affine``
+        does."""
         x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(x), float(y), float(z)
 

@@ -65,7 +65,7 @@ class Nodule:
 
     @cached_property
     def masks(self) -> dict[str, NDArray[np.bool_]]:
-        """Full-size (rows, columns) union mask of every slice."""
+        """Return the full-size (rows, columns) union mask of every slice."""
         return {uid: self.mask(uid) for uid in self.patches}
 
     def mask(self, sop_uid: str) -> NDArray[np.bool_]:

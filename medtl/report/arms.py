@@ -55,7 +55,7 @@ class Arm:
 
     @property
     def runs(self) -> tuple[Run, ...]:
-        """All its runs."""
+        """Return all its runs."""
         return tuple(run for member in self.members for run in member.runs)
 
 
@@ -92,17 +92,17 @@ class Study:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """All seeds."""
+        """Return all seeds."""
         return tuple(sorted({run.seed for run in self.found.runs}))
 
     @property
     def sample_data(self) -> bool:
-        """Whether the images are the built-in phantoms."""
+        """Return whether the images are the built-in phantoms."""
         return any(bool(run.data.sample) for run in self.found.runs)
 
     @property
     def unit(self) -> str:
-        """What a row of predictions is."""
+        """Return what a row of predictions is."""
         return {"segmentation": "case", "survival": "patient"}.get(self.kind, "image")
 
 
@@ -164,8 +164,8 @@ def _split(runs: Sequence[Run]) -> str:
 
 
 def setting(run: Run) -> dict[str, str]:
-    """The recipe without what a place in the table says and what is no part of the result, and the overrides within the
-    config (``train#augmentation#rotate``), as text."""
+    """Return the recipe without what a place in the table says and what is no part of the result, and the overrides
+    within the config (``train#augmentation#rotate``), as text."""
     within = {key: value for key, value in run.record.overrides.items() if "#" in key}
     values = (*run.record.recipe.items(), *within.items())
     # which method a run has is said by its place, and how long each takes by the method
@@ -174,7 +174,7 @@ def setting(run: Run) -> dict[str, str]:
 
 
 def bundle_of(run: Run) -> str:
-    """Its name and version."""
+    """Return its name and version."""
     return f"{run.record.bundle.name or NONE} {run.record.bundle.version}".strip()
 
 

@@ -236,7 +236,7 @@ def short_init(init: str) -> str:
 
 
 def told_apart(runs: list[Run]) -> list[Run]:
-    """Runs of one backbone whose starts have one name but different files are named by the files' hashes too."""
+    """Name runs of one backbone by their files' hashes too, where their starts have one name but different files."""
     hashes: dict[tuple[str, str], set[str]] = {}
     for run in runs:
         hashes.setdefault((run.backbone, run.init), set()).add(_start_hash(run))

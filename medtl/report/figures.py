@@ -24,7 +24,7 @@ CLASS_PANELS = 8  # more classes than that have the mean curve only
 
 
 def roc(study: Study, scored: Scores) -> list[Figure]:
-    """ROC curves: the positive class of two; of more, the mean over classes and each class against the rest."""
+    """Draw ROC curves: the positive class of two; of more, the mean over classes and each class against the rest."""
     n_classes = len(study.classes)
     panels: list[tuple[str, list[int]]] = [("mean over classes", list(range(n_classes)))]
     if study.positive is not None:
@@ -50,7 +50,7 @@ def _paint_roc(axes: Axes, look: Mapping[str, Look], curves: Mapping[str, Curves
 
 
 def mean_roc(arm: ScoredArm, classes: Sequence[int]) -> Curves:
-    """A curve for each training, then the mean over trainings; empty where no class can be ranked."""
+    """Return a curve for each training, then the mean over trainings; empty where no class can be ranked."""
     curves = []
     for sample in (sample for scored in arm.members for sample in scored.member.sample.by_network()):
         each = []
@@ -70,8 +70,8 @@ def _mean(curves: Curves) -> Curve:
 
 
 def learning(study: Study, scored: Scores, metric: str) -> list[Figure]:
-    """Training loss, validation loss (of one label an image: what the log-likelihood lacks) and validation metric by
-    epoch."""
+    """Draw training loss, validation loss (of one label an image: what the log-likelihood lacks) and validation metric
+    by epoch."""
     figures = []
     panels = {"train_loss": "training loss", "val_log_likelihood": "loss on validation"}
     panels[f"val_{metric}"] = f"{metric_name(metric)} on validation"

@@ -10,7 +10,7 @@ from medtl.runs.record import Start
 
 
 def leaks(study: Study) -> Section:
-    """Patients and images in two splits or folds, and how often the test split was opened; each check named."""
+    """Return patients and images in two splits or folds, and how often the test split was opened; each check named."""
     runs = study.found.runs
     items = [_in_lists(runs), _shared(runs, "patient"), _shared(runs, study.unit)]
     if study.pooled:

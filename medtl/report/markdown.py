@@ -10,7 +10,7 @@ MARKS = {"good": "✓ ", "bad": "⚠ ", "plain": ""}
 
 
 def escaped(text: str) -> str:
-    """Text that Markdown prints as it is, on one line."""
+    """Return text that Markdown prints as it is, on one line."""
     return SPECIAL.sub(r"\\\1", " ".join(text.split())).replace("&", "&amp;")
 
 

@@ -108,7 +108,7 @@ def evaluate(study: Study, baseline: str | None, metric: str | None) -> Results:
 
 
 def page(results: Results, title: str | None, wishes: Wishes | None = None) -> Page:
-    """The report's parts; a part that has nothing to show is left out."""
+    """Return the report's parts; a part that has nothing to show is left out."""
     study, metric, scored = results.study, results.metric, results.scored
     wishes = wishes or Wishes()
     first = study.found.runs[0]
@@ -171,8 +171,8 @@ def title_of(study: Study) -> str:
 
 
 def to_draw(results: Results) -> Scores:
-    """The arms that drawings and matrices show: all, or of many starts the highest of each row and the baseline, and of
-    many rows those with the highest start."""
+    """Return the arms that drawings and matrices show: all, or of many starts the highest of each row and the baseline,
+    and of many rows those with the highest start."""
     kept: Scores = {}
     for row in results.study.rows:
         arms = {key: arm for key, arm in results.scored.items() if key[0] == row}

@@ -23,7 +23,7 @@ SLICES = "picture, ground truth and prediction"
 
 
 def heat_maps(study: Study) -> tuple[list[Figure], int]:
-    """At most a dozen panels, images that most runs explain first, and the number of all.
+    """Return at most a dozen panels, images that most runs explain first, and the number of all.
 
     Raises:
         MedtlError: a panel is no picture.
@@ -33,8 +33,8 @@ def heat_maps(study: Study) -> tuple[list[Figure], int]:
 
 
 def segmented_slices(study: Study) -> tuple[list[Figure], str]:
-    """At most a dozen slices (picture, ground truth, prediction) of the reported split; and, where there are more,
-    which of how many these are.
+    """Return at most a dozen slices (picture, ground truth, prediction) of the reported split; and, where there are
+    more, which of how many these are.
 
     Cases that most runs segment come first. Where not all are shown, cases are chosen from the worst to the best by
     Dice (mean over organs and runs), evenly by rank, with the median among them.

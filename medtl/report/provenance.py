@@ -26,7 +26,7 @@ OF_A_FILE = re.compile(r"-[0-9a-f]{8}$")  # ``compare.plan.short_init``: a start
 
 
 def provenance(study: Study) -> Section:
-    """Software, device, data, recipe and runs."""
+    """Return software, device, data, recipe and runs."""
     return Section(
         "provenance", "Provenance", tables=[_facts(study), *_recipe(study.found.runs), _runs(study.found.runs)]
     )

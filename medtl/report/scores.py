@@ -241,5 +241,5 @@ def _organs(sample: Sample, patient: NDArray[np.int64], count: int) -> Scorer:
 
 
 def organ_columns(columns: Sequence[str], kind: str) -> list[str]:
-    """Columns of single organs, "iou" or "dice"."""
+    """Return the columns of single organs, "iou" or "dice"."""
     return [name for name in columns if name.startswith(f"{kind}_") and name != f"{kind}_mean"]

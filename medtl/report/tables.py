@@ -133,7 +133,7 @@ def set_name(study: Study) -> str:
 
 
 def sizes(study: Study) -> str:
-    """On how many images of how many patients."""
+    """Say on how many images of how many patients."""
     return f"{count(study.images, study.unit)} of {count(len(study.patients), 'patient')}"
 
 
@@ -143,14 +143,14 @@ def upper(text: str) -> str:
 
 
 def absent(study: Study) -> Table:
-    """Runs that do not count, each with its reason."""
+    """Return the runs that do not count, each with its reason."""
     rows = [(a.name, a.backbone, a.init, a.seed, a.fold, a.reason) for a in study.found.absent]
     header = ("run", "backbone", "start", "seed", "fold", "reason")
     return of_words("Runs that are not counted in any figure of this report.", header, rows)
 
 
 def per_class(study: Study, scored: Scores) -> Table:
-    """AUC of each class against the rest."""
+    """Return the AUC of each class against the rest."""
     columns = [metric_column(f"auc_{c}", name) for c, name in enumerate(study.classes)]
     return by_start(study, scored, "AUC of each class against the rest.", columns)
 

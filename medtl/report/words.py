@@ -42,12 +42,12 @@ def signed(value: float, digits: int = 3) -> str:
 
 
 def span(low: float, high: float) -> str:
-    """Low and high for a narrow field, such as 0.812–0.901; empty where they are not defined."""
+    """Return low and high for a narrow field, such as 0.812–0.901; empty where they are not defined."""
     return f"{number(low)}–{number(high)}" if math.isfinite(low) and math.isfinite(high) else ""
 
 
 def interval(low: float, high: float, sign: bool = False) -> str:
-    """ "0.812 to 0.901"; empty where it is not defined."""
+    """Return "0.812 to 0.901"; empty where it is not defined."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return ""
     show = signed if sign else number
@@ -62,23 +62,23 @@ def p_value(p: float) -> str:
 
 
 def p_phrase(p: float) -> str:
-    """For a sentence: "p = 0.012" or "p < 0.001"."""
+    """Return p for a sentence: "p = 0.012" or "p < 0.001"."""
     shown = p_value(p)
     return f"p {shown}" if shown.startswith("<") else f"p = {shown}"
 
 
 def count(amount: int, noun: str, plural: str = "") -> str:
-    """ "1 image", "1,200 images"."""
+    """Return "1 image", "1,200 images"."""
     return f"{amount:,} {noun if amount == 1 else plural or noun + 's'}"
 
 
 def listed(names: Sequence[str]) -> str:
-    """ "a", "a and b", "a, b and c"."""
+    """Return "a", "a and b", "a, b and c"."""
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def duration(seconds: float) -> str:
-    """Seconds as "2 h 05 min", "3 min 20 s" or "12 s"."""
+    """Return seconds as "2 h 05 min", "3 min 20 s" or "12 s"."""
     whole = round(seconds)
     if whole >= 3600:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
@@ -96,7 +96,7 @@ def last_part(path: str) -> str:
 
 
 def without_paths(text: str) -> str:
-    """Text in which of each absolute path only the last part is left: "…/datalist.json"."""
+    """Return text in which of each absolute path only the last part is left: "…/datalist.json"."""
     return ABSOLUTE.sub(lambda match: f"…/{last_part(match[0])}", text)
 
 

@@ -105,7 +105,7 @@ class Classifier:
 
     @property
     def is_regression(self) -> bool:
-        """Whether the answer is a number, not a class."""
+        """Say whether the answer is a number, not a class."""
         return self.task == REGRESSION
 
     def predict(self, images: NDArray[np.uint8], batch: int = 64) -> NDArray[np.float32]:

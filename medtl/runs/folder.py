@@ -48,7 +48,7 @@ def check_name(output_dir: Any) -> None:
 
 
 def problem_of(folder: Path) -> str:
-    """Why a new run cannot write here; empty when it can."""
+    """Return why a new run cannot write here; empty when it can."""
     if folder.is_file():
         return "is a file; expected a folder"
     left = any((folder / name).exists() for name in ("model.pt", "predictions.csv"))

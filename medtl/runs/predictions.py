@@ -41,7 +41,7 @@ class Sample:
 
     @property
     def kind(self) -> str:
-        """ "classification", "multilabel", "regression", "segmentation" or "survival"."""
+        """Return "classification", "multilabel", "regression", "segmentation" or "survival"."""
         if self.labels.ndim == 2 and self.labels.dtype.kind == "f":
             return "survival"
         if self.labels.ndim == 1:
@@ -159,7 +159,7 @@ def _labels(path: Path, texts: Sequence[str], n_classes: int, multilabel: bool) 
 
 
 def read_numbers(path: Path, table: Mapping[str, Sequence[str]], names: Sequence[str]) -> Sample:
-    """Labels and predictions of a regression, ``image,patient,split,label,pred``.
+    """Read labels and predictions of a regression, ``image,patient,split,label,pred``.
 
     Args:
         path: for messages.
@@ -187,7 +187,7 @@ def read_numbers(path: Path, table: Mapping[str, Sequence[str]], names: Sequence
 
 
 def read_risks(path: Path, table: Mapping[str, Sequence[str]]) -> Sample:
-    """Times, events and risks of a survival, ``patient,split,time,event,risk``.
+    """Read times, events and risks of a survival, ``patient,split,time,event,risk``.
 
     Args:
         path: for messages.

@@ -203,7 +203,7 @@ class RunRecord:
 
     @property
     def image_size(self) -> int | None:
-        """Rows and columns that the network was trained on; None where nothing says."""
+        """Return the rows and columns that the network was trained on; None where nothing says."""
         if self.preprocessing is not None:
             return self.preprocessing.image_size
         return (self.network or {}).get("image_size") or self.recipe.get("image_size")

@@ -76,7 +76,7 @@ class Compared:
     pairs: tuple[Pair, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON can hold it: what is not defined is null."""
+        """Return it as JSON can hold it: what is not defined is null."""
         return {**asdict(self), "pairs": [_without_nan(asdict(pair)) for pair in self.pairs]}
 
 

@@ -65,7 +65,7 @@ class Answers:
 
     @property
     def task(self) -> str:
-        """ "classification", "multilabel" or "regression"."""
+        """Return "classification", "multilabel" or "regression"."""
         return "regression" if not self.classes else "multilabel" if self.labels.ndim == 2 else "classification"
 
     def rows(self, places: Sequence[int]) -> "Answers":

@@ -39,7 +39,7 @@ def _mixed_number(bits: int) -> int:
 
 
 def random_bits(index: Tensor, seed: int, epoch: int, columns: int) -> Tensor:
-    """Independent 64-bit numbers (n, columns), int64, that depend on (seed, epoch, index, column) alone.
+    """Return independent 64-bit numbers (n, columns), int64, that depend on (seed, epoch, index, column) alone.
 
     Args:
         index: images' places in their split (n,), int64.
@@ -53,12 +53,12 @@ def random_bits(index: Tensor, seed: int, epoch: int, columns: int) -> Tensor:
 
 
 def uniform(bits: Tensor) -> Tensor:
-    """Numbers from 0 to below 1, float64, from the upper 53 bits."""
+    """Return numbers from 0 to below 1, float64, from the upper 53 bits."""
     return _shifted(bits, 11).double() * 2.0**-53
 
 
 def gaussian(bits: Tensor, shape: torch.Size) -> Tensor:
-    """Standard normal numbers (n, *shape), float32, by Box and Muller's method.
+    """Return standard normal numbers (n, *shape), float32, by Box and Muller's method.
 
     Args:
         bits: one 64-bit number an image (n,), from which all of its own come.

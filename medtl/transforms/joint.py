@@ -42,7 +42,7 @@ class JointTransform:
         return self.images(image, index, epoch), self.moved(mask, index, epoch)
 
     def moved(self, mask: Tensor, index: Tensor, epoch: int) -> Tensor:
-        """Masks (n, rows, columns) where the pictures' geometry takes them, int64."""
+        """Return masks (n, rows, columns) where the pictures' geometry takes them, int64."""
         own = self.images
         if not any((own.flip, own.rotate, own.scale, own.translate, own.crop < 1)):
             return mask.long()

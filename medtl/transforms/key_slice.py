@@ -15,7 +15,7 @@ RULES = "area:FRACTION, largest:K, stride:N or all"
 
 
 def slice_areas(mask: NDArray, axis: int = -1) -> NDArray[np.int64]:
-    """Foreground pixels of each slice.
+    """Return the foreground pixels of each slice.
 
     Args:
         mask: 3-D label volume; anything above 0 is foreground.
@@ -33,7 +33,7 @@ def slice_areas(mask: NDArray, axis: int = -1) -> NDArray[np.int64]:
 
 
 def by_area(areas: ArrayLike, fraction: float) -> NDArray[np.int64]:
-    """Slices whose area is at least ``fraction`` (0 < fraction <= 1) of the largest area. Ascending indices."""
+    """Return the slices of at least ``fraction`` (0 < fraction <= 1) of the largest area. Ascending indices."""
     if not 0 < fraction <= 1:
         raise UsageError(f"key-slice rule area:{fraction}: the fraction must be above 0 and at most 1")
     a = np.asarray(areas)

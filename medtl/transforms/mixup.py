@@ -33,7 +33,7 @@ class Mixup:
             raise UsageError(f"mixup: alpha {self.alpha} must lie above 0, num_classes {self.num_classes} at 1 or more")
 
     def partners(self, index: Tensor, epoch: int, shares: Tensor) -> tuple[Tensor, Tensor]:
-        """Partner of each image (n,), int64, and the weight of the image itself (n,), float32.
+        """Return the partner of each image (n,), int64, and the weight of the image itself (n,), float32.
 
         Args:
             index: the images' places (n,), int64.
@@ -46,7 +46,8 @@ class Mixup:
         return partner, table[(numbers[:, WEIGHT] * len(table)).long()]
 
     def soft(self, label: Tensor) -> Tensor:
-        """Labels as shares of the classes (n, num_classes), float32, from class indices (n,) or multi-hot vectors."""
+        """Return labels as shares of the classes (n, num_classes), float32, from class indices (n,) or multi-hot
+        vectors."""
         if label.ndim > 1:
             return label.float()
         return torch.zeros((len(label), self.num_classes), device=label.device).scatter_(1, label[:, None], 1.0)

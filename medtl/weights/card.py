@@ -128,7 +128,7 @@ class WeightsCard:
     intended_use: str
 
     def to_json(self) -> str:
-        """As text; the same card gives the same bytes."""
+        """Return it as text; the same card gives the same bytes."""
         return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
 
     @classmethod

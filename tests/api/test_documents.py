@@ -44,8 +44,8 @@ def test_the_script_of_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "breastmnist").symlink_to(sample.prepared("breastmnist"))
     exec(compile(quicker(script), "docs/python.md", "exec"), {})
-    assert "mini" in (tmp_path / "runs" / "report.md").read_text()
-    assert (tmp_path / "runs" / "mini" / "predictions.csv").is_file()
+    assert "imagenet" in (tmp_path / "runs" / "report.md").read_text()
+    assert (tmp_path / "runs" / "imagenet" / "predictions.csv").is_file()
 
 
 @pytest.mark.slow
@@ -57,5 +57,5 @@ def test_the_code_of_a_notebook_runs(notebook: Path, tmp_path: Path, monkeypatch
     for number, code in enumerate(code_of(notebook)):
         exec(compile(quicker(code), f"{notebook.name} cell {number}", "exec"), names)
     (report,) = tmp_path.glob("runs/*/report.md")
-    start = "mini" if notebook.stem == "which_start" else "mine_resnet18"
+    start = "imagenet" if notebook.stem == "which_start" else "mine_resnet18"
     assert start in report.read_text()

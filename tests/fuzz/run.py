@@ -2,9 +2,9 @@
 
     python tests/fuzz/run.py dicom|unpack [--seconds 120] [--keep FOLDER]
 
-It starts from the seeds of targets.py and from corpus/NAME. ``--keep`` copies the smallest files that it found new
-paths with into FOLDER, at most KEPT of them. What breaks a promise ends it with atheris's traceback, and the file lies
-beside as crash-*.
+It starts from the seeds of targets.py and from corpus/NAME. ``--keep`` copies the smallest files beside these that it
+found new paths with into FOLDER, at most KEPT of them. What breaks a promise ends it with atheris's traceback, and the
+file lies beside as crash-*.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-KEPT, LARGEST = 20, 4096  # files of a corpus, and bytes of one
+KEPT, LARGEST = 20, 4096  # files of a run, and bytes of one
 
 
 def fuzz(name: str, folder: Path) -> None:
@@ -56,13 +56,14 @@ def main() -> None:
             (found / kind).write_bytes(content)
         for path in sorted((HERE / "corpus" / asked.name).glob("*")):
             shutil.copy(path, found)
+        known = {path.name for path in found.iterdir()}
         limits = [f"-max_total_time={asked.seconds}", "-timeout=30", "-rss_limit_mb=4096", "-max_len=8192"]
         words = [sys.executable, str(Path(__file__).resolve()), "--inner", asked.name, *limits, str(found)]
         status = subprocess.run(words, check=False).returncode
         if asked.keep and not status:
             asked.keep.mkdir(parents=True, exist_ok=True)
-            small = sorted((p for p in found.iterdir() if p.stat().st_size <= LARGEST), key=lambda p: p.stat().st_size)
-            for path in small[:KEPT]:
+            new = [path for path in found.iterdir() if path.name not in known and path.stat().st_size <= LARGEST]
+            for path in sorted(new, key=lambda path: path.stat().st_size)[:KEPT]:
                 shutil.copy(path, asked.keep)
     sys.exit(status)
 

@@ -180,6 +180,12 @@ def test_what_has_no_interval() -> None:
     perfect = delong.auc_interval(labels, labels.astype(float))
     assert (perfect.value, perfect.se) == (1, 0)
     assert math.isnan(perfect.low)
+    # all scores alike: half of the pairs are won, and nothing varies
+    for method in ("logit", "wald"):
+        tied = delong.auc_interval(labels, np.full(6, 0.3), method=method)
+        assert (tied.value, tied.se) == (0.5, 0)
+        assert math.isnan(tied.low)
+        assert math.isnan(tied.high)
     single = delong.auc_interval(np.array([0, 0, 0, 1]), np.array([1.0, 2, 3, 2.5]))
     assert single.value == pytest.approx(2 / 3)
     assert math.isnan(single.se)
@@ -187,7 +193,7 @@ def test_what_has_no_interval() -> None:
     one_patient = delong.auc_interval(labels, np.array([1.0, 3, 2, 2, 3, 5]), ["a", "b", "c", "d", "d", "d"])
     assert math.isnan(one_patient.se)
     assert math.isnan(delong.auc_interval(np.zeros(4), np.arange(4.0)).value)
-    with pytest.raises(ValueError, match="NaN"):
+    with pytest.raises(ValueError, match=r"^scores hold NaN$"):
         delong.auc_interval(labels, np.full(6, np.nan))
 
 
@@ -279,6 +285,9 @@ def test_the_paired_test_takes_the_images_of_a_patient_together() -> None:
     found = delong.paired_test(positive, first, second, list(map(str, patients)))
     assert (found.value, found.se, found.z) == pytest.approx((areas[0] - areas[1], se, (areas[0] - areas[1]) / se))
     assert found.se != pytest.approx(delong.paired_test(positive, first, second).se, rel=0.01)
+    wide = delong.paired_test(positive, first, second, patients, level=0.99)
+    half = norm.ppf(0.995) * se  # neither end is cut off
+    assert (wide.low, wide.high) == pytest.approx((found.value - half, found.value + half))
 
 
 def test_the_interval_of_a_difference_ends_at_one() -> None:
@@ -312,16 +321,15 @@ def spread_by_definition(
     return area, float(covariance[0, 0]), sides[0][0] + sides[1][0], freedom
 
 
-@pytest.mark.parametrize("clustered", [True, False])
+@pytest.mark.parametrize("count", [42, 14, 2])
 @pytest.mark.parametrize("classes", [1, 3])
-def test_the_interval_of_a_mean_of_areas_is_that_of_its_definition(classes: int, clustered: bool) -> None:
+def test_the_interval_of_a_mean_of_areas_is_that_of_its_definition(classes: int, count: int) -> None:
     random = np.random.default_rng(13)
-    patients = np.repeat(np.arange(14), 3) if clustered else np.arange(42)
+    clustered, patients = count < 42, np.repeat(np.arange(count), 42 // count)
     labels = random.integers(0, 3, 42)
     positive = (labels[:, np.newaxis] == np.arange(3))[:, :classes]
     scores = positive + random.normal(size=(42, classes))
     each = [spread_by_definition(positive[:, c], scores[:, c], patients) for c in range(classes)]
-    count = len(set(patients))
     covariance = [
         [one[1] if r == s else count / (count - 1) * float((one[2] * other[2]).sum()) for s, other in enumerate(each)]
         for r, one in enumerate(each)
@@ -335,6 +343,37 @@ def test_the_interval_of_a_mean_of_areas_is_that_of_its_definition(classes: int,
     assert (found.low, found.high) == pytest.approx(ends)
 
 
+def test_two_patients_of_a_class_have_their_share_in_the_degrees_of_freedom() -> None:
+    """Positive images of patients a and b, negative ones of c, d and e, two each. By hand, in quarters of an area:
+    a's images win 5/6 and 1/2 of the pairs and b's 1 and 1, so the area is 5/6; of what the positive patients add,
+    (4/3 - 5/3) / 4 and (2 - 5/3) / 4, the squares sum to 1/72, twice that over 1 degree of freedom is 1/36. The
+    negative ones lose 3/4, 1/2; 1, 3/4; 1, 1: they add (5/4 - 5/3) / 6, (7/4 - 5/3) / 6 and (2 - 5/3) / 6, whose
+    squares sum to 7/864, 3/2 of it over 2 degrees of freedom is 7/576."""
+    positive, patients = np.arange(10) < 4, np.array(list("aabbccddee"))
+    scores = np.array([7.0, 4, 9, 8, 5, 7.5, 3, 6, 1, 2])
+    up, down = 1 / 36, 7 / 576
+    freedom = (up + down) ** 2 / (up**2 / 1 + down**2 / 2)
+    assert 1 < freedom < 3
+    found = delong.auc_interval(positive, scores, patients)
+    assert found.value == pytest.approx(5 / 6)
+    half = student.ppf(0.975, freedom) * found.se / (5 / 36)
+    ends = tuple(1 / (1 + math.exp(-(math.log(5) + side * half))) for side in (-1, 1))
+    assert (found.low, found.high) == pytest.approx(ends)
+    _, variance, _, defined = spread_by_definition(positive, scores, patients)
+    assert (found.se, freedom) == pytest.approx((math.sqrt(variance), defined))
+    assert delong.auc_interval(positive.astype(int), scores, patients) == found
+
+
+def test_classes_of_no_image_and_of_every_image_are_left_out_of_a_mean() -> None:
+    random = np.random.default_rng(14)
+    positive, scores = random.random((30, 4)) < 0.5, random.normal(size=(30, 4))
+    positive[:, 1], positive[:, 3] = True, False
+    found = delong.mean_area_interval(positive, scores)
+    assert found == delong.mean_area_interval(positive[:, ::2], scores[:, ::2])
+    assert found.low < found.value < found.high
+
+
+@pytest.mark.filterwarnings("error")  # no mean of nothing is taken
 @pytest.mark.parametrize("label", [0, 1])
 def test_one_class_alone_has_no_area(label: int) -> None:
     areas, covariance = delong.auc_covariance(np.full(4, label), np.arange(8).reshape(2, 4))

@@ -656,8 +656,23 @@ def test_a_truncated_stream_is_refused(squeezed):
         read_image(path)
 
 
-def test_a_run_length_stream_that_never_ends_is_refused(tmp_path, save):
-    path = save(tmp_path / "x.dcm", np.arange(64 * 64, dtype=np.uint16).reshape(64, 64))
+class OnlyPydicom:
+    """The decoder of an installation without the extra."""
+
+    available_plugins, is_available = ("pydicom",), True
+
+    def __init__(self, syntax):
+        self.decoder = pydicom.pixels.get_decoder(syntax)
+
+    def as_array(self, data, **options):
+        return self.decoder.as_array(data, **{**options, "decoding_plugin": "pydicom"})
+
+
+@pytest.mark.parametrize("decoder", [pytest.param(pydicom.pixels.get_decoder, marks=WITH_DICOM), OnlyPydicom])
+def test_a_run_length_stream_that_never_ends_is_refused(tmp_path, save, monkeypatch, decoder):
+    monkeypatch.setattr(dicom_pixels, "get_decoder", decoder)
+    pixels = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    path = save(tmp_path / "x.dcm", pixels)
     ds = pydicom.dcmread(path)
     ds.compress(RLELossless, generate_instance_uid=False)
     (frame,) = pydicom.encaps.generate_frames(ds.PixelData, number_of_frames=1)
@@ -666,6 +681,9 @@ def test_a_run_length_stream_that_never_ends_is_refused(tmp_path, save):
         ds.save_as(path)
         with pytest.raises(BadFileError, match="damaged"):
             read_image(path)
+    ds.PixelData = pydicom.encaps.encapsulate([frame])
+    ds.save_as(path)
+    np.testing.assert_array_equal(read_image(path), pixels)
 
 
 def test_a_missing_plug_in_is_named(squeezed, monkeypatch):

@@ -30,7 +30,7 @@ class ParallelAtrous(nn.Module):
         self.leave = nn.Sequential(*convolution(BRANCH * len(RATES), WIDTH, 1))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(n, in_channels, rows, columns) to (n, 128, rows, columns)."""
+        """Take (n, in_channels, rows, columns) to (n, 128, rows, columns)."""
         entered = self.enter(features)
         found = []
         narrower = torch.zeros_like(entered)

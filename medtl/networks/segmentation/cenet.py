@@ -26,7 +26,7 @@ class DenseAtrous(nn.Module):
         self.point = nn.Conv2d(channels, channels, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(n, channels, rows, columns) to the same shape."""
+        """Take (n, channels, rows, columns) to the same shape."""
         near, wide = self.near(features), self.wide(features)
         deep = self.wide(near)
         branches = (near, self.point(wide), self.point(deep), self.point(self.wider(deep)))
@@ -44,7 +44,7 @@ class MultiPooling(nn.Module):
         self.point = nn.Conv2d(channels, 1, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(n, channels, rows, columns) to (n, channels + 4, rows, columns)."""
+        """Take (n, channels, rows, columns) to (n, channels + 4, rows, columns)."""
         rows, columns = features.shape[2], features.shape[3]
         found = [features]
         for side in (2, 3, 5, 6):
@@ -71,7 +71,7 @@ class Up(nn.Module):
         self.last = nn.Sequential(*convolution(inner, out_channels, 1))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(n, in_channels, rows, columns) to (n, out_channels, 2 rows, 2 columns)."""
+        """Take (n, in_channels, rows, columns) to (n, out_channels, 2 rows, 2 columns)."""
         found: Tensor = self.last(self.larger(self.first(features)))
         return found
 

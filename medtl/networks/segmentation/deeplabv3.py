@@ -23,7 +23,7 @@ class PyramidPooling(nn.Sequential):
         super().__init__(nn.AdaptiveAvgPool2d(1), *convolution(in_channels, WIDTH, 1))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(n, in_channels, rows, columns) to (n, 256, rows, columns)."""
+        """Take (n, in_channels, rows, columns) to (n, 256, rows, columns)."""
         size = features.shape[-2:]
         for module in self:
             features = module(features)
@@ -47,7 +47,7 @@ class AtrousPyramid(nn.Module):
         self.project = nn.Sequential(*convolution(len(self.convs) * WIDTH, WIDTH, 1), nn.Dropout(0.5))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(n, in_channels, rows, columns) to (n, 256, rows, columns)."""
+        """Take (n, in_channels, rows, columns) to (n, 256, rows, columns)."""
         found = []
         for branch in self.convs:
             found.append(branch(features))

@@ -50,7 +50,7 @@ class Finer(nn.Module):
         self.across = nn.Sequential(*convolution(total, WIDTH, 1))
 
     def forward(self, coarse: Tensor, beside: Tensor) -> Tensor:
-        """(n, in_channels, …) to (n, 128, rows, columns) of the map beside it."""
+        """Take (n, in_channels, …) to (n, 128, rows, columns) of the map beside it."""
         found: Tensor = self.across(self.own(torch.cat((_as_large(coarse, beside), beside), dim=1)))
         return found
 
@@ -69,7 +69,7 @@ class Weighted(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """(n, 128, rows, columns) to the same shape."""
+        """Take (n, 128, rows, columns) to the same shape."""
         return features * self.weight(features)
 
 

@@ -31,8 +31,8 @@ class Step(nn.Module):
         )
 
     def forward(self, coarse: Tensor, beside: Tensor | None) -> Tensor:
-        """(n, in_channels, rows, columns) to (n, out_channels, …) at the size of the map beside it, or at twice its own
-        size."""
+        """Take (n, in_channels, rows, columns) to (n, out_channels, …) at the size of the map beside it, or at twice
+        its own size."""
         if beside is None:
             larger = functional.interpolate(coarse, scale_factor=2.0, mode="nearest")
         else:
