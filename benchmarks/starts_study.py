@@ -62,7 +62,7 @@ class Set:
 SETS = {
     "breastmnist": Set("breastmnist", "breastmnist", seeds="0,1,2,3,4"),
     "chestxray2017": Set("chestxray2017", "chestxray2017", "--test-fraction 0.15", seeds="0,1,2,3,4", fraction="0.1"),
-    "busi": Set("busi", "busi"),
+    "busi": Set("busi", "busi", "--test-fraction 0.4"),
     "ham10000": Set("ham10000", "folder", "--test-fraction 0.25"),
     "covid_radiography": Set("covid_radiography", "covid_radiography", "--chestxray2017 {data}/chestxray2017"),
 }

@@ -1,4 +1,5 @@
-"""Every figure of docs/transfer_study.md, from the real images of SHARED: prepare, look for leaks, pretrain, compare.
+"""How mini was trained and judged by fine-tuning, from the real images of SHARED: prepare, look for leaks, pretrain,
+compare. docs/transfer_study.md says what came out.
 SHARED/data/chexpert must hold ChestX-ray14 in CheXpert's layout.
 
     python benchmarks/transfer_study.py --out STUDY [--shared SHARED] [--steps data,leaks,breastmnist] [--list]
