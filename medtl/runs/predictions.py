@@ -1,7 +1,7 @@
 """predictions.csv as arrays, refused in one line where it cannot be what it says."""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +71,7 @@ def read_predictions(path: Path, classes: Sequence[str], task: str | None) -> di
         task: of the run, as its record says; where that is silent, images have one class each.
 
     Raises:
-        MedtlError: a column is missing, a label is no class, a number is none, or an image occurs twice.
+        MedtlError: a column is missing, a label is no class, a number is none, or an image occurs twice with one label.
     """
     header, *lines = read_csv(path) or [[]]
     ragged = next((number for number, line in enumerate(lines, 2) if len(line) != len(header)), None)
@@ -103,7 +103,8 @@ def read_predictions(path: Path, classes: Sequence[str], task: str | None) -> di
             _check_sums(path, values)
         labels = _labels(path, table["label"], len(classes), multilabel)
     columns = tuple(wanted) if segmentation else tuple(classes)
-    whole = Sample(tuple(table[needed[0]]), np.array(table["patient"], dtype=np.str_), labels, values, columns)
+    names = table[needed[0]] if segmentation or task == "multilabel" else _as_entries(table, classes)
+    whole = Sample(tuple(names), np.array(table["patient"], dtype=np.str_), labels, values, columns)
     return _splits(path, table, needed[0], whole)
 
 
@@ -116,6 +117,18 @@ def _splits(path: Path, table: Mapping[str, Sequence[str]], name: str, whole: Sa
             raise MedtlError(f"{path} has {name} {twice[0]} twice in split {split}")
         splits[split] = own
     return splits
+
+
+def _as_entries(table: Mapping[str, Sequence[str]], classes: Sequence[str]) -> list[str]:
+    """The names of images; of one that a split lists under several classes, as CPMID does with several findings, each
+    entry with its class."""
+    listed: dict[tuple[str, str], set[str]] = defaultdict(set)
+    rows = list(zip(table["split"], table["image"], table["label"], strict=True))
+    for split, image, label in rows:
+        listed[split, image].add(label)
+    return [
+        f"{image} as {classes[int(label)]}" if len(listed[split, image]) > 1 else image for split, image, label in rows
+    ]
 
 
 def _organ_columns(header: Sequence[str]) -> list[str]:
