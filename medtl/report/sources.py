@@ -53,9 +53,15 @@ def source_notes(study: Study) -> list[str]:
         if len(names) < 2 or study.kind != "classification":
             return []
         shown = listed(names[:4]) if len(names) <= 4 else f"{', '.join(names[:4])} and {len(names) - 4} more"
+        text = f"The pictures are of {len(names)} sources ({shown}). "
+        if any(run.record.is_probe for run in study.found.runs):
+            return [
+                text + "The probe found no class with enough pictures of two of them, so whether features tell the "
+                "source apart from the class cannot be seen here: an accuracy may be that of naming the source."
+            ]
         return [
-            f"The pictures are of {len(names)} sources ({shown}). Whether features tell the sources within a class was "
-            "not measured: medtl probe with the same starts, into a folder below this one, adds it to this table."
+            text + "Whether features tell the sources within a class was not measured: medtl probe with the same "
+            "starts, into a folder below this one, adds it to this table."
         ]
     sizes = {label: next(iter(own.values()))["sources"] for label, own in told.items()}
     counts = [f"{label}: " + ", ".join(f"{n:,} of {name}" for name, n in own.items()) for label, own in sizes.items()]

@@ -241,8 +241,12 @@ def test_what_a_probe_found_of_sources_stands_beneath_every_accuracy(tmp_path: P
     assert "of 2 sources (a and b). Whether features tell the sources within a class was not measured" in markdown(
         tmp_path
     )
-    probe = {"bundle": {"name": "probe", "version": "0"}, "head": {"name": "logistic"}, "source_probes": [told]}
+    probe = {"bundle": {"name": "probe", "version": "0"}, "head": {"name": "logistic"}, "source_probes": []}
     write_run(tmp_path / "probe", TWO, SPLITS, 1.0, init="imagenet", data={"sources": ["a", "b"]}, **probe)
+    write_report(tmp_path)
+    assert "The probe found no class with enough pictures of two of them" in markdown(tmp_path)
+    probe["source_probes"] = [told]
+    write_run(tmp_path / "another", TWO, SPLITS, 1.0, init="imagenet", seed=1, data={"sources": ["a", "b"]}, **probe)
     write_report(tmp_path)
     text = markdown(tmp_path)
     rows = text.split("**Source told among normal, AUC**")
