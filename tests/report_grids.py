@@ -153,18 +153,22 @@ def write_grid(
     return found
 
 
-def write_organ_run(folder: Path, cases: Sequence[tuple[str, str]], level: float, **changes: Any) -> np.ndarray:
-    """A segmentation's folder over (case, patient); (cases, organs) IoU, the last organ of the first case blank."""
-    made = record("chaos", ORGANS, {"train": 10, "val": len(cases)}, **changes)
+def write_organ_run(
+    folder: Path, cases: Sequence[tuple[str, str]], level: float, organs: Sequence[str] = ORGANS, **changes: Any
+) -> np.ndarray:
+    """A segmentation's folder over (case, patient); (cases, organs) IoU, the last of several organs of the first case
+    blank."""
+    made = record("chaos", organs, {"train": 10, "val": len(cases)}, **changes)
     recipe = made["recipe"]
     random = np.random.default_rng((recipe["seed"], recipe["fold"] or 0, *recipe["init"].encode()))
     harder = np.array([np.random.default_rng([*p.encode()]).normal(0, 0.05) for _, p in cases])
-    iou = np.clip(level + harder[:, np.newaxis] + random.normal(0, 0.02, (len(cases), len(ORGANS))), 0.01, 0.99)
+    iou = np.clip(level + harder[:, np.newaxis] + random.normal(0, 0.02, (len(cases), len(organs))), 0.01, 0.99)
     iou = np.round(iou, 5)
-    iou[0, -1] = np.nan
+    if len(organs) > 1:
+        iou[0, -1] = np.nan
     dice = 2 * iou / (1 + iou)
     folder.mkdir(parents=True)
-    header = ["case", "patient", "split", *(f"iou_{o}" for o in ORGANS), *(f"dice_{o}" for o in ORGANS)]
+    header = ["case", "patient", "split", *(f"iou_{o}" for o in organs), *(f"dice_{o}" for o in organs)]
     shown = [["" if np.isnan(v) else f"{v:.7g}" for v in row] for row in np.hstack([iou, dice])]
     write_rows(folder / "predictions.csv", header, [[*c, "val", *row] for c, row in zip(cases, shown, strict=True)])
     (folder / "metrics.json").write_text(json.dumps({"val_iou_mean": float(np.nanmean(iou))}))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from medtl.report.arms import Study
 from medtl.report.compare import Comparison
 from medtl.report.layout import Field, Group, Row, Table
-from medtl.report.tables import set_name
+from medtl.report.tables import set_name, upper
 from medtl.report.words import NONE, count, interval, listed, metric_name, p_value, signed
 
 METHODS = {
@@ -38,7 +38,9 @@ def comparisons(study: Study, found: Sequence[Comparison], baseline: str) -> Tab
             if "McNemar p" in tests:
                 fields.append(Field(p_value(each.mcnemar)))
             rows.append([*fields, Field(f"{each.images:,}{'*' if each.partial else ''}")])
-    what = metric_name(found[0].metric).split()[0] if segmentation else metric_name(found[0].metric)
+    several = len({each.metric for each in found}) > 1  # of a segmentation: each organ's, and their mean
+    name = metric_name(found[0].metric)
+    what = name.split()[0] if several else upper(name)
     caption = f"{what} of each start less that of {baseline}, on the same patients of the {set_name(study)}."
     return Table(caption, header, rows, _notes(study, found))
 

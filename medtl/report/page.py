@@ -102,7 +102,8 @@ def evaluate(study: Study, baseline: str | None, metric: str | None) -> Results:
     chosen = baseline or ("random" if "random" in study.inits else "")
     # Dice follows from IoU, case by case
     organs = [name for name in known if name.split("_")[0] == metric.split("_")[0]]
-    compared = organs if study.kind == "segmentation" else (metric,)
+    # the mean over one organ is that organ, and no second comparison
+    compared = organs if study.kind == "segmentation" and len(organs) > 2 else (metric,)
     found = compare(study, scored, chosen, compared) if chosen else ()
     return Results(study, scored, metric, chosen, found)
 

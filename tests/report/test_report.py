@@ -456,6 +456,16 @@ def test_shares_and_starts_from_files_are_in_the_command(tmp_path: Path) -> None
     ) in (tmp_path / "report.md").read_text()
 
 
+def test_the_mean_over_one_organ_is_no_second_comparison(tmp_path: Path) -> None:
+    cases = [(f"{p}", f"p{p}") for p in range(10)]
+    for init, level in (("random", 0.5), ("imagenet", 0.7)):
+        write_organ_run(tmp_path / init, cases, level, organs=("vessel",), init=init, fold=None)
+    results = evaluate(study(collect(tmp_path)), None, None)
+    assert [(each.metric, each.adjusted) for each in results.found] == [("iou_mean", results.found[0].p)]
+    write_report(tmp_path)
+    assert "Mean IoU of each start less that of random" in read_page(tmp_path).text
+
+
 def test_segmentations_are_told_organ_by_organ(tmp_path: Path) -> None:
     cases = [(f"MR/{p}_T1", f"MR/{p}") for p in range(12)]
     found = {}
