@@ -70,11 +70,11 @@ def check(request: Request) -> DataList:
         UsageError: it cannot; names the option and what was expected.
         MedtlError: the data list is not valid.
     """
-    if not request.starts and not request.features:
-        raise UsageError("--starts is missing: expected words such as imagenet,mini or paths of weights, or --features")
     if request.ids and not request.then:
         name, value = next(iter(request.ids.items()))
         raise UsageError(f"--{name} {value}: medtl probe has no such option, and without --then nothing is fine-tuned")
+    if not request.starts and not request.features:
+        raise UsageError("--starts is missing: expected words such as imagenet,mini or paths of weights, or --features")
     check_heads(request.heads)
     listed = datalist.read(request.dataset_dir)
     if listed.task not in TASKS:

@@ -4,6 +4,7 @@ For runs in which no part of the trunk trains and no picture changes from epoch 
 whole network, only sooner.
 """
 
+import copy
 import hashlib
 from typing import Any
 
@@ -54,17 +55,15 @@ class RememberedTrunk(SimpleInferer):
         return network.get_submodule(self.head)
 
     def _tried(self, images: Tensor, network: nn.Module) -> bool:
-        """Whether the head is given the same in training, and its answer is the network's."""
-        (*given,), logits = self._seen(images, network, training=False)
+        """Whether the head is given the same in training, and its answer is the network's; tried on a copy, whose
+        running statistics nobody needs."""
+        copied = copy.deepcopy(network)
+        given, logits = self._seen(images, copied, training=False)
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            (*in_training,), _ = self._seen(images, network, training=True)
+            in_training, _ = self._seen(images, copied, training=True)
             if len(given) != 1 or given[0].ndim != 2 or not torch.equal(given[0], in_training[0]):
                 return False
-            head = self._head(network)
-            was_training = head.training
-            answer = head.eval()(given[0])
-            head.train(was_training)
-        return torch.equal(answer, logits)
+            return torch.equal(self._head(copied).eval()(given[0]), logits)
 
     def _seen(self, images: Tensor, network: nn.Module, training: bool) -> tuple[list[Tensor], Tensor]:
         """What the head is given for pictures, and the logits; without training nothing random is drawn."""

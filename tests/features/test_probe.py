@@ -198,6 +198,7 @@ def test_several_findings_and_folds(module_path: Path, planted: Path, tmp_path: 
     ("words", "said"),
     [
         ((), "--starts is missing"),
+        (("--startz", "random"), "--startz random: medtl probe has no such option"),
         (("--starts", "imagenett"), r"--starts imagenett: no such file or folder.*did you mean imagenet\?"),
         (("--starts", "random", "--backbones", "resnet19"), "resnet19.*did you mean"),
         (("--starts", "random", "--heads", "svm"), "--heads svm is not one of logistic, knn"),
