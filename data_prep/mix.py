@@ -117,7 +117,7 @@ def command(
     parts = [replace(part, entries=entries) for part, entries in zip(parts, taken, strict=True)]
     for part in parts:
         lost = (
-            f"; {part.left_out[0]:,} of {part.left_out[1]:,} patient(s) left out, as --exclude has them"
+            f"; {part.left_out[0]:,} entries of {part.left_out[1]:,} patients left out, whom --exclude has, too"
             if others
             else ""
         )

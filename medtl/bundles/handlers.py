@@ -26,9 +26,13 @@ from medtl.metrics.ignite import Scores
 EVALUATOR = "validate#evaluator"
 
 
-def progress() -> TrainingProgress:
-    """Return the trainer's handler that shows a progress bar and a line an epoch."""
-    return TrainingProgress(ids.value("optimizer"), ids.value(EVALUATOR), _key_metric())
+def progress(metric: bool = True) -> TrainingProgress:
+    """Return the trainer's handler that shows a progress bar and a line an epoch.
+
+    Args:
+        metric: whether a line shows ``--key_metric``, too.
+    """
+    return TrainingProgress(ids.value("optimizer"), ids.value(EVALUATOR), _key_metric() if metric else None)
 
 
 def history() -> KeepHistory:

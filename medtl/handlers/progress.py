@@ -20,10 +20,10 @@ class TrainingProgress:
     Args:
         optimizer: whose learning rate is shown.
         evaluator: whose ``key_metric`` is shown, once it has run.
-        key_metric: its name.
+        key_metric: its name; None shows no metric, where none tells how well the network learns.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, evaluator: Engine, key_metric: str) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, evaluator: Engine, key_metric: str | None) -> None:
         self.optimizer = optimizer
         self.evaluator = evaluator
         self.key_metric = key_metric
@@ -68,7 +68,8 @@ class TrainingProgress:
             self._bar.reset(self._task, description=f"epoch {engine.state.epoch}/{engine.state.max_epochs}")
 
     def _step(self, engine: Engine) -> None:
-        images = len(engine.state.batch["image"]) * idist.get_world_size()
+        # an image has one label, while a method of pretraining may make two views or nine tiles of it
+        images = len(engine.state.batch["label"]) * idist.get_world_size()
         self._images += images
         loss = engine.state.output["loss"].detach()
         self._loss = self._loss.to(loss.device) + loss * images
@@ -91,7 +92,7 @@ class TrainingProgress:
         return f"loss {self._mean:.3f}  lr {self._rate:.2g}  {rate:,.0f} images/s"
 
     def _tell(self, engine: Engine) -> None:
-        value = self.evaluator.state.metrics.get(self.key_metric)
+        value = self.evaluator.state.metrics.get(self.key_metric) if self.key_metric else None
         metric = "" if value is None else f"  {self.key_metric} {value:.3f}"
         line = f"epoch {engine.state.epoch}/{engine.state.max_epochs}  {self._numbers()}{metric}"
         if self._bar.disable:

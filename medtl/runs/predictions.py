@@ -103,7 +103,9 @@ def read_predictions(path: Path, classes: Sequence[str], task: str | None) -> di
             _check_sums(path, values)
         labels = _labels(path, table["label"], len(classes), multilabel)
     columns = tuple(wanted) if segmentation else tuple(classes)
-    names = table[needed[0]] if segmentation or task == "multilabel" else _as_entries(table, classes)
+    names = table[needed[0]]
+    if not segmentation and task != "multilabel":
+        names = as_entries(names, table["split"], [int(label) for label in labels], classes)
     whole = Sample(tuple(names), np.array(table["patient"], dtype=np.str_), labels, values, columns)
     return _splits(path, table, needed[0], whole)
 
@@ -119,16 +121,21 @@ def _splits(path: Path, table: Mapping[str, Sequence[str]], name: str, whole: Sa
     return splits
 
 
-def _as_entries(table: Mapping[str, Sequence[str]], classes: Sequence[str]) -> list[str]:
-    """The names of images; of one that a split lists under several classes, as CPMID does with several findings, each
-    entry with its class."""
-    listed: dict[tuple[str, str], set[str]] = defaultdict(set)
-    rows = list(zip(table["split"], table["image"], table["label"], strict=True))
+def as_entries(
+    images: Sequence[str], splits: Sequence[str], labels: Sequence[int], classes: Sequence[str]
+) -> list[str]:
+    """Return the names of images; of one that a split lists under several classes, as CPMID does with several findings,
+    each entry with its class.
+
+    Args:
+        images, splits, labels: of each row the image, the split, and the index of its class.
+        classes: names in index order.
+    """
+    listed: dict[tuple[str, str], set[int]] = defaultdict(set)
+    rows = list(zip(splits, images, labels, strict=True))
     for split, image, label in rows:
         listed[split, image].add(label)
-    return [
-        f"{image} as {classes[int(label)]}" if len(listed[split, image]) > 1 else image for split, image, label in rows
-    ]
+    return [f"{image} as {classes[label]}" if len(listed[split, image]) > 1 else image for split, image, label in rows]
 
 
 def _organ_columns(header: Sequence[str]) -> list[str]:

@@ -62,7 +62,8 @@ class Compared:
         metric: that is compared.
         positive: name of the positive class; empty where there is none.
         by: what images are grouped by; empty where each stands for itself.
-        images, owners: how many there are, and of how many patients (or what ``by`` names).
+        images, owners: how many there are (an image of several classes counts for each), and of how many patients (or
+            what ``by`` names).
         left_out: images that not all files have.
         pairs: each file against the first.
     """
@@ -103,13 +104,14 @@ def compare(
     if chosen != "auc" and first.classes and not all(each.probabilities for each in files):
         raise UsageError(f"--metric {chosen} needs probabilities, 0 to 1; of other scores only auc can be compared")
     place = _positive(first, positive)
-    owners = np.array(first.owners if by is not None and first.owners is not None else first.ids)
+    owners = np.array(first.owners if first.owners is not None else first.ids)
+    by = by or ("image" if first.owners is not None else "")
     patient, count = weighted.by_patient(owners)
     found = [_pair(first, other, chosen, place, owners, patient, count) for other in files[1:]]
     adjusted = paired.holm([pair.p for pair in found])
     pairs = tuple(replace(pair, adjusted=float(p)) for pair, p in zip(found, adjusted, strict=True))
     named = first.classes[place] if place is not None else ""
-    return Compared(chosen, named, by or "", len(first.ids), count, left_out, pairs)
+    return Compared(chosen, named, by, len(first.ids), count, left_out, pairs)
 
 
 def metrics_of(answers: Answers) -> tuple[str, ...]:

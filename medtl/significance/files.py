@@ -1,6 +1,7 @@
 """Prediction files, medtl's own and those of other tools, as arrays over the same images."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from medtl.errors import MedtlError, UsageError
 from medtl.files import read_rows
+from medtl.runs.predictions import as_entries
 from medtl.runs.record import find
 
 PROBABILITY = "prob_"
@@ -47,8 +49,8 @@ class Answers:
 
     Attributes:
         name: of the file, for people.
-        ids: (n,) of the images.
-        owners: (n,) whose they are; None where no column says so.
+        ids: (n,) of the images; of one that is listed under several classes each entry, ``a.png as effusion``.
+        owners: (n,) whose they are; None where no column says so and each image has one row.
         labels: class indices (n,), multi-hot (n, n_classes), or numbers (n,).
         scores: (n, n_classes), or (n, 1): predicted numbers.
         classes: names in index order; empty for numbers.
@@ -101,26 +103,45 @@ def read_answers(path: Path, columns: Columns, positive: str | None = None) -> A
     ids = tuple(str(number) for number in range(len(rows)))
     if named is not None:
         ids = tuple(row[_column(path, header, named, "--id")] for row in rows)
-    if len(set(ids)) < len(ids):
-        twice = next(name for place, name in enumerate(ids) if name in ids[:place])
-        raise MedtlError(f"{path} has {named} {twice} twice; expected a row an image")
     if columns.score is not None:
         truth, classes = _two_classes(path, [row[label] for row in rows], positive)
         scores = _numbers(path, rows, [_column(path, header, columns.score, "--score")])[:, 0]
         inside = bool(((scores >= 0) & (scores <= 1)).all())
         both = np.stack([1 - scores if inside else -scores, scores], axis=1)
-        return Answers(name_of(path, columns.score), ids, owners, truth, both, classes, inside)
+        return _once(path, Answers(name_of(path, columns.score), ids, owners, truth, both, classes, inside))
     wanted = [name for name in header if name.startswith(PROBABILITY)]
     if wanted:
         classes = tuple(name.removeprefix(PROBABILITY) for name in wanted)
         truth = _class_labels(path, [row[label] for row in rows], len(classes))
-        return Answers(name_of(path), ids, owners, truth, _numbers(path, rows, wanted), classes, True)
+        told = Answers(name_of(path), ids, owners, truth, _numbers(path, rows, wanted), classes, True)
+        return _once(path, told if told.task == "multilabel" else _listed(told))
     if NUMBER in header:
         truth = _numbers(path, rows, [label])[:, 0]
-        return Answers(name_of(path), ids, owners, truth, _numbers(path, rows, [NUMBER]), (), False)
+        return _once(path, Answers(name_of(path), ids, owners, truth, _numbers(path, rows, [NUMBER]), (), False))
     raise UsageError(
         f"{path} has no column {PROBABILITY}<class> or {NUMBER}; name the column of the positive class's score: --score"
     )
+
+
+def _listed(told: Answers) -> Answers:
+    """The same with each class of an image as an entry of its own; where there are several and no owners, an image owns
+    its entries, which are not independent."""
+    entries = as_entries(told.ids, [""] * len(told.ids), told.labels.tolist(), told.classes)
+    if tuple(entries) == told.ids:
+        return told
+    return replace(told, ids=tuple(entries), owners=told.owners or told.ids)
+
+
+def _once(path: Path, told: Answers) -> Answers:
+    """The same, where each row is of another image.
+
+    Raises:
+        MedtlError: two are of one; names it.
+    """
+    if len(set(told.ids)) < len(told.ids):
+        twice = Counter(told.ids).most_common(1)[0][0]
+        raise MedtlError(f"{path} has the image {twice} twice; expected a row an image, or one for each of its classes")
+    return told
 
 
 def matched(files: Sequence[Answers]) -> tuple[list[Answers], int]:

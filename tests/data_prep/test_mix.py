@@ -129,7 +129,7 @@ def test_what_a_target_holds_is_left_out(prep: Callable[..., Any], tmp_path: Pat
     ended = prep("mix", "--lists", f"one={one}", "--exclude", target)
     assert ended.status == 0
     assert {entry["patient"] for entry in ended.entries} == {f"one/{n}" for n in (1, 2, 3, 7)}
-    assert "one: 8 entries of one; 6 of 3 patient(s) left out" in ended.err
+    assert "one: 8 entries of one; 6 entries of 3 patients left out" in ended.err
     assert "--exclude target" in ended.listed["created_by"]
 
 

@@ -170,4 +170,25 @@ def test_tables_that_disagree_are_refused(tmp_path: Path) -> None:
     status, printed = medtl_test(first, tmp_path / "b.csv")
     assert (status, "disagree about i3.png" in printed) == (1, True)
     (tmp_path / "c.csv").write_text(first.read_text() + "i3.png,p3,test,1,0.5,0.5\n")
-    assert "has image i3.png twice" in medtl_test(first, tmp_path / "c.csv")[1]
+    assert "has the image i3.png twice" in medtl_test(first, tmp_path / "c.csv")[1]
+
+
+@pytest.mark.parametrize(("words", "by", "owners"), [((), "patient", 20), (("--by", "image"), "image", 40)])
+def test_an_image_of_several_classes_has_an_entry_for_each(
+    tmp_path: Path, words: tuple[str, ...], by: str, owners: int
+) -> None:
+    """As CPMID lists a radiograph under each of its findings. The entries of an image are not independent: without
+    patients it stays the unit."""
+    entries = [(k, label) for k in range(40) for label in {k % 3, (k * 7 // 2) % 3}]
+    labels = np.array([label for _, label in entries])
+    for name, seed in (("a", 1), ("b", 2)):
+        chances = np.random.default_rng(seed).dirichlet(np.ones(3), 40)
+        rows = [[f"i{k}.png", f"p{k // 2}", "test", label, *chances[k]] for k, label in entries]
+        header = ["image", "patient", "split", "label", "prob_effusion", "prob_nodule", "prob_none"]
+        write(tmp_path / f"{name}.csv", header, rows if name == "a" else rows[::-1])
+    found = as_json(tmp_path / "a.csv", tmp_path / "b.csv", *words)
+    assert len(entries) > 40
+    assert (found["images"], found["by"], found["owners"]) == (len(entries), by, owners)
+    chances = np.random.default_rng(1).dirichlet(np.ones(3), 40)[[k for k, _ in entries]]
+    auc = np.mean([roc_auc_score(labels == place, chances[:, place]) for place in range(3)])
+    assert found["pairs"][0]["values"][0] == pytest.approx(auc, abs=1e-12)
