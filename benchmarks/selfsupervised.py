@@ -3,9 +3,10 @@
     python benchmarks/selfsupervised.py --out STUDY [--shared SHARED] [--steps data,leaks,…] [--epochs 40] [--list]
 
 Jigsaw puzzles, context restoration and masked pictures, each on chestxray2017, tnbc and chase_db1 of SHARED/data, then
-probed on breastmnist beside random and ImageNet; and masked pictures on three numbers of pictures with equally many
-updates. A step is commands that can also be typed one by one: each is printed before it runs. The same call goes on
-where an earlier one stopped or was killed.
+probed beside random and ImageNet on breastmnist, as published and dealt anew (which tests on more pictures); and masked
+pictures on three numbers of pictures with equally many updates. A step is commands that can also be typed one by one:
+each is printed before it runs. The same call goes on where an earlier one stopped or was killed. ``table`` prints the
+gains, and draws the AUC over the number of pictures into sizes.png.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import selfsupervised_sizes
 from following import follow
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,7 +26,11 @@ BATCH = 128
 METHODS = {"jigsaw": "jigsaw(permutations=100)", "context": "context", "masked": "masked"}
 SIZES = (500, 1500)  # pictures of each set, beside all of them
 SEEDS = "0,1,2,3,4"
-STEPS = ("data", "leaks", *METHODS, *(f"masked{size}" for size in SIZES), "probe")
+RUNS = (*METHODS, *(f"masked{size}" for size in SIZES))
+STEPS = ("data", "leaks", *RUNS, "probe", "table")
+REDEALT = "breastmnist_redealt"
+OF_REDEALT = ("--name", REDEALT, "--classes", "malignant,normal_or_benign", "--licence", "CC BY 4.0")
+TARGETS = ("breastmnist", REDEALT)
 
 
 def parse() -> argparse.Namespace:
@@ -71,6 +77,10 @@ def data(asked: argparse.Namespace) -> Iterator[list[str]]:
     made, raw = asked.out / "data", asked.shared / "data"
     for name in ("breastmnist", "chestxray2017"):
         yield ["data_prep", name, "--raw", str(raw / name), "--out", str(made / name)]
+    dealt = str(made / f"{REDEALT}.csv")
+    yield [str(ROOT / "benchmarks" / "deal_breastmnist.py"), str(made / "breastmnist"), dealt]
+    words = ["data_prep", "folder", "--raw", str(made / "breastmnist"), "--table", dealt, "--key-file", dealt]
+    yield [*words, *OF_REDEALT, "--out", str(made / REDEALT)]
     table = made / "others.csv"
     if not asked.list:
         write_table(raw, table)
@@ -105,11 +115,23 @@ def training_pictures(folder: Path) -> int:
 
 def probe(asked: argparse.Namespace) -> Iterator[list[str]]:
     """What the frozen features of each start tell of breast ultrasounds, with intervals by patient."""
-    runs = [asked.out / step for step in STEPS if step.startswith(tuple(METHODS))]
+    runs = [asked.out / run for run in RUNS]
     starts = ",".join(["random", "imagenet", *(str(run) for run in runs if asked.list or (run / "model.pt").is_file())])
     words = ["--starts", starts, "--backbones", "resnet18", "--seeds", SEEDS, "--image_size", str(asked.image_size)]
-    yield ["medtl", "probe", str(asked.out / "data" / "breastmnist"), *words, "--out", str(asked.out / "probe")]
-    yield ["medtl", "report", str(asked.out / "probe")]
+    for target in TARGETS:
+        where = str(asked.out / "probe" / target)
+        yield ["medtl", "probe", str(asked.out / "data" / target), *words, "--heads", "logistic", "--out", where]
+        yield ["medtl", "report", where]
+
+
+def show(asked: argparse.Namespace) -> None:
+    """Print the table of the probes; draw them over the numbers of pictures."""
+    probes = {target: asked.out / "probe" / target for target in TARGETS}
+    print("\n".join(selfsupervised_sizes.lines(probes)))
+    sizes = {"masked": "mix", **{f"masked{size}": f"mix{size}" for size in SIZES}}
+    pictures = {run: training_pictures(asked.out / "data" / mix) for run, mix in sizes.items()}
+    if selfsupervised_sizes.draw(probes, pictures, asked.out / "sizes.png"):
+        print(f"drawn: {asked.out / 'sizes.png'}")
 
 
 def commands(step: str, asked: argparse.Namespace) -> Iterator[list[str]]:
@@ -127,8 +149,12 @@ def commands(step: str, asked: argparse.Namespace) -> Iterator[list[str]]:
 def main() -> int:
     asked = parse()
     asked.shared, asked.out = asked.shared.resolve(), asked.out.resolve()
-    steps = ((step, words) for step in asked.steps.split(",") for words in commands(step, asked))
-    return follow(steps, asked.shared, asked.list)
+    wanted = asked.steps.split(",")
+    steps = ((step, words) for step in wanted if step != "table" for words in commands(step, asked))
+    status = follow(steps, asked.shared, asked.list)
+    if not status and "table" in wanted and not asked.list:
+        show(asked)
+    return status
 
 
 if __name__ == "__main__":

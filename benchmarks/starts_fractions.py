@@ -1,4 +1,5 @@
-"""Probed starts over shares of the training patients: the table and the figure of docs/transfer_study.md."""
+"""Probed starts over shares of the training patients: the table and the figure of docs/transfer_study.md. What is read
+here also goes into the table of ``selfsupervised_sizes.py``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ class Probed:
         network, init: the start.
         share: of the training patients.
         auc: of the test split, mean of the seeds, with its interval of patients and draws.
-        gain: over random weights of the same network; None for these.
+        gain: over the reference, another start of the same network; None for the reference itself.
     """
 
     network: str
@@ -32,13 +33,13 @@ class Probed:
     gain: Comparison | None
 
 
-def probed(folder: Path) -> list[Probed]:
+def probed(folder: Path, reference: str = RANDOM) -> list[Probed]:
     """Read the cells of the probes below a folder, the largest share first.
 
     Raises:
         MedtlError: there is none.
     """
-    results = evaluate(study(collect(folder)), RANDOM, "auc")
+    results = evaluate(study(collect(folder)), reference, "auc")
     gains = {(each.row, each.init): each for each in results.found}
     found = [
         Probed(arm.arm.backbone, init, arm.arm.fraction, arm.estimate("auc"), gains.get((row, init)))
@@ -58,7 +59,7 @@ def lines(sets: Mapping[str, Sequence[Probed]]) -> list[str]:
         for share, network in dict.fromkeys((each.share, each.network) for each in rows):
             own = {each.init: each for each in rows if (each.share, each.network) == (share, network)}
             cells = [name, f"{share:g}", network.rpartition("/")[2], _auc(own.get(RANDOM))]
-            made.append("| " + " | ".join([*cells, *(_gain(own.get(init)) for init in inits)]) + " |")
+            made.append("| " + " | ".join([*cells, *(gain_of(own.get(init)) for init in inits)]) + " |")
     return made
 
 
@@ -66,7 +67,8 @@ def _auc(found: Probed | None) -> str:
     return "–" if found is None else f"{found.auc.value:.3f}"
 
 
-def _gain(found: Probed | None) -> str:
+def gain_of(found: Probed | None) -> str:
+    """Return a gain with its interval, bold where p is below 0.05 after Holm over the comparisons of the set."""
     if found is None or found.gain is None:
         return "–"
     by = found.gain.difference

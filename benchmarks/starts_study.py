@@ -2,11 +2,12 @@
 docs/transfer_study.md.
 
     python benchmarks/starts_study.py --out STUDY [--shared SHARED] [--sets breastmnist,busi] [--networks resnet18]
-        [--steps data,probe,tune,report,ranks,fractions,table] [--list]
+        [--steps data,probe,tune,report,ranks,fractions,table] [--selfsupervised OTHER] [--list]
 
 Real images of SHARED/data are prepared; each start's frozen features are probed, and the same starts are fine-tuned on
 the same patients, at 128 pixels. A step is commands that can also be typed one by one: each is printed before it runs.
 What an earlier call has finished is not done again. A start is left out where it has seen the set's images.
+``--selfsupervised`` adds what ``selfsupervised.py --out OTHER`` has pretrained to ResNet-18's starts.
 
 ``fractions`` probes each start on all training patients, a quarter and a tenth of them, drawn by five seeds; ``table``
 prints the gains over random weights of the same network, and draws them into fractions.png.
@@ -72,6 +73,8 @@ STARTS: dict[str, dict[str, tuple[str, ...]]] = {
     "resnet18": {"random": (), "imagenet": (), "mini": ("chestxray2017", "covid_radiography")},
     "timm/tf_efficientnet_lite0": {"random": (), "imagenet": ()},
 }
+# runs of selfsupervised.py, which has seen what mini has seen of the sets here
+SELFSUPERVISED = ("jigsaw", "context", "masked")
 DRAWS, SHARES = "0,1,2,3,4", "1.0,0.25,0.1"
 RECIPE = ("--image_size", "128", "--epochs", "5")
 
@@ -83,6 +86,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--networks", default=",".join(STARTS))
     parser.add_argument("--steps", default=",".join(STEPS))
+    parser.add_argument("--selfsupervised", type=Path, metavar="OTHER", help="folder of selfsupervised.py's study")
     parser.add_argument("--list", action="store_true", help="print the commands and run none")
     asked = parser.parse_args()
     for option, known in (("sets", SETS), ("networks", STARTS), ("steps", STEPS)):
@@ -102,15 +106,18 @@ def data(name: str, asked: argparse.Namespace) -> Iterator[list[str]]:
     yield ["data_prep", name, "--raw", raw, *more, "--out", str(prepared / name)]
 
 
-def starts(name: str, network: str) -> str:
+def starts(name: str, network: str, selfsupervised: Path | None) -> str:
     """Those of a network that have not seen the set."""
-    return ",".join(init for init, seen in STARTS[network].items() if name not in seen)
+    known = STARTS[network]
+    if selfsupervised is not None and network == "resnet18":
+        known = known | {str(selfsupervised.resolve() / run): known["mini"] for run in SELFSUPERVISED}
+    return ",".join(init for init, seen in known.items() if name not in seen)
 
 
 def probe(name: str, asked: argparse.Namespace) -> Iterator[list[str]]:
     for network in asked.networks:
         where = [str(asked.out / "data" / name), "--out", str(asked.out / name / "probe" / Path(network).name)]
-        what = ["--backbones", network, "--starts", starts(name, network), "--heads", "logistic"]
+        what = ["--backbones", network, "--starts", starts(name, network, asked.selfsupervised), "--heads", "logistic"]
         draws = ["--seeds", SETS[name].seeds, "--fractions", SETS[name].fraction, *RECIPE[:2]]
         yield ["medtl", "probe", *where, *what, *draws]
 
@@ -119,7 +126,7 @@ def tune(name: str, asked: argparse.Namespace) -> Iterator[list[str]]:
     for network in asked.networks:
         where = ["--dataset_dir", str(asked.out / "data" / name)]
         where += ["--out", str(asked.out / name / "tuned" / Path(network).name)]
-        what = ["--backbones", network, "--inits", starts(name, network)]
+        what = ["--backbones", network, "--inits", starts(name, network, asked.selfsupervised)]
         draws = ["--seeds", SETS[name].seeds, "--fractions", SETS[name].fraction, *RECIPE]
         yield ["medtl", "compare", str(ROOT / "bundles" / SETS[name].bundle), *where, *what, *draws]
 
@@ -131,7 +138,7 @@ def report(name: str, asked: argparse.Namespace) -> Iterator[list[str]]:
 def fractions(name: str, asked: argparse.Namespace) -> Iterator[list[str]]:
     for network in asked.networks:
         where = [str(asked.out / "data" / name), "--out", str(asked.out / "fractions" / name / Path(network).name)]
-        what = ["--backbones", network, "--starts", starts(name, network), "--heads", "logistic"]
+        what = ["--backbones", network, "--starts", starts(name, network, asked.selfsupervised), "--heads", "logistic"]
         draws = ["--seeds", DRAWS, "--fractions", SHARES, *RECIPE[:2]]
         yield ["medtl", "probe", *where, *what, *draws]
 

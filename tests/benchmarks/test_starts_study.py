@@ -34,7 +34,7 @@ def after(words: list[str], flag: str) -> str:
 def test_no_start_is_judged_on_a_set_that_it_has_seen(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     told = ("--shared", str(tmp_path), "--out", str(tmp_path / "study"), "--list")
-    found = printed(*told, "--steps", "data,probe,tune,report")
+    found = printed(*told, "--steps", "data,probe,tune,report", "--selfsupervised", str(tmp_path / "own"))
     assert found.returncode == 0, found.stderr
     assert not (tmp_path / "study").exists()
     commands = [shlex.split(line[2:]) for line in found.stdout.splitlines() if line.startswith("$ ")][2:]
@@ -49,7 +49,9 @@ def test_no_start_is_judged_on_a_set_that_it_has_seen(tmp_path: Path) -> None:
         assert after(words, "--image_size") == after(beside, "--image_size") == "128"
         assert (Path(words[2]) / "configs" / "train.json").is_file()
         seen = Path(data).name in ("chestxray2017", "covid_radiography")
-        assert ("mini" in after(words, "--inits")) == (not seen and after(words, "--backbones") == "resnet18")
+        for start in ("mini", str(tmp_path / "own" / "masked")):
+            asked = start in after(words, "--inits").split(",")
+            assert asked == (not seen and after(words, "--backbones") == "resnet18")
 
 
 def test_ranks_are_those_of_scipy_and_come_with_an_interval(tmp_path: Path) -> None:
