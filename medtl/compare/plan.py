@@ -5,8 +5,8 @@ import hashlib
 import itertools
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,17 @@ def cells_of(request: Request) -> list[Cell]:
         named += ("" if fold is None else f"_fold{fold}") + ("" if fraction is None else f"_frac{fraction}")
         found.append(Cell(named, backbone, short, seed, fold, fraction, setting))
     return list(dict.fromkeys(found))  # a file may have been named in two ways
+
+
+def as_named_before(cells: Sequence[Cell], former: Sequence[Cell]) -> list[Cell]:
+    """Return cells as an earlier command has named them: all training patients are the same ones whether ``--fractions
+    1.0`` was given or nothing."""
+    known = {_of_all(cell): cell for cell in reversed(former) if cell.train_fraction in (None, 1.0)}
+    return [known.get(_of_all(cell), cell) if cell.train_fraction in (None, 1.0) else cell for cell in cells]
+
+
+def _of_all(cell: Cell) -> Cell:
+    return replace(cell, name="", train_fraction=None)
 
 
 def is_path(init: str) -> bool:

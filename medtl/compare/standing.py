@@ -14,7 +14,17 @@ from filelock import FileLock, Timeout
 from medtl import datalist
 from medtl.compare.cell import await_ends
 from medtl.compare.checks import Bundle
-from medtl.compare.plan import Cell, Request, cells_of, folder_of, from_row, literal, overrides_of, short_init
+from medtl.compare.plan import (
+    Cell,
+    Request,
+    as_named_before,
+    cells_of,
+    folder_of,
+    from_row,
+    literal,
+    overrides_of,
+    short_init,
+)
 from medtl.compare.protocol import substitutes
 from medtl.compare.state import FILE_NAME, LOCK_NAME, State, Status, read_grid, state_of, without_paths
 from medtl.compare.task import Task, task_of
@@ -140,6 +150,8 @@ def planned(
     head = {"bundle": bundle.name, "dataset": listed.name, "dataset_sha256": sha256, "ids": ids}
     head |= {"protocol": request.protocol} if request.protocol else {}
     cells, former = cells_of(request), _former(request.out, head)
+    if "train_fraction" not in request.ids:
+        cells = as_named_before(cells, former)
     every = list(dict.fromkeys([*former, *cells]))
     if request.protocol:
         head |= {"substitutes": substitutes(request.protocol, [cell.backbone for cell in every])}

@@ -147,6 +147,19 @@ def test_fractions_are_a_dimension(request_: Request) -> None:
     ]
 
 
+@pytest.mark.parametrize(("first", "then"), [((), (1.0, 0.25)), ((1.0,), ())])
+def test_all_patients_are_the_same_ones_whether_asked_for_or_not(
+    request_: Request, first: tuple[float, ...], then: tuple[float, ...]
+) -> None:
+    one = {"backbones": ("resnet18",), "seeds": (0,)}
+    assert run(request_, **one, fractions=first) == 0
+    names = [row["name"] for row in read(request_)["cells"]]
+    assert run(request_, **one, fractions=then) == 0
+    more = ["resnet18_random_seed0_frac0.25"] if 0.25 in then else []
+    assert attempts(request_) == [row["name"] for row in read(request_)["cells"]] == [*names, *more]
+    assert set(statuses(request_).values()) == {"finished"}
+
+
 def test_the_same_command_again_does_nothing_and_new_seeds_grow_the_grid(request_: Request) -> None:
     assert run(request_) == 0
     before = {name: inodes(request_, name) for name in ALL}
