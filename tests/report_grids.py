@@ -154,10 +154,15 @@ def write_grid(
 
 
 def write_organ_run(
-    folder: Path, cases: Sequence[tuple[str, str]], level: float, organs: Sequence[str] = ORGANS, **changes: Any
+    folder: Path,
+    cases: Sequence[tuple[str, str]],
+    level: float,
+    organs: Sequence[str] = ORGANS,
+    distances: bool = False,
+    **changes: Any,
 ) -> np.ndarray:
     """A segmentation's folder over (case, patient); (cases, organs) IoU, the last of several organs of the first case
-    blank."""
+    blank. With distances, the Hausdorff distance is 40 mm times 1 - IoU."""
     made = record("chaos", organs, {"train": 10, "val": len(cases)}, **changes)
     recipe = made["recipe"]
     random = np.random.default_rng((recipe["seed"], recipe["fold"] or 0, *recipe["init"].encode()))
@@ -168,8 +173,9 @@ def write_organ_run(
         iou[0, -1] = np.nan
     dice = 2 * iou / (1 + iou)
     folder.mkdir(parents=True)
-    header = ["case", "patient", "split", *(f"iou_{o}" for o in organs), *(f"dice_{o}" for o in organs)]
-    shown = [["" if np.isnan(v) else f"{v:.7g}" for v in row] for row in np.hstack([iou, dice])]
+    measured = {"iou": iou, "dice": dice} | ({"hd95": 40 * (1 - iou)} if distances else {})
+    header = ["case", "patient", "split", *(f"{kind}_{organ}" for kind in measured for organ in organs)]
+    shown = [["" if np.isnan(v) else f"{v:.7g}" for v in row] for row in np.hstack(list(measured.values()))]
     write_rows(folder / "predictions.csv", header, [[*c, "val", *row] for c, row in zip(cases, shown, strict=True)])
     (folder / "metrics.json").write_text(json.dumps({"val_iou_mean": float(np.nanmean(iou))}))
     (folder / "run.json").write_text(json.dumps(made))

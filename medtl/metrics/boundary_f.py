@@ -33,6 +33,7 @@ CASE_METRICS = (
         title="boundary F at 0.75 % of the diagonal",
         score=boundary_f,
         missing=lambda diagonal: 0.0,
+        bounds=(0.0, 1.0),
         order=50,
     ),
 )

@@ -32,6 +32,8 @@ class CaseMetric:
             and cut to what they hold, with a rim of background: (x, y, z), or (x, y) of a case of one slice. The
             spacing has a number an axis, and the diagonal is the whole volume's, both in mm, of pictures in pixels.
         missing: the score where the organ is in one of both masks alone, from the diagonal.
+        higher_is_better: which end of it is good.
+        bounds: smallest and largest value that there can be.
         order: place in tables, small first.
     """
 
@@ -39,6 +41,8 @@ class CaseMetric:
     title: str
     score: Callable[[NDArray[np.bool_], NDArray[np.bool_], tuple[float, ...], float], float]
     missing: Callable[[float], float]
+    higher_is_better: bool = True
+    bounds: tuple[float, float] = (-math.inf, math.inf)
     order: int = 100
 
 
@@ -57,6 +61,12 @@ def case_metrics() -> tuple[CaseMetric, ...]:
                 raise UsageError(f"{module.__file__}: there is a metric {metric.name} already; choose another name")
             found[metric.name] = metric
     return tuple(sorted(found.values(), key=lambda metric: (metric.order, metric.name)))
+
+
+def of_column(name: str) -> CaseMetric | None:
+    """Return whose column of predictions.csv, or mean over classes, a name is (``hd95_liver``, ``hd95_mean``); None
+    where it is of none."""
+    return next((metric for metric in case_metrics() if name.startswith(f"{metric.name}_")), None)
 
 
 def scores(truth: NDArray[np.bool_], predicted: NDArray[np.bool_], spacing: Sequence[float]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """The 95 % Hausdorff distance of two contours, by MONAI."""
 
+import math
 import warnings
 
 import numpy as np
@@ -27,9 +28,11 @@ def hausdorff95(
 CASE_METRICS = (
     CaseMetric(
         name="hd95",
-        title="95 % Hausdorff distance",
+        title="95 % Hausdorff distance in mm (pixels)",
         score=hausdorff95,
         missing=lambda diagonal: diagonal,
+        higher_is_better=False,
+        bounds=(0.0, math.inf),
         order=30,
     ),
 )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from medtl import plugins
 from medtl.errors import UsageError
+from medtl.metrics import contours
 from medtl.metrics.weighted import Scorer, by_patient, called_positive
 
 Kind = Literal["single_label", "multi_label", "positive", "regression"]
@@ -197,9 +198,17 @@ def names(kind: Kind) -> tuple[str, ...]:
 
 
 def lower_is_better(name: str) -> bool:
-    """Return whether the smaller of two values of a metric is the better one; of what is no metric here it is not."""
-    known = metrics().get(name)
+    """Return whether the smaller of two values of a metric, or of a column of a segmentation's predictions, is the
+    better one; of what is neither it is not."""
+    known = metrics().get(name) or contours.of_column(name)
     return known is not None and not known.higher_is_better
+
+
+def bounds(name: str) -> tuple[float, float]:
+    """Return the smallest and largest value that a metric, or a column of a segmentation's predictions, can have; of
+    what is neither 0 and 1: a share."""
+    known = metrics().get(name) or contours.of_column(name)
+    return known.bounds if known else (0.0, 1.0)
 
 
 def scorer(split: Split, wanted: Iterable[Metric] | None = None) -> Scorer:

@@ -37,6 +37,7 @@ CASE_METRICS = (
         title=f"surface Dice at {TOLERANCE:g} mm (pixels)",
         score=surface_dice,
         missing=lambda diagonal: 0.0,
+        bounds=(0.0, 1.0),
         order=40,
     ),
 )

@@ -4,12 +4,13 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from medtl.errors import MedtlError
+from medtl.metrics import contours
 from medtl.report.collect import Found, Run
 from medtl.report.words import NONE, is_path, last_part
 from medtl.runs.predictions import Sample
@@ -124,7 +125,8 @@ def study(found: Found) -> Study:
     by_arm: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in runs:
         by_arm[rows[run.name], run.init].append(run)
-    arms = {key: _arm(*key, own, split, pooled) for key, own in by_arm.items()}
+    alike = _of_one_kind(runs, split)
+    arms = {key: _arm(*key, [alike[run.name] for run in own], split, pooled) for key, own in by_arm.items()}
     samples = [member.sample for arm in arms.values() for member in arm.members]
     _check_agreement(arms.values())
     positive, named = _positive(runs, samples[0])
@@ -143,6 +145,18 @@ def study(found: Found) -> Study:
         patients=tuple(sorted({str(p) for sample in samples for p in sample.patients})),
         images=len({name for sample in samples for name in sample.names}),
     )
+
+
+def _of_one_kind(runs: Sequence[Run], split: str) -> dict[str, Run]:
+    """Runs by name. What not all segmentations have measured of contours, as those of an earlier medtl, is left out."""
+    if any(run.splits[split].kind != "segmentation" for run in runs):
+        return {run.name: run for run in runs}
+    common = set.intersection(*(set(run.splits[split].columns) for run in runs))
+
+    def kept(sample: Sample) -> Sample:
+        return sample.only([name for name in sample.columns if name in common or not contours.of_column(name)])
+
+    return {run.name: replace(run, splits={**run.splits, split: kept(run.splits[split])}) for run in runs}
 
 
 def natural(text: str) -> list[tuple[bool, int, str]]:

@@ -48,8 +48,7 @@ class Comparison:
     @property
     def gain(self) -> float:
         """Return by how much the start is better than the baseline; below 0 where it is worse."""
-        known = registry.metrics().get(self.metric)
-        return self.difference.value if known is None or known.higher_is_better else -self.difference.value
+        return -self.difference.value if registry.lower_is_better(self.metric) else self.difference.value
 
     @property
     def real(self) -> bool:

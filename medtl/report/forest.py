@@ -51,8 +51,7 @@ def best_first(arms: Mapping[K, ScoredArm], metric: str) -> list[K]:
 
 def less_is_better(metric: str) -> bool:
     """Return whether a small value of a metric is a good one."""
-    known = registry.metrics().get(metric.removesuffix(AT_THRESHOLD))
-    return known is not None and not known.higher_is_better
+    return registry.lower_is_better(metric.removesuffix(AT_THRESHOLD))
 
 
 def _ticks(scored: Scores, metric: str) -> list[float]:

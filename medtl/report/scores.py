@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from medtl.metrics import registry, survival, weighted
+from medtl.metrics import registry, segmentation, survival, weighted
 from medtl.metrics.bootstrap import Intervals, closed_intervals, distribution, percentile
 from medtl.metrics.compare import across_seeds
 from medtl.metrics.registry import Metric, Split
@@ -83,8 +83,7 @@ class ScoredArm:
         if not math.isfinite(value + se):
             return Estimate(value)
         found = across_seeds(self.each(metric), np.zeros(len(self.members)), se, self.patients)
-        known = registry.metrics().get(metric.removesuffix(AT_THRESHOLD))
-        least, most = known.bounds if known else (0.0, 1.0)  # of a single class or organ: a share
+        least, most = registry.bounds(metric.removesuffix(AT_THRESHOLD))
         return Estimate(value, max(found.both_low, least), min(found.both_high, most))
 
     @property
@@ -225,12 +224,12 @@ def threshold_of(member: Member) -> float | None:
 
 
 def _organs(sample: Sample, patient: NDArray[np.int64], count: int) -> Scorer:
-    """Means over the cases that define an organ's score; ``iou_mean`` and ``dice_mean`` are means over the organs that
+    """Means over the cases that define an organ's score; ``iou_mean``, ``dice_mean``, … are means over the organs that
     any case defines."""
     columns = {name: sample.values[:, place] for place, name in enumerate(sample.columns)}
     organs = weighted.means(columns, patient, count)
     there = [name for name, values in columns.items() if np.isfinite(values).any()]
-    kinds = {kind: organ_columns(there, kind) for kind in ("iou", "dice")}
+    kinds = {kind: organ_columns(there, kind) for kind in segmentation.kinds()}
 
     def score(times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         found = organs(times)
@@ -241,5 +240,5 @@ def _organs(sample: Sample, patient: NDArray[np.int64], count: int) -> Scorer:
 
 
 def organ_columns(columns: Sequence[str], kind: str) -> list[str]:
-    """Return the columns of single organs, "iou" or "dice"."""
+    """Return the columns of single organs, of a kind such as "iou" or "hd95"."""
     return [name for name in columns if name.startswith(f"{kind}_") and name != f"{kind}_mean"]

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medtl.metrics import registry
+from medtl.metrics import contours, registry
 from medtl.metrics.survival import TITLES
 
 NONE = "–"
@@ -20,10 +20,11 @@ AT_THRESHOLD = "_at_threshold"
 
 def metric_name(metric: str) -> str:
     """Return a metric in words: ``iou_right_kidney`` becomes "IoU right kidney"."""
-    for prefix, shown in (("iou_", "IoU "), ("dice_", "Dice ")):
-        if metric.startswith(prefix):
-            organ = metric.removeprefix(prefix).replace("_", " ")
-            return f"mean {shown.strip()}" if organ == "mean" else shown + organ
+    measured = contours.of_column(metric)
+    shown = measured.title if measured else {"iou": "IoU", "dice": "Dice"}.get(metric.partition("_")[0], "")
+    if shown:
+        organ = metric.partition("_")[2].replace("_", " ")
+        return f"mean {shown}" if organ == "mean" else f"{shown} {organ}".strip()
     plain = metric.removesuffix(AT_THRESHOLD)
     known = registry.metrics().get(plain)
     if known is None:

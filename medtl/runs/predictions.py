@@ -3,7 +3,7 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from medtl.errors import MedtlError
 from medtl.files import read_csv
+from medtl.metrics.registry import bounds
+from medtl.metrics.segmentation import kinds
 
 PROBABILITY = "prob_"
-ORGAN_SCORES = ("iou_", "dice_")
 ROUNDING = 1e-3  # probabilities are written with seven digits, some by half-precision networks
 
 
@@ -27,7 +28,7 @@ class Sample:
         labels: (n,) class indices or (n, n_classes) multi-hot; (n, 0) for a segmentation; (n,) floating-point numbers
             of a regression; (n, 2) floating-point times and events of a survival.
         values: (n, n_classes) probabilities; (n, 1) predicted numbers or risks; for a segmentation (n, n_columns)
-            IoU and Dice, NaN where an organ is neither there nor found.
+            IoU, Dice and what is measured of contours, NaN where an organ is neither there nor found.
         columns: class names, or the columns' names such as ``iou_liver``.
         networks: (n,) index of the network whose values each row has; None for one.
     """
@@ -54,6 +55,11 @@ class Sample:
         names = tuple(self.names[i] for i in index)
         whose = None if self.networks is None else self.networks[index]
         return Sample(names, self.patients[index], self.labels[index], self.values[index], self.columns, whose)
+
+    def only(self, columns: Sequence[str]) -> "Sample":
+        """Return some of the columns, in the order that is asked for."""
+        places = [self.columns.index(name) for name in columns]
+        return replace(self, values=self.values[:, places], columns=tuple(columns))
 
     def by_network(self) -> "list[Sample]":
         """Return what each network said."""
@@ -139,7 +145,8 @@ def as_entries(
 
 
 def _organ_columns(header: Sequence[str]) -> list[str]:
-    return [name for name in header if name.startswith(ORGAN_SCORES)]
+    measured = kinds()
+    return [name for name in header if "_" in name and name.partition("_")[0] in measured]
 
 
 def _numbers(
@@ -147,6 +154,9 @@ def _numbers(
 ) -> NDArray[np.float64]:
     values = np.empty((len(table["patient"]), len(columns)))
     for place, name in enumerate(columns):
+        least, most = bounds(name)
+        ends = f"from {least:g}" + (f" to {most:g}" if math.isfinite(most) else " on")
+        wanted = f"a number {ends}" if math.isfinite(least) else "a finite number"
         for row, text in enumerate(table[name]):
             try:
                 values[row, place] = float(text) if text or not blank else math.nan
@@ -154,9 +164,9 @@ def _numbers(
                 raise MedtlError(f"{path} line {row + 2} has {name} {text!r}; expected a number") from None
             bad = math.isinf(values[row, place]) if blank else not math.isfinite(values[row, place])
             if bad or not (
-                -ROUNDING <= values[row, place] <= 1 + ROUNDING or (blank and math.isnan(values[row, place]))
+                least - ROUNDING <= values[row, place] <= most + ROUNDING or (blank and math.isnan(values[row, place]))
             ):
-                raise MedtlError(f"{path} line {row + 2} has {name} {text}; expected a number from 0 to 1")
+                raise MedtlError(f"{path} line {row + 2} has {name} {text}; expected {wanted}")
     return values
 
 

@@ -21,7 +21,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from medtl.__main__ import main
-from medtl.errors import MedtlError
+from medtl.errors import MedtlError, UsageError
 from medtl.metrics import delong
 from medtl.report.arms import study
 from medtl.report.build import write_report
@@ -491,6 +491,35 @@ def test_segmentations_are_told_organ_by_organ(tmp_path: Path) -> None:
     assert "IoU on the pooled validation folds (12 cases of 12 patients)" in text
     assert "by Wilcoxon's signed ranks of patients" in text
     assert "ROC" not in text
+
+
+def test_of_distances_the_smaller_one_is_better(tmp_path: Path) -> None:
+    cases = [(f"{p}", f"p{p}") for p in range(10)]
+    found = {}
+    for init, level in (("random", 0.5), ("imagenet", 0.7)):
+        place = tmp_path / init
+        found[init] = write_organ_run(place, cases, level, organs=("vessel",), distances=True, init=init, fold=None)
+    results = evaluate(study(collect(tmp_path)), None, "hd95_mean")
+    (told,) = results.found
+    assert told.difference.value == pytest.approx(40 * np.mean(found["random"] - found["imagenet"]), abs=1e-4)
+    assert told.difference.value < 0 < told.gain
+    assert told.p == pytest.approx(wilcoxon(found["imagenet"][:, 0], found["random"][:, 0]).pvalue)
+    write_report(tmp_path, metric="hd95_mean")
+    text = read_page(tmp_path).text
+    assert "95 % Hausdorff distance in mm (pixels) on the" in text
+    assert "lowest first" in text
+    distance = float(figures(tmp_path)["resnet18", "imagenet", "0", "hd95_vessel"]["value"])
+    assert distance == pytest.approx(40 * np.mean(1 - found["imagenet"]), abs=1e-4)
+
+
+def test_what_an_earlier_run_did_not_measure_is_left_out(tmp_path: Path) -> None:
+    cases = [(f"{p}", f"p{p}") for p in range(4)]
+    for init, distances in (("random", False), ("imagenet", True)):
+        write_organ_run(tmp_path / init, cases, 0.5, organs=("vessel",), distances=distances, init=init, fold=None)
+    found = study(collect(tmp_path))
+    assert found.classes == ("iou_vessel", "dice_vessel")
+    with pytest.raises(UsageError, match="hd95_mean"):
+        evaluate(found, None, "hd95_mean")
 
 
 def test_segmented_slices_are_embedded_side_by_side(tmp_path: Path) -> None:
