@@ -83,7 +83,9 @@ def command(
         float, typer.Option(min=0.0, max=0.9, help="Keep this share of the images for test, by patient.")
     ] = TEST_FRACTION,
     validation_fraction: options.Validation = run.VALIDATION_FRACTION,
-    folds: Annotated[int, typer.Option(min=0, help="Deal the training patients into so many folds; 0 for none.")] = 0,
+    folds: Annotated[
+        int, typer.Option(min=0, help="Deal the training patients into this many folds; 0: none (survival: 5).")
+    ] = 0,
     patient_pattern: Annotated[
         str, typer.Option(help="Find the patient in the path by the first group of this regular expression.")
     ] = "",

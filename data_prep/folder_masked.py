@@ -24,7 +24,7 @@ SEGMENTATION = "segmentation"
 
 Masks = Annotated[Path | None, typer.Option(help="Take masks from this folder, which may lie in DIR, by name.")]
 Suffix = Annotated[
-    str, typer.Option(help="Pair NAME with NAME and this suffix, such as _1stHO; pass other files over.")
+    str, typer.Option(help="Pair NAME with the mask NAME plus this suffix (_1stHO); leave others out, counted.")
 ]
 
 
