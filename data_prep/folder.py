@@ -264,6 +264,7 @@ def find(raw: Path, found: Found, name: str, size: int, secret: bytes) -> Source
         found=Counter(label for row in found.rows for label in (found.names if number else row.labels)),
         unit="images",
         rejected=tuple(Rejected(_masked(row, secret), reason) for row, reason in found.rejected),
+        private=True,
     )
 
 
@@ -315,7 +316,6 @@ def _write_mapping(rows: Sequence[Row], made: DataList) -> None:
         image = _image(made.name, number)
         mapping.append((image if image in entries else "", row.file, entries.get(image, ""), row.patient))
     private.write_mapping(mapping, made.folder)
-    private.hide(made.folder / "rejected.csv")
     tell(f"data_prep: {private.MAPPING}, rejected.csv and .progress name your files: keep them to yourself")
 
 

@@ -152,5 +152,4 @@ def _write_mapping(mapping: Mapping[str, tuple[str, str]], made: DataList) -> No
         for image, (file, patient) in mapping.items()
     ]
     private.write_mapping(rows, made.folder)
-    private.hide(made.folder / "rejected.csv")
     tell(f"data_prep: {private.MAPPING}, rejected.csv and .progress name your files: keep them to yourself")

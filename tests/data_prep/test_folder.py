@@ -19,6 +19,7 @@ from PIL import Image
 from data_prep import sample
 from data_prep.sample.folder import _header
 from medtl import datalist
+from medtl.errors import UsageError
 from medtl.integrity import problems_of_data
 
 pytestmark = pytest.mark.slow
@@ -509,3 +510,20 @@ def test_words_for_what_is_not_known_are_no_patient_and_no_group(prep: Callable[
     assert "patient is unknown" in ended.err
     assert len({entry["patient"] for entry in ended.entries}) == 20
     assert sum("group" in entry for entry in ended.entries) == 12
+
+
+def test_what_is_rejected_is_never_readable_by_others(
+    prep: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where the disk is full, or the process killed, before all is written."""
+    raw = class_folders(tmp_path / "raw")
+    (raw / "a/Doe_Jane.png").write_bytes(b"cut")
+
+    def full(*_: object) -> None:
+        raise UsageError("no space left")
+
+    monkeypatch.setattr("data_prep.private.write_mapping", full)
+    ended = prep("folder", "--raw", raw)
+    assert "no space left" in ended.err
+    assert "Doe_Jane" in (ended.folder / "rejected.csv").read_text()
+    assert (ended.folder / "rejected.csv").stat().st_mode & 0o777 == 0o600
