@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from data_prep import options, private, run
-from data_prep.folder_rows import Line, read_table
+from data_prep.folder_tables import Line, read_table
 from data_prep.work import Done, Rejected, Source, Work
 from medtl import datalist
 from medtl.cards import DatasetCard
