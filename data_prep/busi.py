@@ -60,7 +60,7 @@ def command(
     out: options.Out,
     normals: Annotated[Normals, typer.Option(help="Say what pictures without a lesion are.")] = Normals.BENIGN,
     task: Annotated[
-        Task, typer.Option(help="Predict kinds of pictures, or outline their lesions.")
+        Task, typer.Option(help="Prepare for classification of the pictures, or for segmentation of their lesions.")
     ] = Task.CLASSIFICATION,
     seed: options.Seed = 0,
     validation_fraction: options.Validation = 0.1,

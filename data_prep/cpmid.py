@@ -127,7 +127,7 @@ def find(
         folders: "chexpert", "msd", "lidc" to the raw folder.
 
     Raises:
-        UsageError: none is given, or the labels of X-rays cannot stand beside the others'.
+        UsageError: none is given.
     """
     if not folders:
         raise UsageError("cpmid needs at least one of --chexpert DIR, --msd DIR, --lidc DIR")

@@ -83,7 +83,9 @@ def command(
         float, typer.Option(min=0.0, max=0.9, help="Keep this share of the images for test, by patient.")
     ] = TEST_FRACTION,
     validation_fraction: options.Validation = run.VALIDATION_FRACTION,
-    folds: Annotated[int, typer.Option(min=0, help="Deal the training patients into so many folds; 0 for none.")] = 0,
+    folds: Annotated[
+        int, typer.Option(min=0, help="Deal the training patients into this many folds; 0: none (survival: 5).")
+    ] = 0,
     patient_pattern: Annotated[
         str, typer.Option(help="Find the patient in the path by the first group of this regular expression.")
     ] = "",
@@ -262,6 +264,7 @@ def find(raw: Path, found: Found, name: str, size: int, secret: bytes) -> Source
         found=Counter(label for row in found.rows for label in (found.names if number else row.labels)),
         unit="images",
         rejected=tuple(Rejected(_masked(row, secret), reason) for row, reason in found.rejected),
+        private=True,
     )
 
 
@@ -313,7 +316,6 @@ def _write_mapping(rows: Sequence[Row], made: DataList) -> None:
         image = _image(made.name, number)
         mapping.append((image if image in entries else "", row.file, entries.get(image, ""), row.patient))
     private.write_mapping(mapping, made.folder)
-    private.hide(made.folder / "rejected.csv")
     tell(f"data_prep: {private.MAPPING}, rejected.csv and .progress name your files: keep them to yourself")
 
 

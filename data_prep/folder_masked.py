@@ -24,7 +24,7 @@ SEGMENTATION = "segmentation"
 
 Masks = Annotated[Path | None, typer.Option(help="Take masks from this folder, which may lie in DIR, by name.")]
 Suffix = Annotated[
-    str, typer.Option(help="Pair NAME with NAME and this suffix, such as _1stHO; pass other files over.")
+    str, typer.Option(help="Pair NAME with the mask NAME plus this suffix (_1stHO); leave others out, counted.")
 ]
 
 
@@ -152,5 +152,4 @@ def _write_mapping(mapping: Mapping[str, tuple[str, str]], made: DataList) -> No
         for image, (file, patient) in mapping.items()
     ]
     private.write_mapping(rows, made.folder)
-    private.hide(made.folder / "rejected.csv")
     tell(f"data_prep: {private.MAPPING}, rejected.csv and .progress name your files: keep them to yourself")

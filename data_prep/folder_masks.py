@@ -166,7 +166,8 @@ def find(raw: Path, masks: Path, pairing: Pairing) -> tuple[Source, dict[str, tu
     source = masked.source(pairing.name, root, rows, rejected, pairing.classes.names)
     telling = Telling(_from(root, raw), people.pattern, given, pairing.secret)
     hidden = tuple(map(telling.hidden, rejected))
-    return replace(source, process=partial(process, telling=telling), rejected=hidden, passed=passed), mapping, telling
+    work = partial(process, telling=telling)
+    return replace(source, process=work, rejected=hidden, passed=passed, private=True), mapping, telling
 
 
 def process(work: Work, raw: Path, out: Path, *, telling: Telling) -> Done:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from data_prep.folder_labels import CLASSIFICATION, Wanted, nfc, scheme
+from data_prep.folder_labels import CLASSIFICATION, MISSING, Wanted, nfc, scheme
 from medtl.errors import BadFileError, UsageError, tell
 from medtl.readers.dicom import may_hold_image
 from medtl.readers.find import HIDDEN, Passed, Tree, images, is_hidden
@@ -23,6 +23,7 @@ SPLIT_NAMES = {
 DELIMITERS = (",", ";", "\t")
 LOST = "is lost: "  # in the reason of a class that would be missing without a word
 GROUPS = ("sex", "age", "site")  # columns by which reports tell patients apart
+TELLING = frozenset({"patient", "split", *GROUPS})  # columns of which a word such as NA tells nothing
 OLDEST = 90  # years that are told; older people are rare enough to be recognised
 EXPECTED = "DIR/<class>/… or DIR/{train,val,test}/<class>/… with PNG, JPEG, TIFF, BMP, WebP, GIF or DICOM pictures"
 
@@ -46,6 +47,22 @@ class Row:
     patient: str = ""
     split: str | None = None
     group: tuple[tuple[str, str | int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a table that is not empty.
+
+    Attributes:
+        number: of its last row in the file, from 1.
+        cells: column in small letters to the cell, without blanks around it and in Unicode's composed form; of a
+            patient, split or group that is not known (blank, NA …) empty.
+        fault: why its cells cannot be told apart; empty for most.
+    """
+
+    number: int
+    cells: Mapping[str, str]
+    fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,9 +158,9 @@ def from_table(table: Path, raw: Path, wanted: Wanted = Wanted()) -> Found:
     Raises:
         UsageError: there is no such file, or it is no such table; says which columns there are.
     """
-    columns, records = _records(table)
-    how = scheme(table, columns, [record for _, record in records], wanted)
-    found, rejected = _listed(records, table, raw, how.read)
+    columns, lines = read_table(table, ("path",), "path and label, where known patient and split")
+    how = scheme(table, columns, [line.cells for line in lines if not line.fault], wanted)
+    found, rejected = _listed(lines, table, raw, how.read)
     return Found(found, rejected, how.task, names=how.names, notes=how.notes)
 
 
@@ -156,33 +173,40 @@ def about_pictures(table: Path, raw: Path) -> Found:
     Raises:
         UsageError: there is no such file, it has no column path, or it lists no picture.
     """
-    columns, records = _records(table, ("path",))
+    columns, lines = read_table(table, ("path",), "path, where known patient and split")
     told = [name for name in ("patient", "split", *GROUPS) if name in columns]
     if not told:
         raise UsageError(
             f"--table {table} says nothing of its pictures: expected a column patient, split, sex, age or site"
         )
-    return Found(*_listed(records, table, raw, lambda record: ()), notes=(f"of the table: {', '.join(told)}",))
+    return Found(*_listed(lines, table, raw, lambda cells: ()), notes=(f"of the table: {', '.join(told)}",))
 
 
 def _listed(
-    records: Sequence[tuple[int, dict[str, str]]],
+    lines: Sequence[Line],
     table: Path,
     raw: Path,
     labels_of: Callable[[Mapping[str, str]], tuple[str, ...]],
 ) -> tuple[tuple[Row, ...], tuple[tuple[Row, str], ...]]:
     """Return the pictures of a table's lines, by file, and what cannot be used of them, with the reason."""
     rows: dict[str, Row] = {}
+    places: dict[str, int] = {}
+    unlike: dict[str, list[int]] = {}  # lines of a picture of which the table says different things
     rejected: list[tuple[Row, str]] = []
-    for number, record in records:
-        where = f"line {number} of the table"
+    for line in lines:
+        cells, where = line.cells, f"line {line.number} of the table"
         row = Row(where, raw, ())
         try:
-            file, path = _locate(record["path"], raw, table.parent)
-            row = Row(file, path, (), record.get("patient", ""))
-            row = replace(row, labels=labels_of(record), split=_split(record.get("split", "")), group=_group(record))
+            if line.fault:
+                raise BadFileError(line.fault)
+            file, path = _locate(cells["path"], raw, table.parent)
+            row = Row(file, path, (), cells.get("patient", ""))
+            row = replace(row, labels=labels_of(cells), split=_split(cells.get("split", "")), group=_group(cells))
+            if file in unlike or (file in rows and row != rows[file]):
+                unlike.setdefault(file, [places[file]]).append(line.number)
+                continue
             if file in rows:
-                raise BadFileError(f"stands twice in the table, again in line {number}")
+                raise BadFileError(f"stands twice in the table, again in line {line.number}")
             if not path.is_file():
                 raise BadFileError("is missing")
             if _kind(path) not in ("raster", "dicom"):
@@ -191,7 +215,10 @@ def _listed(
             reason = str(error)
             rejected.append((row, reason if row.file == where or where in reason else f"{reason} ({where})"))
             continue
-        rows[file] = row
+        rows[file], places[file] = row, line.number
+    for file, numbers in unlike.items():
+        said = f"stands in lines {' and '.join(map(str, numbers))} of the table, which say different things of it"
+        rejected.append((rows.pop(file), said))
     if not rows and not rejected:
         raise UsageError(f"--table {table} lists no picture")
     return tuple(rows[file] for file in sorted(rows)), tuple(rejected)
@@ -215,11 +242,17 @@ def _kind(path: Path) -> str | None:
         return "raster"  # reading it tells what is wrong
 
 
-def _records(
-    table: Path, needed: Sequence[str] = ("path", "label")
-) -> tuple[dict[str, str], list[tuple[int, dict[str, str]]]]:
-    """Return the columns, in small letters, to what the table calls them; and (line, column → cell without blanks
-    around it) of each line that is not empty."""
+def read_table(table: Path, needed: Sequence[str], expected: str) -> tuple[dict[str, str], list[Line]]:
+    """Return the columns of somebody's own CSV, in small letters, to what the table calls them; and its lines.
+
+    Args:
+        table: separated by comma, semicolon or tab.
+        needed: columns that must be there.
+        expected: columns, in words.
+
+    Raises:
+        UsageError: there is no such file, or it is no such table; says which columns there are.
+    """
     if not table.is_file():
         raise UsageError(f"--table {table}: no such file")
     try:
@@ -234,18 +267,21 @@ def _records(
         raise UsageError(f"--table {table} is no CSV: {error}") from None
     heads = [cell.strip() for cell in lines[0][1]] if lines else []
     places = {name.lower(): place for place, name in reversed(list(enumerate(heads)))}  # of two alike the first counts
-    if "path" not in places:
-        missing = " and ".join(repr(name) for name in needed if name not in places)
+    missing = " and ".join(repr(name) for name in needed if name not in places)
+    if missing:
         there = ", ".join(repr(name.lower()) for name in heads) or "none"
-        raise UsageError(
-            f"--table {table} has no column {missing}; there are {there}"
-            f" (expected {' and '.join(needed)}, where known patient and split)"
-        )
+        raise UsageError(f"--table {table} has no column {missing}; there are {there} (expected {expected})")
     places = dict(sorted(places.items(), key=lambda item: item[1]))
-    return {name: heads[place] for name, place in places.items()}, [
-        (number, {name: cells[place].strip() if place < len(cells) else "" for name, place in places.items()})
-        for number, cells in lines[1:]
-    ]
+    columns = {name: heads[place] for name, place in places.items()}
+    return columns, [_line(number, cells, places, len(heads)) for number, cells in lines[1:]]
+
+
+def _line(number: int, cells: Sequence[str], places: Mapping[str, int], width: int) -> Line:
+    told = {name: nfc(cells[place].strip()) if place < len(cells) else "" for name, place in places.items()}
+    told |= {name: "" for name in TELLING & told.keys() if told[name].lower() in MISSING}
+    surplus = any(cell.strip() for cell in cells[width:])
+    fault = f"has more than the {width} cells of the table's first line: is a cell with a separator in quotes?"
+    return Line(number, told, fault if surplus else "")
 
 
 def _locate(text: str, raw: Path, beside: Path) -> tuple[str, Path]:

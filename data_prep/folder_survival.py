@@ -1,8 +1,8 @@
 """One's own survival: a table of patients with time and event, and their features, or covariates in further columns."""
 
-import csv
 import math
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from data_prep import options, private, run
+from data_prep.folder_rows import Line, read_table
 from data_prep.work import Done, Rejected, Source, Work
 from medtl import datalist
 from medtl.cards import DatasetCard
@@ -59,8 +60,8 @@ def prepare(
     """
     if table is None:
         raise UsageError("--task survival needs a --table with the columns patient, time, event")
-    header, rows = _read(table)
-    columns = covariates(table, header, rows)
+    header, lines = read_table(table, REQUIRED, ", ".join(REQUIRED))
+    columns = covariates(table, tuple(header), [line.cells for line in lines if not line.fault])
     card = replace(card, task=SURVIVAL, classes=SURVIVAL_CLASSES)
     run.check_out(card, [], out)
     secret = b"dry run"
@@ -69,7 +70,7 @@ def prepare(
         secret = private.key(key_file or out / run.PROGRESS / "key")
     options.finish(
         card,
-        [find(card.name, folder, table, rows, columns, secret)],
+        [find(card.name, folder, table, lines, columns, secret)],
         out,
         choices={"name": card.name, "task": SURVIVAL, "test-fraction": test_fraction, "folds": folds or FOLDS, **again},
         is_sample=False,
@@ -80,22 +81,9 @@ def prepare(
     )
 
 
-def _read(table: Path) -> tuple[list[str], list[dict[str, str]]]:
-    if not table.is_file():
-        raise UsageError(f"--table {table}: no such file")
-    with open(table, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        rows = [{name: (value or "").strip() for name, value in row.items() if name} for row in reader]
-    header = list(reader.fieldnames or [])
-    missing = [name for name in REQUIRED if name not in header]
-    if missing:
-        raise UsageError(f"--table {table} has no column {missing[0]!r}; expected {', '.join(REQUIRED)}")
-    return header, rows
-
-
-def covariates(table: Path, header: list[str], rows: list[dict[str, str]]) -> tuple[str, ...]:
-    """Return the columns that are covariates: none where a column names files of features, else all that hold numbers,
-    and sex.
+def covariates(table: Path, header: Sequence[str], rows: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
+    """Return the columns, in small letters, that are covariates: none where a column names files of features, else all
+    that hold numbers, and sex.
 
     Raises:
         UsageError: there is neither.
@@ -111,7 +99,7 @@ def covariates(table: Path, header: list[str], rows: list[dict[str, str]]) -> tu
     return tuple(found)
 
 
-def number(row: dict[str, str], column: str) -> float:
+def number(row: Mapping[str, str], column: str) -> float:
     """Return a cell as a number, sex as 0 (F) and 1 (M), ages at most 90; NaN where it is none."""
     text = row.get(column, "")
     if column == "sex":
@@ -124,22 +112,23 @@ def number(row: dict[str, str], column: str) -> float:
 
 
 def find(
-    name: str, folder: Path, table: Path, rows: list[dict[str, str]], columns: tuple[str, ...], secret: bytes
+    name: str, folder: Path, table: Path, lines: Sequence[Line], columns: tuple[str, ...], secret: bytes
 ) -> Source:
     """Return the work: one patient a row. What is refused is named by its line, which tells nobody's name."""
     works, rejected, seen = [], [], set[str]()
-    for line, row in enumerate(rows, 2):
+    for line in lines:
+        row = line.cells
         path = folder / row.get(FEATURES, "") if not columns else table
-        reason = "names a patient twice" if row["patient"] in seen else _fault(row, columns)
+        reason = line.fault or ("names a patient twice" if row["patient"] in seen else _fault(row, columns))
         if not reason and not columns and not path.is_file():
             reason = "names features that are not there"
         seen.add(row["patient"])
         if reason:
-            rejected.append(Rejected(f"{table.name} line {line}", reason))
+            rejected.append(Rejected(f"{table.name} line {line.number}", reason))
             continue
         code = private.keyed_hash(secret, f"patient {row['patient']}")
         kept = {key: row[key] for key in (*REQUIRED[1:], "sex", "age", "site", *columns) if row.get(key)}
-        works.append(Work(code, (path,), kept | {"line": line, "columns": list(columns)}))
+        works.append(Work(code, (path,), kept | {"line": line.number, "columns": list(columns)}))
     return Source(
         name=name,
         raw=folder,
@@ -152,7 +141,7 @@ def find(
     )
 
 
-def _fault(row: dict[str, str], columns: tuple[str, ...]) -> str:
+def _fault(row: Mapping[str, str], columns: tuple[str, ...]) -> str:
     if not row["patient"]:
         return "names no patient"
     time, event = number(row, "time"), number(row, "event")

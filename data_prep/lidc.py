@@ -69,7 +69,9 @@ class Slices(StrEnum):
 
 
 NoduleSlices = Annotated[Slices, typer.Option(help="Take the slice of the nodule's largest area, or all slices.")]
-MinReaders = Annotated[int, typer.Option(min=1, max=4, help="Take nodules that so many readers (of four) marked.")]
+MinReaders = Annotated[
+    int, typer.Option(min=1, max=4, help="Take nodules that at least this many of four readers marked.")
+]
 
 
 @options.dealt

@@ -74,9 +74,9 @@ def command(
     ],
     out: options.Out,
     take: Annotated[str, typer.Option(help="Take these of their splits, comma-separated.")] = "training",
-    per_class_limit: Annotated[int, typer.Option(min=0, help="Take at most so many a class; 0: all.")] = 0,
+    per_class_limit: Annotated[int, typer.Option(min=0, help="Take at most this many per class; 0: all.")] = 0,
     samples: Annotated[
-        int, typer.Option(min=0, help="Take at most so many of each list, classes in proportion; 0: all.")
+        int, typer.Option(min=0, help="Take at most this many of each list, classes in proportion; 0: all.")
     ] = 0,
     shares: Annotated[
         Shares, typer.Option(help="Take all, or of every list as many as the smallest has left.")
@@ -91,7 +91,7 @@ def command(
     ] = None,
     licences: Annotated[
         str,
-        typer.Option(help="State licences that lists do not state, or state of another set: 'NAME=TEXT;NAME=TEXT'."),
+        typer.Option(help="Give licences that the lists lack or state wrongly: 'NAME=TEXT;NAME=TEXT'."),
     ] = "",
     name: Annotated[str, typer.Option(help="Name the collection.")] = NAME,
     task: Annotated[

@@ -24,7 +24,7 @@ Raw = Annotated[
     str, typer.Option(help="Read the official download, also from a folder above it; 'sample': the built-in phantoms.")
 ]
 Out = Annotated[Path, typer.Option(help="Write images/, datalist.json and rejected.csv into this folder.")]
-Workers = Annotated[int | None, typer.Option(min=1, show_default="one a CPU", help="Work in so many processes.")]
+Workers = Annotated[int | None, typer.Option(min=1, show_default="one per CPU", help="Work in this many processes.")]
 Dask = Annotated[
     str | None,
     typer.Option(
@@ -111,7 +111,7 @@ def finish(
 ) -> None:
     """Prepare and print what was found beside the paper's counts; with ``dry_run`` only print what tables promise.
     Sets that are dealt into folds have no ``validation_fraction``, those whose splits the publisher made no ``seed``
-    either. ``workers`` are processes (None: one a CPU), ``dask`` the address of a scheduler whose workers take their
+    either. ``workers`` are processes (None: one per CPU), ``dask`` the address of a scheduler whose workers take their
     place. ``command`` is the word of the command where the data set's name is another, ``deal`` that of
     ``run.prepare``, and ``after`` is called with what was made.
 

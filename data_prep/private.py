@@ -5,7 +5,6 @@ A hash without a key would be no protection: with a list of a hospital's patient
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
 from collections.abc import Iterable, Sequence
@@ -74,8 +73,3 @@ def write_mapping(rows: Sequence[tuple[str, str, str, str]], folder: Path) -> Pa
         part.touch(mode=OWNERS_FILE)
         part.write_text(csv_text([COLUMNS, *rows]), encoding="utf-8", errors="backslashreplace")
     return path
-
-
-def hide(path: Path) -> None:
-    """Let nobody but its owner read a file."""
-    os.chmod(path, OWNERS_FILE)

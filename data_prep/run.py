@@ -110,7 +110,8 @@ def prepare(
                 positive=card.positive,
             )
             datalist.write(made, out)
-            write_rejected(out / "rejected.csv", ((row.file, row.reason) for row in rejected))
+            private = any(source.private for source in sources)
+            write_rejected(out / "rejected.csv", ((row.file, row.reason) for row in rejected), private)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; the same command again takes up {card.name} where it stopped") from None
     except Timeout:

@@ -59,7 +59,7 @@ def command(
     raw: options.Raw,
     out: options.Out,
     split: Annotated[Split, typer.Option(help="Mix the sites 9:1, or make each a fold.")] = Split.PAPER,
-    size: Annotated[int, typer.Option(min=32, help="Shrink the longer side to so many pixels.")] = SIZE,
+    size: Annotated[int, typer.Option(min=32, help="Shrink the longer side to this many pixels.")] = SIZE,
     seed: options.Seed = 0,
     validation_fraction: options.Validation = PAPER_SHARE,
     **how: Any,

@@ -66,7 +66,9 @@ def command(
     magnification: Annotated[
         float, typer.Option(help="Cut patches of 512 x 512 at this magnification.")
     ] = MAGNIFICATION,
-    most_patches: Annotated[int, typer.Option(min=0, help="Keep so many of a slide, evenly spaced; 0: all.")] = 0,
+    most_patches: Annotated[
+        int, typer.Option(min=0, help="Keep this many patches of a slide, evenly spaced; 0: all.")
+    ] = 0,
     backbone: Annotated[str, typer.Option(help="Turn patches into features by this network.")] = "",
     init: Annotated[
         str, typer.Option(help="Start it as medtl probe does, comma-separated: random,imagenet, paths.")
@@ -74,7 +76,7 @@ def command(
     image_size: Annotated[int, typer.Option(min=32, help="Scale patches to this many pixels a side for it.")] = 224,
     type_: Annotated[str, typer.Option("--type", help="Take patients of GBM, LGG or both.")] = "both",
     folds: Annotated[
-        int, typer.Option(min=2, help="Deal patients into so many folds, with as many events in each.")
+        int, typer.Option(min=2, help="Deal patients into this many folds, with as many events in each.")
     ] = FOLDS,
     seed: options.Seed = 0,
     workers: options.Workers = None,

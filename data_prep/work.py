@@ -63,6 +63,7 @@ class Source:
         found: class to number of ``unit`` that tables and headers promise, for --dry-run.
         unit: what ``found`` counts: images, cases or nodules.
         parts: of a download in parts, as on its card: each part's ``found``.
+        private: names of files may tell people, so rejected.csv is its owner's alone.
     """
 
     name: str
@@ -76,3 +77,4 @@ class Source:
     passed: tuple[Passed, ...] = ()
     folds: int = 0
     parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    private: bool = False

@@ -61,7 +61,7 @@ def same_people(entries: Sequence[Entry], alike: Iterable[tuple[str, str]] = ())
     sides of a split.
 
     Args:
-        entries: of a data list.
+        entries: of a data list; an empty ``sha256`` says that it is not known.
         alike: pairs of patients that are taken for one, too.
     """
     leader: dict[str, str] = {}
@@ -75,6 +75,8 @@ def same_people(entries: Sequence[Entry], alike: Iterable[tuple[str, str]] = ())
     for entry in entries:
         patient = entry["patient"]
         leader.setdefault(patient, patient)
+        if not entry["sha256"]:  # not known
+            continue
         first = find(owner.setdefault(entry["sha256"], patient))
         other = find(patient)
         leader[max(first, other)] = min(first, other)

@@ -32,6 +32,11 @@ def test_a_class_of_two_patients_or_more_is_in_both_parts_unless_shared(patients
             assert {dealt[p] for p in only} == {0, 1}
 
 
+def test_pictures_whose_hash_is_not_known_are_not_one_picture() -> None:
+    entries = [{"patient": patient, "sha256": ""} for patient in "abc"]
+    assert same_people(entries) == {"a": "a", "b": "b", "c": "c"}
+
+
 def test_patients_with_an_identical_image_are_taken_for_one() -> None:
     shared = {"a": "x", "b": "y", "c": "z", "d": "z"}
     entries = [{"patient": p, "sha256": sha} for p, sha in shared.items()]

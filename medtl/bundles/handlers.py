@@ -26,13 +26,11 @@ from medtl.metrics.ignite import Scores
 EVALUATOR = "validate#evaluator"
 
 
-def progress(metric: bool = True) -> TrainingProgress:
-    """Return the trainer's handler that shows a progress bar and a line an epoch.
-
-    Args:
-        metric: whether a line shows ``--key_metric``, too.
-    """
-    return TrainingProgress(ids.value("optimizer"), ids.value(EVALUATOR), _key_metric() if metric else None)
+def progress() -> TrainingProgress:
+    """Return the trainer's handler that shows a progress bar and a line an epoch, with ``--key_metric`` unless the
+    methods of a pretraining leave the classifier's head as it is."""
+    says = not ids.has("methods") or ids.value("methods").trains_classifier
+    return TrainingProgress(ids.value("optimizer"), ids.value(EVALUATOR), _key_metric() if says else None)
 
 
 def history() -> KeepHistory:

@@ -182,10 +182,10 @@ def check_metric(key_metric: str, organs: Sequence[str]) -> None:
 
 
 def check_batch(batch_size: int) -> None:
-    """Refuse single slices: batch norm of the pooled features needs two."""
+    """Refuse single pictures: batch norm of pooled features, which most decoders have, needs two."""
     world = idist.get_world_size()
     if isinstance(batch_size, int) and batch_size // world < 2:
-        raise UsageError(f"--batch_size {batch_size}: DeepLabV3 trains on at least 2 slices a process")
+        raise UsageError(f"--batch_size {batch_size}: a segmentation trains on at least 2 pictures per process")
 
 
 def check_postprocess(postprocess: str) -> None:

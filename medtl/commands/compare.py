@@ -26,12 +26,14 @@ def compare(
     seeds: Annotated[str | None, typer.Option(help="Repeat with these seeds: 0,1,2 (by default 0).")] = None,
     folds: Annotated[str | None, typer.Option(help="Validate on each of these folds of the data list.")] = None,
     fractions: Annotated[str | None, typer.Option(help="Train on shares of the patients: 1.0,0.25.")] = None,
-    vary: Annotated[list[str] | None, typer.Option(help="Vary any id: ID=A,B; give it again, or join by ;.")] = None,
+    vary: Annotated[
+        list[str] | None, typer.Option(help="Train with each value of an id: ID=A,B. Repeat it for more ids.")
+    ] = None,
     decoders: Annotated[str | None, typer.Option(help="Do the same as --vary decoder=A,B.")] = None,
     methods: Annotated[str | None, typer.Option(help="Do the same as --vary method=A,B.")] = None,
     protocol: Annotated[str | None, typer.Option(help="Follow a published design; other options change it.")] = None,
     normalisation: Annotated[
-        str | None, typer.Option(help="Normalise as each start (own) or the protocol (paper).")
+        str | None, typer.Option(help="Normalise as each start expects (own) or as the paper did (paper).")
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Run this many cells at a time (by default 1).")] = None,
     dask: Annotated[

@@ -13,10 +13,14 @@ def explain(
     run: Annotated[Path, typer.Argument(help="Explain this run: the folder of model.pt and run.json.")],
     images: Annotated[
         list[Path] | None,
-        typer.Argument(help="Take these picture, DICOM or NIfTI files, or folders of them.", metavar="IMAGE…"),
+        typer.Argument(
+            help="Take these files, or folders of them: pictures, DICOM, NIfTI, NRRD, MetaImage.", metavar="IMAGE…"
+        ),
     ] = None,
     method: Annotated[str, typer.Option(help="Use gradcam or gradcam++.")] = "gradcam",
-    class_: Annotated[str, typer.Option("--class", help="Explain the class predicted, label or NAME.")] = "predicted",
+    class_: Annotated[
+        str, typer.Option("--class", help="Explain this class: predicted, label (the true one) or a name.")
+    ] = "predicted",
     dataset_dir: Annotated[
         Path | None, typer.Option("--dataset_dir", help="Choose pictures from this output of data_prep.")
     ] = None,

@@ -12,7 +12,9 @@ def probe(
     context: typer.Context,
     dataset_dir: Annotated[str, typer.Argument(help="Judge starts on this output of data_prep.", metavar="DIR")],
     out: Annotated[Path, typer.Option(help="Write runs into this folder; features go to medtl's cache.")],
-    starts: Annotated[str, typer.Option(help="Judge random,imagenet,mini,dinov2 … or paths of weights.")] = "",
+    starts: Annotated[
+        str, typer.Option(help="Judge these starts, comma-separated: random,imagenet … or paths of weights.")
+    ] = "",
     backbones: Annotated[str, typer.Option(help="Use these networks, comma-separated.")] = "resnet18",
     seeds: Annotated[str, typer.Option(help="Draw training patients by these seeds: 0,1,2.")] = "0",
     fractions: Annotated[str | None, typer.Option(help="Train on shares of the patients: 1.0,0.25.")] = None,
@@ -23,10 +25,11 @@ def probe(
         typer.Option(help="Judge features of any model, too: .npz or .csv, from a picture's name to a vector."),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option("--image_size", min=1, help="Scale pictures to this many pixels a side (224).")
+        int | None,
+        typer.Option("--image_size", min=1, help="Scale pictures to this many pixels a side (224; of the sample 64)."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="Compute on cpu, cuda …; by default on a GPU, if any.")] = None,
-    then: Annotated[int, typer.Option(min=0, help="Fine-tune this many of the starts best on validation.")] = 0,
+    then: Annotated[int, typer.Option(min=0, help="Then fine-tune the N starts that are best on validation.")] = 0,
     debug: Debug = False,
 ) -> None:
     """Judge starts by frozen features, in minutes.

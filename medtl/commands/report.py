@@ -17,9 +17,11 @@ def report(
     ] = None,
     metric: Annotated[str | None, typer.Option(help="Compare and draw auc, accuracy, iou_mean …")] = None,
     title: Annotated[str | None, typer.Option(help="Give the report this title; by default the data set's.")] = None,
-    groups: Annotated[str, typer.Option(help="Tell patients apart by keys of the data list: sex,age:40:65,site.")] = "",
+    groups: Annotated[
+        str, typer.Option(help="Report groups of patients by these keys of the data list: sex,age:40:65,site.")
+    ] = "",
     facts: Annotated[
-        bool, typer.Option("--facts", help="Add what a manuscript must say, as far as runs know.")
+        bool, typer.Option("--facts", help="Add a table of facts for a manuscript, as far as the runs recorded them.")
     ] = False,
     dataset_dir: Annotated[
         Path | None, typer.Option("--dataset_dir", help="Find the runs' data list here for --groups, if it has moved.")

@@ -7,6 +7,7 @@ from typing import Any
 
 from medtl import datalist
 from medtl.bundles.inspect import resolves
+from medtl.bundles.known_ids import USUAL
 from medtl.compare.plan import Request
 from medtl.datalist import DataList, with_fold
 from medtl.errors import MedtlError, UsageError
@@ -22,6 +23,7 @@ OPTIONS = {  # ids that a comparison sets itself, and the option that they stand
     "fold": "--folds",
     "train_fraction": "--fractions",
 }
+TRAINER = "train#trainer"  # which takes the ids that no config names
 RESUME = "resume"  # the id by which a comparison lets a cell that was cut off go on
 
 
@@ -94,7 +96,8 @@ def check_ids(bundle: Bundle, request: Request) -> None:
             raise UsageError(f"--{name} {value}: a comparison goes on by itself where it was; leave this out")
         if name in varied and name in request.ids:
             raise UsageError(f"--{name} {value}: the settings of this grid differ in it; say --vary instead")
-        if not resolves(bundle.config, name):
+        usual = name in USUAL and resolves(bundle.config, TRAINER)
+        if not usual and not resolves(bundle.config, name):
             by = f", which protocol {request.protocol} may set" if request.protocol else ""
             hint = _hint(bundle, name)
             raise UsageError(f"--{name} {value}: train.json of {bundle.name} has no id of that name{by}; {hint}")
@@ -103,7 +106,8 @@ def check_ids(bundle: Bundle, request: Request) -> None:
 def _hint(bundle: Bundle, name: str) -> str:
     from medtl.bundles.overrides import closest, known_ids  # seconds, that only a mistake costs
 
-    ids = [id_ for id_ in known_ids(bundle.config) if ("#" in id_) == ("#" in name) and id_ not in (*OPTIONS, RESUME)]
+    known = [*known_ids(bundle.config), *(USUAL if resolves(bundle.config, TRAINER) else ())]
+    ids = [id_ for id_ in known if ("#" in id_) == ("#" in name) and id_ not in (*OPTIONS, RESUME)]
     options = [option.removeprefix("--") for option in (*OPTIONS.values(), "--jobs", "--vary", "--protocol")]
     close = closest(name, [*options, *ids])
     return f"did you mean --{close}?" if close else "its ids stand at the top of the file"

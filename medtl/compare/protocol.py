@@ -126,7 +126,7 @@ def applied(request: Request, name: str | None, normalisation: str | None = None
             if not value:
                 raise UsageError(f"{option} is missing: expected names, comma-separated, or --protocol NAME")
         if normalisation is not None:
-            raise UsageError(f"--normalisation {normalisation} belongs to --protocol NAME")
+            raise UsageError(f"--normalisation {normalisation} needs --protocol NAME")
         return replace(request, seeds=request.seeds or (0,))
     design, bundle = read(name), read_bundle(request.bundle)
     listed = read_data(bundle, request)

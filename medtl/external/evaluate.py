@@ -144,7 +144,7 @@ def _scored(classifier: Classifier, asked: DataList, short: str, workers: int, s
     pictures = pack(asked, "test", classifier.image_size, channels=classifier.channels, workers=workers)
     answers = classifier.predict(pictures.images)
     if not np.isfinite(answers).all():
-        raise MedtlError(f"the run's network answers with numbers that are none on {asked.folder}")
+        raise MedtlError(f"the run's network gives values that are not numbers (NaN) on {asked.folder}")
     labels = pictures.labels.numpy()
     positive = settled.threshold.positive if settled.threshold else None
     patients = np.array([entry["patient"] for entry in asked.test])

@@ -114,7 +114,7 @@ def _check_out(out: Path) -> None:
     cells = [find(folder) for folder in sorted((out / CELLS).glob("*"))]
     if others or any(cell is not None and cell.bundle.name != PROBE for cell in cells):
         what = others[0] if others else CELLS
-        raise UsageError(f"--out {out} holds {what}, which is of no probe; choose another folder")
+        raise UsageError(f"--out {out} holds {what}, which no probe has written; choose another folder")
 
 
 def check_same_data(out: Path, sha256: str) -> None:

@@ -36,13 +36,21 @@ class SaveMasks:
         organs: names in index order.
         formats: of ``medtl.bundles.segmentations.SAVES``; PNG and SEG are for DICOM sources only.
         postprocess: see ``medtl.transforms.components``.
+        decoder, backbone: names of the network's parts, which a DICOM segmentation states.
 
     Raises:
         UsageError: no such post-processing.
     """
 
     def __init__(
-        self, output_dir: str, data: Volumes, organs: Sequence[str], formats: Sequence[str], postprocess: str = "none"
+        self,
+        output_dir: str,
+        data: Volumes,
+        organs: Sequence[str],
+        formats: Sequence[str],
+        postprocess: str = "none",
+        decoder: str = "",
+        backbone: str = "",
     ) -> None:
         check(postprocess)
         self.folder = Path(output_dir)
@@ -50,6 +58,7 @@ class SaveMasks:
         self.organs = tuple(organs)
         self.formats = tuple(formats)
         self.postprocess = postprocess
+        self.network = " on ".join(filter(None, (decoder, backbone))) or "network not stated"
 
     def attach(self, engine: Engine) -> None:
         """Listen to an evaluator whose predicted slices are attached already."""
@@ -100,7 +109,8 @@ class SaveMasks:
 
             frames = [header.frame for header in source.series.headers]
             apart = float(np.linalg.norm(source.affine[:3, 2]))
-            write_seg(self.folder / "seg" / f"{source.name}.dcm", labels, source.files, self.organs, frames, apart)
+            path = self.folder / "seg" / f"{source.name}.dcm"
+            write_seg(path, labels, source.files, self.organs, frames, apart, self.network)
 
     def _overlay(self, case: Case, displayed: NDArray[np.uint8]) -> None:
         """The slice with the most organ, plain and painted."""

@@ -159,14 +159,23 @@ def measured(engine: Engine, best: BestEpoch[S], test: OpenTest[S] | None) -> tu
 def sentence(
     engine: Engine, best: BestEpoch[S], metrics: Mapping[str, float], blind: float, word: str = "chance"
 ) -> str:
-    """Return what came out, such as ``best epoch 7 of 8: val_auc 0.912 (chance 0.500), test_auc 0.897``; ``last epoch 8
-    of 8`` where no metric chose it. ``blind`` is what can be had without looking at an image, and ``word`` says how."""
+    """Return what came out, such as ``best epoch 7 of 8: val_auc 0.912 (chance 0.500), test_auc 0.897``, or ``last
+    epoch 8 of 8, kept whatever its val_auc (0.512; chance 0.500)`` where no metric chose it.
+
+    Args:
+        engine: the trainer.
+        best: the kept epoch.
+        metrics: what metrics.json holds.
+        blind: what can be had without looking at an image.
+        word: how.
+    """
     name = best.key_metric
     on_test = name.replace("val_", "test_", 1)
     tested = f", {on_test} {metrics[on_test]:.3f}" if on_test in metrics else ""
-    kept = "last" if best.last else "best"
-    what = f"{kept} epoch {best.best_epoch} of {engine.state.epoch}: {name} {best.metrics[name]:.3f}"
-    return f"{what} ({word} {blind:.3f}){tested}"
+    which, value = f"epoch {best.best_epoch} of {engine.state.epoch}", f"{best.metrics[name]:.3f}"
+    if best.last:
+        return f"last {which}, kept whatever its {name} ({value}; {word} {blind:.3f}){tested}"
+    return f"best {which}: {name} {value} ({word} {blind:.3f}){tested}"
 
 
 class Save(ABC):

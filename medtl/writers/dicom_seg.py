@@ -27,6 +27,7 @@ CODES: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 CATEGORY = ("123037004", "Anatomical Structure")
 SERIES_NUMBER = 900
+MOST_OF_A_NAME = 64  # characters, of DICOM's LO
 NEEDED = ("FrameOfReferenceUID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 # a segmentation takes these over; a source may leave them out although the standard wants them, if only empty
 MAY_BE_EMPTY = (
@@ -56,6 +57,7 @@ def write_seg(
     organs: Sequence[str],
     frames: Sequence[int | None] | None = None,
     thickness: float = 1.0,
+    network: str = "network not stated",
 ) -> None:
     """Write the organs of a series as one binary segmentation; the same bytes for the same mask.
 
@@ -69,6 +71,7 @@ def write_seg(
         organs: names in index order, of ``CODES``.
         frames: which frame of an enhanced multi-frame file each slice is, from 0; None for single-frame files.
         thickness: in mm, where the source says none.
+        network: what has found the organs, such as "deeplabv3 on resnet50"; cut to what DICOM takes.
 
     Raises:
         UsageError: highdicom is absent. MedtlError: an organ without a code. BadFileError: headers that cannot carry a
@@ -99,7 +102,9 @@ def write_seg(
     if absent:
         raise BadFileError(f"cannot have a DICOM segmentation: its headers have no {' and no '.join(absent)}")
     algorithm = highdicom.AlgorithmIdentificationSequence(
-        name="medtl DeepLabV3", version=__version__, family=Code("123109", "DCM", "Artificial Intelligence")
+        name=f"medtl {network}"[:MOST_OF_A_NAME],
+        version=__version__,
+        family=Code("123109", "DCM", "Artificial Intelligence"),
     )
     segments = [
         SegmentDescription(
@@ -125,7 +130,7 @@ def write_seg(
             sop_instance_uid=generate_uid(entropy_srcs=[*entropy, "instance"]),
             instance_number=1,
             manufacturer="medtl",
-            manufacturer_model_name="DeepLabV3",
+            manufacturer_model_name=network[:MOST_OF_A_NAME],
             software_versions=__version__,
             device_serial_number="0",
             content_description="organs, automatic, not for clinical use",

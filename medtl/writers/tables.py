@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtl.datalist import Entry
-from medtl.files import write_csv, write_json
+from medtl.files import csv_text, write_csv, write_json, write_text
 
 PREDICTED = "pred"  # column of the predicted numbers of a regression
 
@@ -58,9 +58,10 @@ def _label(label: int | float | list[int]) -> str:
     return ";".join(str(c) for c, positive in enumerate(label) if positive) if isinstance(label, list) else str(label)
 
 
-def write_rejected(path: Path, rows: Iterable[tuple[str, str]]) -> None:
-    """Write ``rejected.csv``: one row a file, by its name below the input, with the reason."""
-    write_csv(path, [("file", "reason"), *rows])
+def write_rejected(path: Path, rows: Iterable[tuple[str, str]], private: bool = False) -> None:
+    """Write ``rejected.csv``: one row a file, by its name below the input, with the reason; ``private``: readable by
+    its owner alone, from the first byte on."""
+    write_text(path, csv_text([("file", "reason"), *rows]), private=private)
 
 
 def write_metrics(path: Path, metrics: Mapping[str, float]) -> None:

@@ -109,6 +109,16 @@ def test_ids_that_the_bundle_has_not(tmp_path: Path, ids: dict[str, str], said: 
     assert said in str(caught.value)
 
 
+def test_ids_of_every_training_are_taken_though_no_config_names_them(tmp_path: Path) -> None:
+    settings = (Setting("patient", (("patience", "5"),)), Setting("impatient", (("patience", "1"),)))
+    request = compare_fakes.make(tmp_path)
+    bundle = read_bundle(request.bundle)
+    check_ids(bundle, changed(request, ids={"patience": "5"}))
+    check_ids(bundle, changed(request, settings=settings))
+    with pytest.raises(UsageError, match="did you mean --patience"):
+        check_ids(bundle, changed(request, ids={"patienc": "5"}))
+
+
 def test_nested_ids_are_known(tmp_path: Path) -> None:
     request = changed(compare_fakes.make(tmp_path), ids={"train#trainer#amp": "false", "published#epochs": "3"})
     check_ids(read_bundle(request.bundle), request)

@@ -87,7 +87,7 @@ def test_the_finetune_bundles_have_every_id_of_each_protocol(tmp_path: Path, nam
         ("radimagenet42", None, "--protocol radimagenet42 is not one of cpmid, radimagenet24, transferability"),
         ("cpmid", "paper", "--normalisation paper: the paper of protocol cpmid names none"),
         ("cpmid", "theirs", "--normalisation theirs is not one of own, paper"),
-        (None, "paper", "--normalisation paper belongs to --protocol NAME"),
+        (None, "paper", "--normalisation paper needs --protocol NAME"),
     ],
 )
 def test_what_cannot_be_followed(tmp_path: Path, name: str | None, normalisation: str | None, said: str) -> None:

@@ -294,7 +294,7 @@ def test_rows_and_pictures_that_do_not_meet_are_named_and_the_rest_is_done(prep:
     save(tmp_path / "elsewhere.png", picture(50))
     lines = [f"images/smith{n}_0.png;smith{n};{'train' if n == 3 else ''};50;F;" for n in range(3, 9)]
     lines += ["images/smith1_0.png;smith1;later;50;F;", "images/smith2_0.png;smith2;;old;F;"]
-    lines += ["images/smith3_0.png;smith3;;50;F;", ";nobody;;50;F;", "elsewhere.png;smith6;;50;F;"]
+    lines += ["images/smith3_0.png;smith3;train;50;F;", ";nobody;;50;F;", "elsewhere.png;smith6;;50;F;"]
     lines += ["images/smith9_0.png;smith3;test;50;F;"]
     table = table_of(tmp_path, lines)
     words = ("--raw", tmp_path / "raw", "--masks", tmp_path / "raw" / "masks", "--table", table)

@@ -64,3 +64,24 @@ def test_a_table_that_cannot_be_used(header: list[str], said: str, prep: Prep, t
     assert ended.status == 2
     assert said in ended.err
     assert prep("folder", "--raw", tmp_path / "raw", "--task", "survival").status == 2
+
+
+def test_a_table_is_read_as_other_tables_of_ones_own_are(prep: Prep, tmp_path: Path) -> None:
+    """Semicolons, capital letters, a byte order mark, NA, a surplus cell; ages above 89 stay untold."""
+    (tmp_path / "raw").mkdir()
+    lines = ["Patient;Time;Event;Age;Site", *(f"Doe{k};{10 + k};{k % 2};{100 + k};NA" for k in range(10))]
+    lines += ["Roe;3;1;50;a;surplus", "NA;3;1;50;a"]
+    (tmp_path / "t.csv").write_text("\ufeff" + "\n".join(lines) + "\n", encoding="utf-8")
+    words = ("--raw", tmp_path / "raw", "--table", tmp_path / "t.csv", "--task", "survival", "--test-fraction", 0)
+    ended = prep("folder", *words, "--folds", 2)
+    assert ended.status == 3
+    assert [(file, reason.split(":")[0]) for file, reason in ended.rejected] == [
+        ("t.csv line 12", "has more than the 5 cells of the table's first line"),
+        ("t.csv line 13", "names no patient"),
+    ]
+    found = ended.listed["training"]
+    assert len(found) == 10
+    assert {float(read_bag(ended.folder / entry["features"])[0, 0]) for entry in found} == {90.0}
+    assert {entry["group"].get("site") for entry in found} == {None}
+    (tmp_path / "t.csv").write_bytes("patient,time,event,age\nMüller,1,1,50\n".encode("latin-1"))
+    assert "is not UTF-8 text" in prep("folder", *words).err

@@ -185,9 +185,12 @@ def test_segmentation_object_lies_on_its_series(tmp_path: Path) -> None:
     labels[70:80, 40:52, 4:6] = 4
     files = [header.path for header in series.headers]
     for name in ("a", "b"):
-        write_seg(tmp_path / f"{name}.dcm", labels, files, ORGANS)
+        write_seg(tmp_path / f"{name}.dcm", labels, files, ORGANS, network=f"deeplabv3plus on {'x' * 80}")
     assert (tmp_path / "a.dcm").read_bytes() == (tmp_path / "b.dcm").read_bytes()
     found = highdicom.seg.segread(tmp_path / "a.dcm")
+    told = found.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0].AlgorithmName
+    assert told == f"medtl deeplabv3plus on {'x' * 80}"[:64]  # the most that DICOM's LO takes
+    assert found.ManufacturerModelName == f"deeplabv3plus on {'x' * 80}"[:64]
     assert [segment.SegmentLabel for segment in found.SegmentSequence] == [o.replace("_", " ") for o in ORGANS]
     there = found.get_volume(combine_segments=True)
     marked = np.argwhere(there.array)
