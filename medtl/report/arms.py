@@ -1,7 +1,5 @@
 """Runs sorted for comparison: rows (a backbone, and what else of the recipe differs), columns (the start), seeds."""
 
-import json
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,12 +10,10 @@ import numpy as np
 from medtl.errors import MedtlError
 from medtl.metrics import contours
 from medtl.report.collect import Found, Run
-from medtl.report.words import NONE, is_path, last_part
+from medtl.report.rows import designs_of, natural, row_labels
 from medtl.runs.predictions import Sample
 
 INITS = ("random", "imagenet", "cpmid", "mini")
-ROLES = frozenset({"backbone", "init", "seed", "fold"})
-NO_MATTER = frozenset({"device", "num_workers", "debug"})
 FRACTION = "train_fraction"
 
 
@@ -29,11 +25,18 @@ class Member:
         name: "seed 0", or "seed 0, fold 2" where folds are not put together.
         sample: what is scored.
         runs: whose it is.
+        same: of a probe, those that predict the same to the last digit, as seeds do that draw nothing: they count once.
     """
 
     name: str
     sample: Sample
     runs: tuple[Run, ...]
+    same: "tuple[Member, ...]" = ()
+
+    @property
+    def all(self) -> "tuple[Member, ...]":
+        """Return it, and those that predict the same."""
+        return self, *self.same
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +48,7 @@ class Arm:
         backbone: of the row.
         init: of the column.
         fraction: share of the training patients that was trained on.
+        design: what tells its row from others of its backbone: ids of the recipe, or the bundle, and their values.
         members: in the order of their seeds.
     """
 
@@ -52,12 +56,23 @@ class Arm:
     backbone: str
     init: str
     fraction: float
+    design: Mapping[str, str]
     members: tuple[Member, ...]
 
     @property
     def runs(self) -> tuple[Run, ...]:
         """Return all its runs."""
-        return tuple(run for member in self.members for run in member.runs)
+        return tuple(run for member in self.members for each in member.all for run in each.runs)
+
+    @property
+    def is_probe(self) -> bool:
+        """Return whether its runs are heads on frozen features."""
+        return self.members[0].runs[0].record.is_probe
+
+    @property
+    def curve(self) -> str:
+        """Return its row without the share of the training patients: arms of one curve differ in nothing else."""
+        return self.row.replace(f", {FRACTION} {self.design.get(FRACTION)}", "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +112,11 @@ class Study:
         return tuple(sorted({run.seed for run in self.found.runs}))
 
     @property
+    def seeds_alike(self) -> bool:
+        """Return whether seeds of a probe gave the same predictions, and count once."""
+        return any(member.same for arm in self.arms.values() for member in arm.members)
+
+    @property
     def sample_data(self) -> bool:
         """Return whether the images are the built-in phantoms."""
         return any(bool(run.data.sample) for run in self.found.runs)
@@ -121,12 +141,16 @@ def study(found: Found) -> Study:
         raise MedtlError(
             f"{lone.name} names no fold and other runs do: their validation splits differ; report them apart"
         )
-    rows = row_labels(runs)
+    designs = designs_of(runs)
+    rows = row_labels(runs, designs)
     by_arm: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in runs:
         by_arm[rows[run.name], run.init].append(run)
     alike = _of_one_kind(runs, split)
-    arms = {key: _arm(*key, [alike[run.name] for run in own], split, pooled) for key, own in by_arm.items()}
+    arms = {
+        key: _arm(*key, designs[own[0].name], [alike[run.name] for run in own], split, pooled)
+        for key, own in by_arm.items()
+    }
     samples = [member.sample for arm in arms.values() for member in arm.members]
     _check_agreement(arms.values())
     positive, named = _positive(runs, samples[0])
@@ -159,11 +183,6 @@ def _of_one_kind(runs: Sequence[Run], split: str) -> dict[str, Run]:
     return {run.name: replace(run, splits={**run.splits, split: kept(run.splits[split])}) for run in runs}
 
 
-def natural(text: str) -> list[tuple[bool, int, str]]:
-    """Sort key: resnet18 before resnet101."""
-    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", text)]
-
-
 def _init_order(init: str) -> tuple[int, str]:
     return (INITS.index(init) if init in INITS else len(INITS), init)
 
@@ -177,49 +196,7 @@ def _split(runs: Sequence[Run]) -> str:
     raise MedtlError(f"{having} and {without} share no split in their predictions.csv; report them apart")
 
 
-def setting(run: Run) -> dict[str, str]:
-    """Return the recipe without what a place in the table says and what is no part of the result, and the overrides
-    within the config (``train#augmentation#rotate``), as text."""
-    within = {key: value for key, value in run.record.overrides.items() if "#" in key}
-    values = (*run.record.recipe.items(), *within.items())
-    # which method a run has is said by its place, and how long each takes by the method
-    of_method = {"method", "epochs"} if run.method and run.init == run.method else {"method"}
-    return {key: _shown(value) for key, value in values if key not in ROLES | NO_MATTER | of_method}
-
-
-def bundle_of(run: Run) -> str:
-    """Return its name and version."""
-    return f"{run.record.bundle.name or NONE} {run.record.bundle.version}".strip()
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, str):
-        return last_part(value) if is_path(value) else value
-    return NONE if value is None else json.dumps(value)
-
-
-def row_labels(runs: Sequence[Run]) -> dict[str, str]:
-    """Run name to row: the backbone, and the ids of the recipe, or the bundle, in which runs of that backbone differ.
-
-    What differs between backbones only is left to the table of settings: it separates no rows.
-    """
-    labels = {}
-    for run in runs:
-        kin = [setting(other) | {"bundle": bundle_of(other)} for other in runs if _are_kin(run, other)]
-        own = setting(run) | {"bundle": bundle_of(run)}
-        keys = dict.fromkeys(key for each in kin for key in each)
-        differing = [key for key in keys if len({each.get(key, NONE) for each in kin}) > 1]
-        how = ["frozen"] if run.record.is_probe and not all(other.record.is_probe for other in runs) else []
-        labels[run.name] = ", ".join([run.backbone, *how, *(f"{key} {own.get(key, NONE)}" for key in differing)])
-    return labels
-
-
-def _are_kin(run: Run, other: Run) -> bool:
-    """Whether two runs may stand in one row: a head on frozen features and a fine-tuning have no recipe in common."""
-    return run.backbone == other.backbone and run.record.is_probe == other.record.is_probe
-
-
-def _arm(row: str, init: str, runs: Sequence[Run], split: str, pooled: bool) -> Arm:
+def _arm(row: str, init: str, design: Mapping[str, str], runs: Sequence[Run], split: str, pooled: bool) -> Arm:
     places: dict[tuple[int, int | None], Run] = {}
     for run in sorted(runs, key=lambda run: (run.seed, -1 if run.fold is None else run.fold)):
         other = places.setdefault((run.seed, run.fold), run)
@@ -239,7 +216,18 @@ def _arm(row: str, init: str, runs: Sequence[Run], split: str, pooled: bool) -> 
             name = f"seed {seed}" if fold is None else f"seed {seed}, fold {fold}"
             members.append(Member(name, run.splits[split], (run,)))
     fraction = float(runs[0].record.recipe.get(FRACTION) or 1.0)
-    return Arm(row, runs[0].backbone, init, fraction, tuple(members))
+    counted = _once(members) if runs[0].record.is_probe else members
+    return Arm(row, runs[0].backbone, init, fraction, design, tuple(counted))
+
+
+def _once(members: Sequence[Member]) -> list[Member]:
+    """The members that differ in what is scored, each with those that are the same."""
+    found: dict[tuple[object, ...], list[Member]] = defaultdict(list)
+    for member in members:
+        sample = member.sample
+        arrays = (array.tobytes() for array in (sample.patients, sample.labels, sample.values))
+        found[sample.columns, sample.names, *arrays].append(member)
+    return [replace(first, same=tuple(others)) for first, *others in found.values()]
 
 
 def _pool(runs: Sequence[Run], split: str) -> Sample:

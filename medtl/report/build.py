@@ -55,8 +55,9 @@ def to_csv(results: Results) -> str:
         for init in study_.inits:
             if (row, init) not in results.scored:
                 continue
-            for member in results.scored[row, init].members:
-                run = member.member.runs[0]
+            members = results.scored[row, init].members
+            for each, member in ((each, scored) for scored in members for each in scored.member.all):
+                run = each.runs[0]
                 fold = "all" if study_.pooled else "" if run.fold is None else run.fold
                 for metric in shown_metrics(study_):
                     found = member.estimate(metric)

@@ -73,15 +73,16 @@ def compare(study: Study, scored: Scores, baseline: str, metrics: Sequence[str])
 
 
 def _matched(study: Study, own: ScoredArm, other: ScoredArm) -> tuple[ScoredArm | None, ScoredArm | None, bool]:
-    """Both arms with the members that both have, on the images that all of these have predicted."""
-    names = [{scored.member.name for scored in arm.members} for arm in (own, other)]
-    shared = names[0] & names[1]
-    pair = [tuple(s for s in arm.members if s.member.name in shared) for arm in (own, other)]
+    """Both arms with the members that both have, on the images that all of these have predicted; pairs of which both
+    sides are the same predictions count once."""
+    names = [{each.name: scored for scored in arm.members for each in scored.member.all} for arm in (own, other)]
+    pairs = dict.fromkeys((scored, names[1][name]) for name, scored in names[0].items() if name in names[1])
+    pair = [tuple(pair[side] for pair in pairs) for side in (0, 1)]
     sets = [set(s.member.sample.names) for members in pair for s in members]
     common = set.intersection(*sets) if sets else set()
     if not common:
         return None, None, True
-    partial = names[0] != names[1] or any(len(images) > len(common) for images in sets)
+    partial = names[0].keys() != names[1].keys() or any(len(images) > len(common) for images in sets)
     if all(len(images) == len(common) for images in sets):
         return ScoredArm(own.arm, pair[0]), ScoredArm(other.arm, pair[1]), partial
     cut = [

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from medtl.report.arms import Study
 from medtl.report.compare import Comparison
 from medtl.report.layout import Field, Group, Row, Table
-from medtl.report.tables import set_name, upper
+from medtl.report.tables import not_covered, set_name, upper
 from medtl.report.words import NONE, count, interval, listed, metric_name, p_value, signed
 
 METHODS = {
@@ -54,8 +54,7 @@ def _notes(study: Study, found: Sequence[Comparison]) -> list[str]:
         )
     if any(each.pairs == 1 for each in found):
         notes.append(
-            "One training each: the 95 % interval covers the drawing of patients alone, not what another seed "
-            "would have given."
+            f"One training each: the 95 % interval covers the drawing of patients alone, {not_covered(study)}."
         )
     if not study.pooled and any(run.fold is not None for run in study.found.runs):
         notes.append(

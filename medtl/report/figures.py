@@ -132,15 +132,16 @@ def _paint_reliability(axes: Axes, look: Mapping[str, Look], curves: Mapping[str
 
 
 def training_size(study: Study, scored: Scores, metric: str) -> list[Figure]:
-    """Return the metric by share of the training patients, where cells differ in it; one drawing a backbone."""
+    """Return the metric by share of the training patients, where cells differ in it; one drawing for arms that differ
+    in nothing else but the start."""
     figures: list[Figure] = []
-    for place, backbone in enumerate(dict.fromkeys(arm.arm.backbone for arm in scored.values())):
-        arms = sorted((a for a in scored.values() if a.arm.backbone == backbone), key=lambda a: a.arm.fraction)
+    for place, curve in enumerate(dict.fromkeys(arm.arm.curve for arm in scored.values())):
+        arms = sorted((a for a in scored.values() if a.arm.curve == curve), key=lambda a: a.arm.fraction)
         if len({arm.arm.fraction for arm in arms}) < 2:
             continue
         own = {init: mine for init in study.inits if (mine := [a for a in arms if a.arm.init == init])}
-        said = f"{metric_name(metric)} of {backbone} by share of the training patients"
-        figures += _drawn(f"size{place}", backbone, said, study, own, partial(_paint_size, metric=metric))
+        said = f"{metric_name(metric)} of {curve} by share of the training patients"
+        figures += _drawn(f"size{place}", curve, said, study, own, partial(_paint_size, metric=metric))
     return figures
 
 

@@ -1,6 +1,7 @@
 """Frozen features and fine-tuning of the same starts: whether the quick answer orders them as the slow one does."""
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,40 +9,37 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata, spearmanr
 
 from medtl.metrics.bootstrap import percentile
-from medtl.report.arms import Arm, Study
+from medtl.report.arms import FRACTION, Arm, Study
 from medtl.report.layout import Field, Group, Section, Table
 from medtl.report.scores import ScoredArm
-from medtl.report.tables import set_name
-from medtl.report.words import NONE, count, metric_name, number, span
+from medtl.report.tables import set_name, upper
+from medtl.report.words import NONE, count, listed, metric_name, number, span
 
 FEWEST = 3  # starts, of which an order can be compared
 Scores = Mapping[tuple[str, str], ScoredArm]
 
 
 def frozen_and_tuned(study: Study, scored: Scores, metric: str) -> Section:
-    """Return the starts that were probed and fine-tuned, side by side, with Spearman's rank correlation for each head;
-    nothing where there are no such starts."""
-    title = "Frozen features and fine-tuning"
-    tuned = {_start(arm): key for key, arm in study.arms.items() if not _is_frozen(arm)}
-    frozen = [(key, arm) for key, arm in study.arms.items() if _is_frozen(arm) and _start(arm) in tuned]
-    if not frozen:
+    """Return the starts that were probed and fine-tuned, side by side, with Spearman's rank correlation for each head,
+    share of the training patients and settings; nothing where there are no such starts."""
+    title, blocks = "Frozen features and fine-tuning", _blocks(study)
+    if not blocks:
         return Section("frozen", title)
     name = metric_name(metric)
     header = [Field("start", left=True), Field(f"{name}, frozen"), Field(f"{name}, fine-tuned")]
     rows: list[Sequence[Field] | Group] = []
     notes = []
-    for head in dict.fromkeys(_head(arm) for _, arm in frozen):
-        own = [(key, tuned[_start(arm)], arm) for key, arm in frozen if _head(arm) == head]
-        rows.append(Group(f"head {head}"))
+    for said, own in blocks.items():
+        rows.append(Group(said))
         pairs, drawn = [], []
-        for key, other, arm in own:
-            both = [scored[each].estimate(metric) for each in (key, other)]
+        for arm, other in own:
+            sides = [scored[each.row, each.init] for each in (arm, other)]
+            both = [side.estimate(metric) for side in sides]
             pairs.append([each.value for each in both])
-            drawn.append([scored[each].replicates(metric) for each in (key, other)])
-            label = f"{arm.backbone} {arm.init}" + (f", {arm.fraction:g} of the patients" if arm.fraction != 1 else "")
+            drawn.append([side.replicates(metric) for side in sides])
             fields = [Field(number(each.value), span(each.low, each.high)) for each in both]
-            rows.append([Field(label, init=arm.init, left=True), *fields])
-        notes.append(f"Head {head}: {_correlation(pairs, drawn)}.")
+            rows.append([Field(f"{arm.backbone} {arm.init}", init=arm.init, left=True), *fields])
+        notes.append(f"{upper(said)}: {_correlation(pairs, drawn)}.")
     caption = f"{name} of the same starts on the {set_name(study)}: a head on frozen features, and all weights trained."
     text = (
         "A probe takes minutes and fine-tuning hours; whether the first orders the starts as the second does has to be "
@@ -81,14 +79,30 @@ def _correlation(pairs: Sequence[Sequence[float]], drawn: Sequence[Sequence[NDAr
     return f"Spearman's rank correlation {number(found, 2)}{covered} over {starts}; of so few starts it is uncertain"
 
 
-def _is_frozen(arm: Arm) -> bool:
-    return arm.runs[0].record.is_probe
-
-
-def _head(arm: Arm) -> str:
-    return str(arm.runs[0].record.head.get("name", NONE))
+def _blocks(study: Study) -> dict[str, list[tuple[Arm, Arm]]]:
+    """Probes and fine-tunings of the same starts, by all that they have beside the start: more training patients raise
+    every start, and settings some, so that starts are ordered within one block alone."""
+    found: dict[str, list[tuple[Arm, Arm]]] = defaultdict(list)
+    tuned = [arm for arm in study.arms.values() if not arm.is_probe]
+    for arm in study.arms.values():
+        for other in tuned if arm.is_probe else ():
+            if _start(arm) == _start(other):
+                found[_said(arm, other)].append((arm, other))
+    return found
 
 
 def _start(arm: Arm) -> tuple[str, str, float]:
     """What a probe and a fine-tuning of one start have in common; files of one name have their hash behind it."""
     return arm.backbone, arm.init, arm.fraction
+
+
+def _said(probe: Arm, tuned: Arm) -> str:
+    """The head, the share of the training patients, and the settings of both where there are several."""
+    head = [f"head {probe.runs[0].record.head.get('name', NONE)}", *_settings(probe)]
+    share = [f"{probe.fraction:g} of the patients"] if probe.fraction != 1 else []
+    how = [f"fine-tuned with {listed(_settings(tuned))}"] if _settings(tuned) else []
+    return ", ".join([*head, *share, *how])
+
+
+def _settings(arm: Arm) -> list[str]:
+    return [f"{key} {value}" for key, value in arm.design.items() if key not in ("head", FRACTION)]

@@ -11,7 +11,7 @@ from medtl.report.layout import Field, Group, Row, Table
 from medtl.report.reference import ONE_CLASS, of_majority, one_class_only
 from medtl.report.scores import ScoredArm, Scores
 from medtl.report.sources import ACCURACIES, source_columns, source_notes, source_rows
-from medtl.report.tables import Column, by_start, estimated, field, set_name, shown_metrics, sizes, upper
+from medtl.report.tables import Column, by_start, estimated, field, not_covered, set_name, shown_metrics, sizes, upper
 from medtl.report.words import NONE, listed, metric_name, number
 
 SIDE_BY_SIDE = 6  # starts; of more each has a line of its own, and metrics stand side by side
@@ -88,9 +88,10 @@ def _notes(study: Study, scored: Scores, found: Sequence[Comparison], guess: str
     if members[0] == 1:
         which = "One training each" if members[-1] == 1 else "Where there is one training only"
         notes.append(
-            f"{which}: the 95 % interval covers the drawing of patients alone ({_method(study)}), not what another "
-            "seed would have given."
+            f"{which}: the 95 % interval covers the drawing of patients alone ({_method(study)}), {not_covered(study)}."
         )
+    if study.seeds_alike:
+        notes.append("Seeds of a probe that gave the same predictions count as one training.")
     if len(study.patients) < 2:
         notes.append("With one patient no interval is defined.")
     if study.pooled:

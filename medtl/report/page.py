@@ -241,7 +241,7 @@ def _roc(study: Study, scored: Scores, drawn: Scores) -> Section:
     made = figures.roc(study, drawn) if study.kind not in ("segmentation", "regression", "survival") else []
     if not made:
         return Section("roc", "ROC curves")
-    several = any(len(arm.arm.runs) > 1 for arm in scored.values())
+    several = any(sum(len(each.member.runs) for each in arm.members) > 1 for arm in scored.values())
     text = "Thin lines are single trainings, the thick one their mean at equal specificity." if several else ""
     if len(study.classes) > figures.CLASS_PANELS:
         text += f" With {len(study.classes)} classes only their mean is drawn."

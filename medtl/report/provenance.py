@@ -7,9 +7,10 @@ from typing import Any
 
 from medtl.cards import dataset_cards
 from medtl.datalist import SHORT_NAMES
-from medtl.report.arms import Study, bundle_of, setting
+from medtl.report.arms import Study
 from medtl.report.collect import Run
 from medtl.report.layout import Section, Table
+from medtl.report.rows import bundle_of, setting
 from medtl.report.tables import of_words
 from medtl.report.words import NONE, command, count, duration, grouped, listed, without_paths
 from medtl.runs.record import Start

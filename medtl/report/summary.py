@@ -35,6 +35,14 @@ def summary(
         items.append(
             ("bad", "One seed only: another seed may change the order of the starts, and no interval covers that.")
         )
+    elif study.seeds_alike and all(len({m.runs[0].seed for m in arm.members}) == 1 for arm in study.arms.values()):
+        items.append(
+            (
+                "bad",
+                "The seeds gave the same predictions and count as one training: other training patients may change "
+                "the order of the starts, and no interval covers that.",
+            )
+        )
     if study.found.absent:
         names = sorted({(a.backbone, a.init) for a in study.found.absent})
         which = listed([f"{b} {i}" for b, i in names][:4]) + (", …" if len(names) > 4 else "")

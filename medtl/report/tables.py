@@ -137,6 +137,12 @@ def sizes(study: Study) -> str:
     return f"{count(study.images, study.unit)} of {count(len(study.patients), 'patient')}"
 
 
+def not_covered(study: Study) -> str:
+    """Say what no interval of one training covers."""
+    other = "other training patients" if study.seeds_alike else "another seed"
+    return f"not what {other} would have given"
+
+
 def upper(text: str) -> str:
     """Return a sentence's or a heading's first letter as a capital."""
     return text[:1].upper() + text[1:]
