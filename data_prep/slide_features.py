@@ -28,7 +28,8 @@ class Wanted:
         most: patches of a slide, evenly spaced; 0 for all.
         backbone: network that gives features; empty keeps the patches.
         inits: starts of it, each of which gives its own features.
-        weights: SHA-256 of each start's weights, so that other weights are other work.
+        weights: SHA-256 of each start's weights, and what computes with them (``medtl.features.code``), so that others
+            are other work.
         image_size: pixels of a patch that the network sees.
     """
 
@@ -52,6 +53,7 @@ def wanted(magnification: float, most: int, backbone: str, inits: Sequence[str],
     """
     if not backbone:
         return Wanted(magnification, most)
+    from medtl.features.code import code_of
     from medtl.weights.starts import resolve  # imports torch
 
     inits = tuple(inits) or ("random",)
@@ -61,7 +63,9 @@ def wanted(magnification: float, most: int, backbone: str, inits: Sequence[str],
         raise UsageError(f"--init {','.join(inits)}: two starts have one name; rename a file")
     if PATIENT in names:
         raise UsageError(f"--init {names[PATIENT]}: its features would be called {PATIENT!r}; rename the file")
-    return replace(found, weights=tuple(resolve(init, backbone).sha256 for init in inits))
+    weights = [resolve(init, backbone).sha256 for init in inits]
+    code = {f"{name} {text}" for sha256 in weights for name, text in code_of(backbone, sha256).items()}
+    return replace(found, weights=(*weights, *sorted(code)))
 
 
 def bags_of_patches(path: Path, how: Wanted) -> dict[str, NDArray[np.float32]]:

@@ -4,6 +4,8 @@
 defines can be pickled. It is code and is run: name only folders whose every file you trust.
 """
 
+import functools
+import hashlib
 import importlib
 import os
 import sys
@@ -63,6 +65,29 @@ def modules(kind: str) -> tuple[ModuleType, ...]:
     __path__ = _search_path()
     importlib.invalidate_caches()
     return tuple(_module(kind, path) for path in wanted)
+
+
+def digest(*kinds: str) -> str:
+    """Return the SHA-256 of all Python files of some kinds, those that the others import (``_NAME.py``) among them, as
+    they were when it was first asked for in this process: what is imported stays as it was, too.
+
+    Args:
+        kinds: some of ``KINDS``.
+
+    Raises:
+        UsageError: a folder of $MEDTL_PLUGINS is none.
+    """
+    return _digest(tuple(folders()), kinds)
+
+
+@functools.cache
+def _digest(named: tuple[Path, ...], kinds: tuple[str, ...]) -> str:
+    whole = hashlib.sha256()
+    for folder in named:
+        for path in sorted(file for kind in kinds for file in (folder / kind).rglob("*.py")):
+            content = path.read_bytes()
+            whole.update(f"{path.relative_to(folder)} {len(content)}\n".encode() + content)
+    return whole.hexdigest()
 
 
 def _module(kind: str, path: Path) -> ModuleType:

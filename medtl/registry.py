@@ -7,6 +7,7 @@ A file that is found is imported, and registers what it brings. No torch: a reco
 import difflib
 import importlib
 import pkgutil
+import sys
 from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
@@ -38,6 +39,7 @@ class Registry(Generic[T]):
         self.what = what
         self._package = package
         self._records: dict[str, T] = {}
+        self._modules: dict[str, str] = {}
         self._scanned = False
 
     def register(self, record: T) -> T:
@@ -48,6 +50,7 @@ class Registry(Generic[T]):
         """
         if self._records.setdefault(record.name, record) != record:
             raise UsageError(f"two {self.what}s are called {record.name!r}")
+        self._modules[record.name] = _registering()
         return record
 
     def records(self) -> tuple[T, ...]:
@@ -60,6 +63,7 @@ class Registry(Generic[T]):
             for module in sorted(pkgutil.iter_modules(importlib.import_module(self._package).__path__)):
                 importlib.import_module(f"{self._package}.{module.name}")
             self._scanned = True
+        plugins.digest(*KINDS)  # of what is imported now, whatever becomes of the files
         for kind in KINDS:
             plugins.modules(kind)
         return tuple(self._records.values())
@@ -80,6 +84,19 @@ class Registry(Generic[T]):
                 f"{self.what} {name!r} is not one of {', '.join(records)}{did_you_mean(name, tuple(records))}"
             )
         return records[name]
+
+    def is_own(self, name: str) -> bool:
+        """Return whether medtl brings the record of that name, and no file of somebody else."""
+        module = self._modules.get(name, "")
+        return module.startswith("medtl.") and not module.startswith(f"{plugins.__name__}.")
+
+
+def _registering() -> str:
+    """The module whose import registers a record."""
+    frame = sys._getframe(2)
+    while frame.f_code.co_name != "<module>" and frame.f_back is not None:
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__", ""))
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

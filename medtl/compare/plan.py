@@ -1,6 +1,5 @@
 """What a comparison consists of: its request, and the cells of its grid by name and in a stable order. Pure data."""
 
-import ast
 import hashlib
 import itertools
 import os
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-PATH_SUFFIXES = (".pt", ".pth", ".safetensors", ".ckpt", ".ts", ".bin")
+from medtl.runs.changes import is_path, literal
 
 
 @dataclass(frozen=True)
@@ -127,11 +126,6 @@ def _of_all(cell: Cell) -> Cell:
     return replace(cell, name="", train_fraction=None)
 
 
-def is_path(init: str) -> bool:
-    """Return whether an init names a file or folder and not a kind of start (random, imagenet, …)."""
-    return "/" in init or init.endswith(PATH_SUFFIXES)
-
-
 def short_init(init: str) -> str:
     """Return a named init as it is; of a path its last two names and eight digits of its text's SHA-256, so that two
     files of one name stay apart and no folder of this machine is told."""
@@ -191,17 +185,6 @@ def from_row(row: Mapping[str, Any]) -> Cell:
     ids = tuple((id_, as_text(value)) for id_, value in row.get("ids", {}).items())
     setting = Setting(row["setting"], ids) if ids else Setting()
     return Cell(row["name"], row["backbone"], row["init"], row["seed"], row["fold"], row.get("train_fraction"), setting)
-
-
-def literal(value: Any) -> Any:
-    """Return text as the Python literal that it spells (``"3"`` and ``"3.0"`` are 3), other text and values as they
-    are."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return ast.literal_eval(value.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return value
 
 
 def as_text(value: Any) -> str:

@@ -13,11 +13,12 @@ from typing import Any
 from medtl import plugins
 from medtl.bundles.inspect import resolves
 from medtl.compare.checks import Bundle, read_bundle, read_data
-from medtl.compare.plan import ONE_SETTING, Request, Setting, as_text, literal
+from medtl.compare.plan import ONE_SETTING, Request, Setting, as_text
 from medtl.datalist import SPLITS, DataList, with_fold
 from medtl.errors import MedtlError, UsageError, tell
 from medtl.files import read_object
 from medtl.registry import did_you_mean
+from medtl.runs.changes import literal
 
 OWN = Path(__file__).with_name("protocols")
 NORMALISATIONS = ("own", "paper")

@@ -21,7 +21,6 @@ from medtl.compare.plan import (
     cells_of,
     folder_of,
     from_row,
-    literal,
     overrides_of,
     short_init,
 )
@@ -31,6 +30,7 @@ from medtl.compare.task import Task, task_of
 from medtl.datalist import DataList
 from medtl.errors import MedtlError, UsageError
 from medtl.files import file_hash
+from medtl.runs.changes import literal
 
 DIFFERS = ("backbone", "init", "seed", "fold", "train_fraction", "setting")
 

@@ -1,19 +1,17 @@
 """One cell as its runner needs it, and whether what its folder holds is the beginning, or end, of just that."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from medtl.compare.checks import RESUME, Bundle
-from medtl.compare.plan import Cell, Request, folder_of, is_path, literal, overrides_of
+from medtl.compare.plan import Cell, Request, folder_of, overrides_of
 from medtl.compare.state import BEGUN, CHECKPOINTS, look, without_paths
 from medtl.errors import UsageError
+from medtl.runs.changes import changes, leaves, literal, within
 from medtl.runs.record import INTERRUPTED, RUNNING, Data, RunRecord, find
-
-# where things lie (what they hold is compared by hash), and how often a run is saved
-NOT_COMPARED = ("dataset_dir", "output_dir", RESUME, "save_interval")
 
 
 @dataclass(frozen=True)
@@ -59,22 +57,16 @@ class Task:
 
     def _config_difference(self, record: RunRecord) -> str:
         asked = {id_.replace("::", "#"): literal(value) for id_, value in self.overrides.items()}
-        old, new = _leaves(record.config), _leaves(self.bundle.config)
-        for id_, value in asked.items():
-            new = {known: v for known, v in new.items() if not _within(known, [id_])} | _leaves({id_: value})
-        for id_ in sorted({*old, *new}, key=lambda id_: (not _within(id_, asked), id_)):
-            top = id_.partition("#")[0]
-            was, now = literal(old.get(id_)), literal(new.get(id_))
-            if top in NOT_COMPARED or was == now:
-                continue
-            if id_ == "init" and is_path(str(was)):
-                continue  # the same file may lie elsewhere by now: its hash is compared
-            if _within(id_, asked):
+        old, new = leaves(record.config), leaves(self.bundle.config, asked)
+        found = changes(old, new, hashed=bool(record.start and record.start.sha256))
+        for change in sorted(found, key=lambda each: not within(each.id_, asked)):
+            id_, was = change.id_, change.was
+            if within(id_, asked):
                 computed = str(was).startswith(("$", "@"))
-                return _told(id_, record.recipe.get(id_, was) if computed else was, now)
-            if _within(id_, record.overrides):
+                return _told(id_, record.recipe.get(id_, was) if computed else was, change.now)
+            if within(id_, record.overrides):
                 return f"was made with {id_} {without_paths(str(was))}, this command leaves it to the bundle"
-            return f"was made with another {top!r} in configs/train.json"
+            return f"was made with another {id_.partition('#')[0]!r} in configs/train.json"
         return ""
 
     def is_worth_keeping(self) -> bool:
@@ -131,20 +123,6 @@ def command_of(task: Task, resumes: bool) -> list[str]:
     for id_, value in {**task.overrides, **({RESUME: "auto"} if resumes else {})}.items():
         words += [f"--{id_}={value}"] if value.startswith("-") else [f"--{id_}", value]
     return words
-
-
-def _leaves(config: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Each value of a config by its id, nested ones joined by ``#``; lists are taken whole."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        inner = value if isinstance(value, dict) and value else None
-        found |= {f"{before}{key}": value} if inner is None else _leaves(inner, f"{before}{key}#")
-    return found
-
-
-def _within(id_: str, others: Iterable[str]) -> bool:
-    """Whether an id is one of others, or nested in one."""
-    return any(id_ == other or id_.startswith(f"{other}#") for other in others)
 
 
 def _told(what: str, old: Any, new: Any) -> str:

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from medtl.compare.plan import as_text, literal
+from medtl.compare.plan import as_text
 from medtl.errors import UsageError
+from medtl.runs.changes import literal
 
 T = TypeVar("T", str, int, float)
 

@@ -1,6 +1,6 @@
 """Pictures into the features that a network's head would see, each picture by one forward pass.
 
-What is computed is named by all that it depends on (weights, pixels, size, normalisation, precision) and kept in
+What is computed is named by all that it depends on (code, weights, pixels, size, normalisation, precision) and kept in
 medtl's cache, so that other seeds, fractions, heads and output folders cost no forward pass.
 """
 
@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from medtl.data.packed import Packed
 from medtl.data.packed_loader import PackedLoader
 from medtl.errors import MedtlError
 from medtl.features.cache import Block, Stored, features_folder, kept, key_of
+from medtl.features.code import code_of
 from medtl.networks.registry import backbone_of
 from medtl.transforms.batch import normalisation
 from medtl.weights import starts
@@ -66,10 +66,11 @@ class Model:
             pixels = packed.path.stem
         else:
             pixels = hashlib.sha256(np.ascontiguousarray(packed.images).data).hexdigest()
-        weights = self.start.sha256 or f"random seed {RANDOM_SEED}, torch {torch.__version__}, monai {version('monai')}"
         return {
             "backbone": self.backbone,
-            "weights": weights,
+            "code": code_of(self.backbone, self.start.sha256),
+            "weights": self.start.sha256 or f"random seed {RANDOM_SEED}",
+            "bgr": self.start.bgr,
             "pixels": pixels,
             "image_size": self.image_size,
             "mean": list(self.start.mean),
@@ -105,7 +106,12 @@ class Extractor:
             MedtlError: the weights do not fit the network, or its features are no numbers.
         """
         path = features_folder() / f"{key_of(self.model.named(packed))}.npy"
-        return kept(path, len(packed), lambda begun: self._shown(packed, begun), lambda: self._report)
+        return kept(path, len(packed), lambda begun: self._shown(packed, begun), self._facts)
+
+    def _facts(self) -> dict[str, float]:
+        """What loading the weights found; an earlier process may have computed all blocks, and told nobody."""
+        _ = self.network
+        return self._report
 
     @functools.cached_property
     def network(self) -> nn.Module:

@@ -38,7 +38,7 @@ class Given:
         the picture's file name alone.
 
         Raises:
-            UsageError: some have none; names the first of them.
+            UsageError: some have none, or different pictures share one; names the first of them.
         """
         places = [self._place(entry["image"]) for entry in entries]
         missing = [entry["image"] for entry, place in zip(entries, places, strict=True) if place is None]
@@ -47,6 +47,13 @@ class Given:
                 f"--features {self.path} has no vector of {len(missing):,} of {len(entries):,} pictures: "
                 f"{_first(missing)}"
             )
+        images: dict[int | None, str] = {}
+        for entry, place in zip(entries, places, strict=True):
+            if (first := images.setdefault(place, entry["image"])) != entry["image"]:
+                raise UsageError(
+                    f"--features {self.path} has one vector for two pictures: {first}, {entry['image']}; name pictures"
+                    " in it as the data list does"
+                )
         return self.values[np.array(places, dtype=np.int64)]
 
     def tell_unknown(self, entries: Sequence[Entry]) -> None:

@@ -226,3 +226,9 @@ def backbone_of(name: str) -> Backbone:
     except UsageError as error:
         others = " or ".join(f"{known}/NAME" for known in LIBRARIES.names())
         raise UsageError(f"{error}{f'; other networks: {others}' if others else ''}") from None
+
+
+def is_own(name: str) -> bool:
+    """Return whether the record of a network, or that of its library, is medtl's and not a plugin's."""
+    library, slash, _ = str(name).partition("/")
+    return LIBRARIES.is_own(library) if slash and library in LIBRARIES.names() else BACKBONES.is_own(name)

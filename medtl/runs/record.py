@@ -144,7 +144,8 @@ class RunRecord:
         device: in words.
         threads: that torch computed with.
         started: date and time of the first start, in UTC.
-        resumed: when the run went on, and from which checkpoint.
+        resumed: when the run went on, and from which checkpoint; ``threads_before`` where it computed with another
+            number of threads up to there.
         duration_s: seconds of all attempts together.
         times: seconds of the parts of a run by name: ``embed_s`` and ``head_s`` of a probe.
         head: what a probe put on the frozen features: ``name``, ``features`` (their number), and how it was fitted.

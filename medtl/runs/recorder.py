@@ -82,6 +82,13 @@ class Recorder:
             before: its run.json.
             checkpoint: name of the file.
         """
+        if before.threads and "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(before.threads)  # others would round otherwise in the last digit
+        threads, step = torch.get_num_threads(), {"at": now(), "from": checkpoint}
+        if before.threads not in (None, threads):
+            step["threads_before"] = str(before.threads)
+            if idist.get_rank() == 0:
+                tell(f"warning: begun with {before.threads} threads, now there are {threads}: last digits may differ")
         self.record = replace(
             self.record,
             started=before.started,
@@ -90,11 +97,10 @@ class Recorder:
             overrides=before.overrides,
             config=before.config,
             start=before.start,
-            resumed=(*before.resumed, {"at": now(), "from": checkpoint}),
-            threads=before.threads,
+            resumed=(*before.resumed, step),
+            device=device_name(str(self.record.recipe["device"])),
+            threads=threads,
         )
-        if before.threads and "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(before.threads)  # others would round otherwise in the last digit
         self.open(folder)
 
     def started_from(self, start: starts.Start, loaded: LoadReport | None, folder: str) -> None:

@@ -1,7 +1,7 @@
 """``--resume``: which run goes on and from which checkpoint, or one line that says why it cannot."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,16 @@ from medtl.errors import MedtlError, NothingToDo, UsageError, tell
 from medtl.files import remove_leftovers
 from medtl.runs import folder as run_folder
 from medtl.runs import record as records
+from medtl.runs.changes import changes, leaves, within
 from medtl.runs.record import RunRecord
 from medtl.runs.recorder import Recorder
 from medtl.writers import checkpoint
 
 AUTO = "auto"
-MAY_CHANGE = frozenset({"num_workers", "device", "debug"})
-# of the command line: where things lie, and how often a run is saved
-NOT_COMPARED = MAY_CHANGE | {"dataset_dir", "output_dir", "bundle_root", "resume", "save_interval", "tracking_uri"}
+MAY_CHANGE = ("num_workers", "device", "debug")
 DYING_SECONDS = 10.0  # that a killed run's loading processes need to notice
-LAUNCHED = "multi_gpu_train.json"  # the number of processes is compared instead
+LAUNCHED = "multi_gpu_train.json"  # the number of processes is compared instead of this file, and of what it sets
+LAUNCHES = ("imports", "distributed", "sync_batchnorm", "train#network")
 
 
 @dataclass(frozen=True)
@@ -238,33 +238,37 @@ def _refuse_changes(folder: Path, before: RunRecord, now: RunRecord) -> None:
     data, data_now = (each.data or records.Data() for each in (before, now))
     for what, then, there in (
         ("bundle", before.bundle.name, now.bundle.name),
+        ("bundle version", before.bundle.version, now.bundle.version),
         ("data set", data.name, data_now.name),
     ):
-        if then != there:
+        if then not in ("", there):
             raise UsageError(f"{where} {what} {then}, this is {there}")
     if data.sha256 != data_now.sha256:
         raise UsageError(f"{where} another data list than --dataset_dir names now")
+    launched = [LAUNCHED in record.config_files for record in (before, now)]
+    apart = MAY_CHANGE if launched[0] == launched[1] else (*MAY_CHANGE, *LAUNCHES)
     recipe = _as_written(now.recipe)
-    for name, new in recipe.items():
-        old = before.recipe.get(name)
-        if old != new and name not in MAY_CHANGE:
-            more = " (the learning rate follows a schedule over all epochs)" if name == "epochs" else ""
-            raise UsageError(f"{where} {name} {old}, this command says {new}{more}; only the same run can go on")
-    _refuse_overrides(where, before, now, set(recipe))
+    hashed = bool(before.start and before.start.sha256)  # which is compared when the start is loaded
+    for change in changes({name: before.recipe.get(name) for name in recipe}, recipe, apart, hashed):
+        more = " (the learning rate follows a schedule over all epochs)" if change.id_ == "epochs" else ""
+        told = f"{change.id_} {change.was}, this command says {change.now}{more}"
+        raise UsageError(f"{where} {told}; only the same run can go on")
+    _refuse_configs(where, before, now, (*apart, *recipe))
 
 
-def _refuse_overrides(where: str, then: RunRecord, now: RunRecord, compared: set[str]) -> None:
-    if not then.config_files or not now.config_files:
-        return
-    files = [[name for name in record.config_files if name != LAUNCHED] for record in (then, now)]
-    if files[0] != files[1]:
+def _refuse_configs(where: str, before: RunRecord, now: RunRecord, apart: Sequence[str]) -> None:
+    files = [[name for name in record.config_files if name != LAUNCHED] for record in (before, now)]
+    if all(files) and files[0] != files[1]:
         raise UsageError(f"{where} the configs {', '.join(files[0])}; only the same run can go on")
-    before, after = (_as_written(record.overrides) for record in (then, now))
-    for name in sorted((before.keys() | after.keys()) - NOT_COMPARED - compared):
-        values = (before.get(name), after.get(name))
-        if values[0] != values[1]:
-            told = [f"--{name} {value}" if value is not None else f"no --{name}" for value in values]
-            raise UsageError(f"{where} {told[0]}, this command has {told[1]}; only the same run can go on")
+    given = [_as_written(record.overrides) for record in (before, now)]
+    values = [leaves(record.config, own) for record, own in zip((before, now), given, strict=True)]
+    for change in changes(values[0], values[1], apart):
+        told = f"another {change.id_} in {' or '.join(files[1]) or 'its config'}"
+        name = next((name for own in given for name in own if within(change.id_, [name])), None)
+        if name is not None:
+            words = [f"--{name} {own[name]}" if name in own else f"no --{name}" for own in given]
+            told = f"{words[0]}, this command has {words[1]}"
+        raise UsageError(f"{where} {told}; only the same run can go on")
 
 
 def _as_written(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,22 +1,29 @@
 """Which run goes on, from which checkpoint, and what cannot go on."""
 
+import contextlib
 import dataclasses
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from medtl import datalist
+from medtl.compare.checks import Bundle
+from medtl.compare.plan import Cell
+from medtl.compare.task import Task
 from medtl.datalist import DataList
-from medtl.errors import MedtlError
+from medtl.errors import MedtlError, UsageError
 from medtl.runs import folder as run_folder
 from medtl.runs import resume
-from medtl.runs.record import RunRecord
+from medtl.runs.record import RunRecord, Start
 from medtl.runs.recorder import Recorder
 from medtl.runs.workflow import Workflow
+from medtl.weights.starts import Start as StartOf
 from medtl.writers import checkpoint
 
 pytestmark = pytest.mark.slow
@@ -224,6 +231,141 @@ def test_another_override_or_config_is_refused(
     assert "begun with the configs train.json;" in refused(capsys, folder, "auto", other)
     same = run("train.json", "multi_gpu_train.json", train__augmentation__flip=0, resume="auto", num_workers=4)
     assert resume.open_run(str(folder), "auto", same)
+
+
+CONFIG: dict[str, Any] = {
+    "dataset_dir": "$sample.prepared('made')",
+    "resume": "",
+    "save_interval": 600,
+    "init": "random",
+    "learning_rate": 0.1,
+    "device": "$'cuda' if torch.cuda.is_available() else 'cpu'",
+    "loss": {"_target_": "made.loss"},
+    "optimizer": {"_target_": "torch.optim.AdamW", "lr": "@learning_rate"},
+    "train": {
+        "augmentation": {"_target_": "made.augmentation", "rotate": 0.15},
+        "handlers": [{"_target_": "made.progress"}, {"_target_": "made.checkpoints", "interval": 1}],
+        "network": "@network",
+    },
+}
+ORIGIN = {"name": "made", "version": "1"}
+
+
+def of_config(
+    data: DataList, change: dict[str, Any] | None = None, *more: str, overrides: dict[str, Any] | None = None
+) -> Recorder:
+    """What a run of CONFIG records, values of which are changed by id; ``more`` configs are named, and set nothing."""
+    parser = ConfigParser(deepcopy(CONFIG))
+    parser.update({**(change or {}), **(overrides or {})})
+    files = tuple(Path("made", "configs", name) for name in ("train.json", *more))
+    running = Workflow(Path("made"), files, overrides or {}, json.loads(json.dumps(parser.config)))
+    recipe = {**RECIPE, "init": parser.config["init"]}
+    return Recorder(ORIGIN, data, recipe, running)
+
+
+@pytest.mark.parametrize(
+    ("id_", "value"),
+    [
+        ("optimizer#_target_", "torch.optim.SGD"),
+        ("loss", {"_target_": "made.loss", "smoothing": 0.1}),
+        ("train#augmentation#rotate", 0.8),
+        ("train#handlers#1#interval", 2),
+        ("lr_scheduler", {"_target_": "made.cosine"}),
+    ],
+)
+def test_a_config_that_was_changed_is_refused(
+    id_: str, value: Any, data: DataList, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = interrupted(tmp_path / "run", data, "epoch_0001.pt", begun=of_config(data).record)
+    before = (folder / "run.json").read_bytes()
+    other = of_config(data, {id_: value}).record
+    line = refused(capsys, folder, "auto", of_config(data, {id_: value}))
+    assert f"was begun with another {id_.removesuffix('#1#interval')}" in line
+    assert line.endswith(" in train.json; only the same run can go on")
+    assert (folder / "run.json").read_bytes() == before
+    assert other.data is not None  # a comparison says so, too
+    task = Task(
+        Cell("made", "", "", 0), folder, Bundle(Path(), "made", "1", dict(other.config)), "p", other.data.sha256, {}
+    )
+    assert task.difference() == f"was made with another {id_.partition('#')[0]!r} in configs/train.json"
+
+
+def test_another_version_of_the_bundle_is_refused(
+    data: DataList, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = interrupted(tmp_path / "run", data, "epoch_0001.pt")
+    other = Recorder({"name": "made", "version": "2"}, data, RECIPE)
+    assert "was begun with bundle version 1, this is 2" in refused(capsys, folder, "auto", other)
+
+
+def test_the_same_config_from_elsewhere_goes_on(data: DataList, tmp_path: Path) -> None:
+    """Generated again with its ids in another order, other places, device and frequency of saving, a value that the
+    config has anyway, and torchrun with one process."""
+    folder = interrupted(tmp_path / "run", data, "epoch_0001.pt", begun=of_config(data).record)
+    over = {
+        "dataset_dir": "/elsewhere/data",
+        "output_dir": str(folder),
+        "resume": "auto",
+        "save_interval": 5,
+        "device": "cpu",
+        "num_workers": 3,
+        "debug": True,
+        "train#augmentation#rotate": 0.15,
+    }
+    launched = {"imports": ["$import torch"], "distributed": True, "train#network": {"_target_": "made.Parallel"}}
+    for change, *more in (({},), (launched, "multi_gpu_train.json")):
+        made = of_config(data, change, *more, overrides=over)
+        turned = dict(reversed(made.record.config.items()))
+        made.record = dataclasses.replace(made.record, config=turned)
+        assert resume.open_run(str(folder), "auto", made)
+        made.lock = None  # that process is gone
+
+
+def test_weights_that_lie_elsewhere_are_compared_by_their_hash(
+    data: DataList, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = of_config(data, overrides={"init": "/here/w.pt"}).record
+    folder = interrupted(
+        tmp_path / "run", data, "epoch_0001.pt", begun=dataclasses.replace(begun, start=Start("w.pt", "w.pt", "abc"))
+    )
+    moved = of_config(data, overrides={"init": "/there/w.pt"})
+    assert resume.open_run(str(folder), "auto", moved)
+    for sha256, fits in (("abc", True), ("def", False)):
+        given = StartOf("/there/w.pt", "resnet18", Path("/there/w.pt"), (0.5,) * 3, (0.5,) * 3, "", sha256)
+        with contextlib.nullcontext() if fits else pytest.raises(UsageError, match="holds other weights than the run"):
+            moved.started_from(given, None, str(folder))
+    moved.lock = None  # that process is gone
+    line = refused(capsys, folder, "auto", of_config(data, overrides={"init": "imagenet"}))
+    assert "begun with init /there/w.pt, this command says imagenet" in line
+    unknown = interrupted(tmp_path / "other", data, "epoch_0001.pt", begun=begun)  # nobody recorded the hash
+    assert "says /there/w.pt" in refused(capsys, unknown, "auto", of_config(data, overrides={"init": "/there/w.pt"}))
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_threads_of_a_run_that_goes_on_are_those_that_it_takes(
+    named: bool,
+    data: DataList,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    begun = dataclasses.replace(record(data).record, threads=3)
+    folder = interrupted(tmp_path / "run", data, "epoch_0001.pt", begun=begun)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if named:
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        resume.open_run(str(folder), "auto", record(data))
+        written, taken = json.loads((folder / "run.json").read_text()), torch.get_num_threads()
+    finally:
+        torch.set_num_threads(threads)
+    assert written["threads"] == taken == (1 if named else 3)
+    assert f", {taken} threads)" in written["device"]
+    assert written["resumed"][0].get("threads_before") == ("3" if named else None)
+    warning = "warning: begun with 3 threads, now there are 1: last digits may differ"
+    assert (warning in capsys.readouterr().err) == named
 
 
 def test_tensorboard_hides_what_came_after_the_checkpoint(data: DataList, tmp_path: Path) -> None:

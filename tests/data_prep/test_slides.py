@@ -4,6 +4,7 @@ import io
 import struct
 import zipfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from PIL import Image
 
 from data_prep import slides, tcga_survival
 from data_prep.sample.slides import GLASS, tissue_pixels, write_slide
+from data_prep.slide_features import wanted
 from medtl.errors import BadFileError
 from medtl.files import file_hash, write_csv
 from medtl.networks.classifier import build_classifier
 from medtl.readers.slide import Slide
 from medtl.survival.bags import read_bag
+from medtl.version import __version__
 
 Prep = Callable[..., Any]
 tifffile = pytest.importorskip("tifffile", reason="tifffile is not installed")
@@ -184,6 +187,9 @@ def test_patches_become_features_of_a_start(prep: Prep, tmp_path: Path) -> None:
     assert bags[0].shape == bags[1].shape
     assert not np.allclose(bags[0], bags[1])
     assert "init own,random" in both.listed["created_by"].replace("random,own", "own,random")
+    code = {"medtl " + __version__, f"monai {version('monai')}", f"torch {version('torch')}"}
+    assert code < set(wanted(20, 0, "resnet18", ["random", str(tmp_path / "own.pt")], 64).weights)
+    assert not wanted(20, 0, "", [], 64).weights  # patches depend on none of it
     again = prep("tcga_survival", *words, "--init", f"{tmp_path / 'own.pt'},{tmp_path / 'a' / 'own.pt'}")
     assert (again.status, "two starts have one name" in again.err) == (2, True)
     assert prep("tcga_survival", *words, "--init", "nowhere").status == 2

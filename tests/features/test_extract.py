@@ -1,5 +1,6 @@
 """Pictures pass through the network once, and what comes out is what the network's library gives."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,8 @@ from safetensors.torch import save_file
 from medtl.data.packed import pack
 from medtl.datalist import DataList
 from medtl.errors import MedtlError
-from medtl.features import extract
+from medtl.features import cache as cache_module
+from medtl.features import code, extract
 from medtl.features.cache import features_folder
 from medtl.features.extract import Extractor, Model, before_head
 from medtl.networks.backbones.zoo import timm, torchvision
@@ -82,8 +85,10 @@ def test_each_picture_passes_once_and_what_is_kept_is_what_was_computed(listed: 
     assert torch.cat(parts).numpy().tobytes() == kept.values.tobytes()
 
 
-@pytest.mark.parametrize("change", ["weights", "size", "pixels", "mean"])
-def test_another_start_size_or_picture_is_computed_anew(listed: DataList, tmp_path: Path, change: str) -> None:
+@pytest.mark.parametrize("change", ["weights", "size", "pixels", "mean", "bgr", "code"])
+def test_another_start_size_picture_or_library_is_computed_anew(
+    listed: DataList, tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     start = resolve("random", "resnet18")
     own = Model("resnet18", start, SIDE, "cpu").named(pack(listed, "train", SIDE))
     state = extract.Extractor(Model("resnet18", start, SIDE, "cpu")).network.state_dict() if change == "weights" else {}
@@ -93,7 +98,11 @@ def test_another_start_size_or_picture_is_computed_anew(listed: DataList, tmp_pa
     size = 64 if change == "size" else SIDE
     other = pack(listed, "val" if change == "pixels" else "train", size)
     if change == "mean":
-        start = type(start)(**{**vars(start), "mean": (0.1, 0.2, 0.3)})
+        start = replace(start, mean=(0.1, 0.2, 0.3))
+    if change == "bgr":
+        start = replace(start, bgr=True)
+    if change == "code":
+        monkeypatch.setattr(code, "version", lambda package: "9.9")
     assert Model("resnet18", start, size, "cpu").named(other) != own
 
 
@@ -110,6 +119,25 @@ def test_features_are_torchvisions(listed: DataList, tmp_path: Path) -> None:
     np.testing.assert_allclose(found.values, expected, rtol=2e-3, atol=1e-3)
     assert (found.facts["coverage"], found.facts["used"]) == (1, 1)
     assert found.facts["parameters"] == sum(p.numel() for p in theirs.parameters())
+
+
+def test_what_is_known_of_weights_survives_a_full_disk_behind_the_last_block(
+    listed: DataList, tmp_path: Path, seen: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_file(torchvision().models.resnet18(weights=None).state_dict(), tmp_path / "theirs.safetensors")
+    model = Model("resnet18", resolve(str(tmp_path / "theirs.safetensors"), "resnet18"), SIDE, "cpu")
+    packed = pack(listed, "train", SIDE)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(cache_module, "write_json", full)
+        with pytest.raises(MedtlError, match="No space left"):
+            Extractor(model)(packed)
+    facts = Extractor(model)(packed).facts  # as another process, to which only the blocks are left
+    assert sum(seen) == 40
+    assert (facts["coverage"], facts["used"], facts["parameters"]) == (1, 1, 11176512)
 
 
 def test_features_are_timms_before_its_head(listed: DataList, tmp_path: Path) -> None:

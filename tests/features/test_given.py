@@ -25,6 +25,19 @@ def test_all_three_forms_are_the_same(tmp_path: Path, capsys: pytest.CaptureFixt
         assert "1 vectors are of no picture of the data list and are not used: other.png" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("image", ["1.png", "site_a/1.png"])
+def test_two_pictures_never_share_a_vector(tmp_path: Path, image: str) -> None:
+    """Neither those of one file name in two folders, nor one that is named so and one in a folder."""
+    first, other, second = ({"image": name} for name in (image, "site_b/1.png", "2.png"))
+    np.savez(tmp_path / "bare.npz", names=["1.png", "2.png"], features=[[1.0, 1.0], [2.0, 2.0]])
+    bare = read_features(tmp_path / "bare.npz")
+    assert bare.of([first, second, first]).tolist() == [[1, 1], [2, 2], [1, 1]]  # an image under two classes
+    with pytest.raises(UsageError, match=f"has one vector for two pictures: {image}, site_b/1.png; name pictures"):
+        bare.of([first, second, other])
+    np.savez(tmp_path / "whole.npz", names=[image, "site_b/1.png"], features=[[1.0, 1.0], [3.0, 3.0]])
+    assert read_features(tmp_path / "whole.npz").of([first, other]).tolist() == [[1, 1], [3, 3]]
+
+
 @pytest.mark.parametrize(
     ("content", "kind", "words"),
     [
