@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from medtl.errors import MedtlError, UsageError
 from medtl.losses_segmentation import pixel_loss
+from medtl.networks.backbones import zoo
 from medtl.networks.freezing import freeze
 from medtl.networks.segmenter import build_segmenter, output_stride_of, parameter_groups, trunks
 from medtl.weights.load import load_pretrained
@@ -328,7 +329,7 @@ def test_every_decoder_fits_every_trunk(backbone: str, decoder: str) -> None:
 
 
 def test_a_trunk_of_timm_keeps_its_names_and_arithmetic() -> None:
-    timm = pytest.importorskip("timm")
+    timm = zoo.timm()
     classifier = timm.create_model("resnet10t", pretrained=False).eval()
     network = build_segmenter("timm/resnet10t", 2, decoder="unet", output_stride=32)
     state = {name: each for name, each in classifier.state_dict().items() if not name.startswith("fc.")}
