@@ -172,7 +172,7 @@ def _union(raw: Path, files: Sequence[str]) -> NDArray[np.uint8] | None:
             found = read_labels(raw / file)
         except BadFileError as error:
             raise BadFileError(f"its mask {Path(file).name} {error}") from None
-        one: NDArray[np.uint8] = (found.reshape(*found.shape[:2], -1) > 0).any(axis=2).astype(np.uint8)
+        one = ((found if found.ndim == 2 else found.max(axis=2)) > 0).astype(np.uint8)
         if union is not None and union.shape != one.shape:
             raise BadFileError(f"its masks differ in size: {union.shape} and {one.shape}")
         union = one if union is None else union | one

@@ -35,6 +35,7 @@ DEEPEST = 2**16 - 1
 GREY = ("1", "L", "LA")
 LARGEST = 2**31 - 1024  # the largest that single precision and 32 bits both hold
 SEVERAL = "holds several pictures where one is expected"
+UNCLEAR = "has a palette whose black is not one index, 0: which is the background is not known"
 TOO_DEEP = "has colours of more than 8 bits that cannot be read: save it with 8"
 
 
@@ -94,8 +95,8 @@ def read_labels(path: Path, by_index: bool = False) -> NDArray[np.int64]:
         (rows, columns) of numbers from 0 on, or (rows, columns, 3) of colours 0..255.
 
     Raises:
-        BadFileError: as of ``read_raster``; also an animation, fractions, colours of more than 8 bits, or a palette
-            that leaves open which index is the background.
+        BadFileError: as of ``read_raster``; also an animation, fractions, colours of more than 8 bits, and what leaves
+            the background open: black on transparent, or a palette with black elsewhere or twice.
     """
     with _sound(path) as (image, turn):
         if getattr(image, "is_animated", False):
@@ -104,12 +105,12 @@ def read_labels(path: Path, by_index: bool = False) -> NDArray[np.int64]:
             found = _whole_numbers(image)
         elif _depth(path, image) > 8:
             raise BadFileError(TOO_DEEP)
-        elif image.mode == "P":
-            _check_palette(image, by_index)
-            found = image if by_index else _opaque(image).convert("RGB")
+        elif image.mode == "P" and by_index:
+            if any((image.getpalette("RGB") or [])[:3]) and _black(image):
+                raise BadFileError(UNCLEAR)
+            found = image
         else:
-            shown = _opaque(image)
-            found = shown if shown.mode in ("1", "L") else shown.convert("L" if image.mode in GREY else "RGB")
+            found = _shown_label(image)
         upright = found if turn is None or image.format == "TIFF" else found.transpose(turn)
         return np.asarray(upright).astype(np.int64)
 
@@ -180,17 +181,26 @@ def _whole_numbers(image: Image.Image) -> Image.Image:
     return Image.fromarray(numbers.astype(np.int32))
 
 
-def _check_palette(image: Image.Image, by_index: bool) -> None:
-    """Refuse a palette whose black, the background, is not where the mask's reader would look for it.
+def _black(image: Image.Image) -> list[int]:
+    """Return the indices of a palette that the picture uses and that are black."""
+    colours = np.asarray([*(image.getpalette("RGB") or []), *[0] * 768]).reshape(-1, 3)
+    return [int(index) for index in np.unique(np.asarray(image)) if not colours[index].any()]
+
+
+def _shown_label(image: Image.Image) -> Image.Image:
+    """Return the greys or colours of a mask, whose background is black.
 
     Raises:
-        BadFileError: by index, a black one that is not 0, which is none; by colour, two that are black.
+        BadFileError: a palette has two that are black, or what is drawn on transparent is black.
     """
-    palette = np.asarray((image.getpalette("RGB") or []) + [0] * 768).reshape(-1, 3)
-    black = [int(index) for index in np.unique(np.asarray(image)) if not palette[index].any()]
-    if (palette[0].any() and black) if by_index else len(black) > 1:
-        told = ", ".join(map(str, black))
-        raise BadFileError(f"has a palette with black at {told}: which index is the background is not known")
+    if image.mode == "P" and len(_black(image)) > 1:
+        raise BadFileError(UNCLEAR)
+    shown = _opaque(image)
+    if shown is not image and not np.asarray(shown).any():
+        low, high = image.convert("RGBA").getchannel("A").getextrema()
+        if low != high:
+            raise BadFileError("is black on transparent: which of them is the background is not known")
+    return shown if shown.mode in ("1", "L") else shown.convert("L" if image.mode in GREY else "RGB")
 
 
 def _depth(path: Path, image: Image.Image) -> int:
