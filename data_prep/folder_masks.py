@@ -19,7 +19,10 @@ from medtl.readers.find import File, Passed, images
 SPEC = re.compile(r"(?P<name>[^=#]+?)\s*(?:=\s*(?P<value>\d+|#[0-9a-fA-F]{6}))?")
 SEPARATORS = "_-. ("
 MARKS = ("mask", "label", "labels", "seg", "segmentation", "gt", "groundtruth", "annotation", "manual", "roi")
+# what folders of pictures and masks are called, beside the patients' and splits' whose names tell pictures apart
+KINDS = {*MARKS, "masks", "image", "images", "img", "imgs", "picture", "pictures"}
 NO_PARTNER, SEVERAL = "is a mask without its picture", "is a mask that fits several pictures of one name"
+TWICE = "is one of several masks of a picture, in different folders"
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,46 @@ class Pairing:
     people: People
     suffix: str
     secret: bytes
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where pictures and masks lie, by those names of folders that may tell one file from another.
+
+    Attributes:
+        pictures, masks: names of a file's folders, from above.
+        shared: names that both sides have.
+        apart: whether none of these tells files apart, so that names of files alone say whose a mask is.
+    """
+
+    pictures: Mapping[str, tuple[str, ...]]
+    masks: Mapping[str, tuple[str, ...]]
+    shared: frozenset[str]
+    apart: bool
+
+    def nearest(self, pictures: Sequence[str], mask: str) -> list[str]:
+        """Return, of pictures of one name, those in the mask's own folders, or else those whose folders do not
+        contradict it."""
+        same = [picture for picture in pictures if self.pictures[picture] == self.masks[mask]]
+        return same or [picture for picture in pictures if self._fit(self.pictures[picture], self.masks[mask])]
+
+    def of_one_folder(self, picture: str, masks: Sequence[tuple[int, File]]) -> list[tuple[int, File]]:
+        """Return a picture's masks, of each class those in the picture's own folders, if there; none where masks of one
+        class lie in different folders, which may be of different pictures."""
+        kept = []
+        for number in {number for number, _ in masks}:
+            own = [one for one in masks if one[0] == number]
+            near = [one for one in own if self.masks[one[1].name] == self.pictures[picture]] or own
+            if len({PurePosixPath(mask.name).parent for _, mask in near}) > 1:
+                return []
+            kept += near
+        return kept
+
+    def _fit(self, picture: tuple[str, ...], mask: tuple[str, ...]) -> bool:
+        """Whether a mask may be a picture's by their folders: what both sides know agrees, and one of the two has
+        nothing else, unless the sides are apart. A mask in no folder may be any's."""
+        known = [tuple(name for name in own if name in self.shared) for own in (picture, mask)]
+        return not mask or (known[0] == known[1] and (self.apart or known[0] == picture or known[1] == mask))
 
 
 @dataclass(frozen=True)
@@ -205,7 +248,8 @@ def _partners(
     names = pairing.classes.names
     numbers = {one.casefold(): number for number, one in enumerate(names, 1)} if len(names) > 1 else {}
     suffix = pairing.suffix.casefold()
-    found: dict[str, list[tuple[Path, int]]] = defaultdict(list)
+    places = _places(pictures, [mask.name for mask in masks])
+    found: dict[str, list[tuple[int, File]]] = defaultdict(list)
     lost, passed = [], []
     for mask in masks:
         stem = PurePosixPath(mask.name).stem.casefold()
@@ -213,14 +257,35 @@ def _partners(
             passed.append(Passed(mask.name, f"without {pairing.suffix} in the folder of masks"))
             continue
         owner, word = (stem.removesuffix(suffix), "") if suffix else _owner(stem, stems, {*MARKS, *numbers})
-        chosen = _nearest(stems.get(owner, []), mask.name)
+        chosen = places.nearest(stems.get(owner, []), mask.name)
         if len(chosen) == 1:
-            found[chosen[0]].append((mask.path, numbers.get(word, 0)))
+            found[chosen[0]].append((numbers.get(word, 0), mask))
         else:
             lost.append((mask.name, SEVERAL if chosen else NO_PARTNER))
-    for own in found.values():  # classes in index order: a later one lies above
-        own.sort(key=lambda one: (one[1], one[0]))
-    return found, lost, tuple(passed)
+    partners = {}
+    for picture, own in found.items():
+        kept = places.of_one_folder(picture, own)
+        lost += [(mask.name, TWICE) for number, mask in own if (number, mask) not in kept]
+        if kept:  # classes in index order: a later one lies above
+            partners[picture] = [(mask.path, number) for number, mask in sorted(kept)]
+    return partners, lost, tuple(passed)
+
+
+def _places(pictures: Sequence[str], masks: Sequence[str]) -> Places:
+    """Return where files lie, without names such as ``images``, and without those that all of one side have and none of
+    the other."""
+    sides = [{name: PurePosixPath(name.casefold()).parts[:-1] for name in names} for names in (pictures, masks)]
+    some = [set().union(*side.values()) - KINDS for side in sides]
+    every = [
+        {name for name in some[k] if all(name in parts for parts in side.values())} for k, side in enumerate(sides)
+    ]
+    told = [some[k] - (every[k] - some[1 - k]) for k in (0, 1)]
+    left = [
+        {name: tuple(part for part in parts if part in told[k]) for name, parts in side.items()}
+        for k, side in enumerate(sides)
+    ]
+    shared = some[0] & some[1]
+    return Places(left[0], left[1], frozenset(shared), shared <= every[0] & every[1])
 
 
 def _owner(stem: str, stems: Mapping[str, Sequence[str]], words: set[str]) -> tuple[str, str]:
@@ -228,17 +293,11 @@ def _owner(stem: str, stems: Mapping[str, Sequence[str]], words: set[str]) -> tu
     if stem in stems:
         return stem, ""
     for end in range(len(stem) - 1, 0, -1):
-        word = stem[end:].strip(f"{SEPARATORS})0123456789")
+        # a number behind the word counts masks; one in front of it is of another picture's name
+        word = stem[end:].lstrip(SEPARATORS).rstrip(f"{SEPARATORS})0123456789")
         if stem[end] in SEPARATORS and word in words and stem[:end] in stems:
             return stem[:end], word
     return "", ""
-
-
-def _nearest(pictures: Sequence[str], mask: str) -> list[str]:
-    """Return, of pictures of one name, those whose folders have most in common with the mask's."""
-    folders = set(PurePosixPath(mask).parts[:-1])
-    shared = [len(folders & set(PurePosixPath(picture).parts[:-1])) for picture in pictures]
-    return [picture for picture, own in zip(pictures, shared, strict=True) if own == max(shared)]
 
 
 def _is_in(path: Path, folder: Path) -> bool:

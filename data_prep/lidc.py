@@ -4,9 +4,9 @@ import functools
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from medtl.errors import BadFileError, UsageError
 from medtl.files import file_hash
 from medtl.readers import intensity
 from medtl.readers.dicom import Series, read_slices, scan
-from medtl.readers.find import Tree, below
+from medtl.readers.find import Tree, below, is_hidden, left_over
 from medtl.readers.lidc import (
     Annotation,
     Box,
@@ -109,13 +109,13 @@ def find(
         UsageError: no patient folder.
     """
     tree = below(raw)
-    patients = _patients(raw)
+    patients, second = _patients(raw, tree)
     loose = _loose_annotations(tree)
     stamp = hashlib.sha256(repr([(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in loose]).encode()).hexdigest()
-    works, rejected, nodules = [], [Rejected(*one) for one in tree.refused], 0
-    there = _files_of(tree, raw, patients)
-    for name, folder in patients.items():
-        files = there[name]
+    works, rejected, nodules = [], [*(Rejected(*one) for one in tree.refused), *second], 0
+    used = [path.relative_to(raw).as_posix() for path in loose]
+    for name, (folder, files) in patients.items():
+        used += [path.relative_to(raw).as_posix() for path in files]
         payload = (name, folder.relative_to(raw).as_posix(), nodule_slices.value, min_readers)
         works.append(Work(name, files, payload))
         if read_annotations:
@@ -133,30 +133,33 @@ def find(
         found={NODULE: nodules},
         unit="crops",
         rejected=tuple(rejected),
+        passed=left_over(tree, used, [row.file for row in second]),
     )
 
 
-def _patients(raw: Path) -> dict[str, Path]:
-    folders: dict[str, Path] = {}
+def _patients(raw: Path, tree: Tree) -> tuple[dict[str, tuple[Path, tuple[Path, ...]]], list[Rejected]]:
+    """Return each patient's folder, the nearest that holds a file, with its files; and second folders of a patient,
+    which are to be named. A download in parts may have both, and nothing tells whether they agree."""
+    found: dict[str, list[Path]] = {}
     for folder in (raw, *sorted(raw.glob("*")), *sorted(raw.glob("*/*"))):
         name = os.path.basename(os.path.abspath(folder))  # a link keeps its own name
-        if PATIENT.fullmatch(name) and folder.is_dir():
-            folders.setdefault(name, folder)
-    if not folders:
+        if PATIENT.fullmatch(name) and folder.is_dir() and not any(map(is_hidden, folder.relative_to(raw).parts)):
+            own = found.setdefault(name, [])
+            own += [folder] if not any(folder.is_relative_to(above) for above in own) else []
+    if not found:
         raise UsageError(f"{raw} holds no LIDC-IDRI patient: expected {CARD.layout}, in it or up to two folders below")
-    return dict(sorted(folders.items()))
-
-
-def _files_of(tree: Tree, raw: Path, patients: Mapping[str, Path]) -> dict[str, tuple[Path, ...]]:
-    """Return each patient's files, by name."""
-    folders = {folder.relative_to(raw).as_posix(): name for name, folder in patients.items()}
-    files: dict[str, list[Path]] = {name: [] for name in patients}
+    files: dict[Path, list[Path]] = {folder: [] for own in found.values() for folder in own}
     for file in tree.files:
-        for above in PurePosixPath(file.name).parents:
-            if str(above) in folders:
-                files[folders[str(above)]].append(file.path)
-                break
-    return {name: tuple(sorted(found)) for name, found in files.items()}
+        above = next((folder for folder in file.path.parents if folder in files), None)
+        if above is not None:
+            files[above].append(file.path)
+    patients, second = {}, []
+    for name, own in sorted(found.items()):
+        whole = [folder for folder in own if files[folder]] or own[:1]
+        patients[name] = whole[0], tuple(sorted(files[whole[0]]))
+        reason = "is a second folder of this patient; the first is taken"
+        second += [Rejected(folder.relative_to(raw).as_posix(), reason) for folder in whole[1:]]
+    return patients, second
 
 
 def _loose_annotations(tree: Tree) -> list[Path]:

@@ -21,7 +21,7 @@ from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import DatasetCard
 from medtl.errors import BadFileError, UsageError
 from medtl.files import write_bytes
-from medtl.readers.raster import read_raster
+from medtl.readers.raster import read_labels, read_raster
 from medtl.writers.images import write_png
 
 ROWS_A_PIECE = 256
@@ -169,9 +169,10 @@ def _union(raw: Path, files: Sequence[str]) -> NDArray[np.uint8] | None:
     union: NDArray[np.uint8] | None = None
     for file in files:
         try:
-            one = (read_raster(raw / file) > 0).astype(np.uint8)
+            found = read_labels(raw / file)
         except BadFileError as error:
             raise BadFileError(f"its mask {Path(file).name} {error}") from None
+        one = ((found if found.ndim == 2 else found.max(axis=2)) > 0).astype(np.uint8)
         if union is not None and union.shape != one.shape:
             raise BadFileError(f"its masks differ in size: {union.shape} and {one.shape}")
         union = one if union is None else union | one

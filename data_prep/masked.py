@@ -7,18 +7,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from data_prep import options, sample
-from data_prep.pictures import UNREADABLE, read_checked
+from data_prep.pictures import read_checked
 from data_prep.work import Done, Rejected, Source, Work
 from medtl.cards import DatasetCard
 from medtl.errors import BadFileError
 from medtl.files import file_hash, write_bytes
-from medtl.readers.raster import opened_picture, read_raster
+from medtl.readers.raster import read_labels, read_raster
 from medtl.writers.images import write_png
 
 FILES_A_PIECE = 32
 VALIDATION = 0.15
+COLOUR = np.array([65536, 256, 1])  # what its red, green and blue count in a colour's number
 SPACING = [1.0, 1.0, 1.0]  # a picture has no millimetres: distances are in pixels
 
 
@@ -27,7 +29,7 @@ class Mask(NamedTuple):
 
     Attributes:
         file: relative to the raw folder.
-        number: class of every value above 0; 0 where the file's values say the class.
+        number: class of every value above 0, of colours all but black; 0 where the file's values say the class.
         values: value to class, where the values are no class indices themselves; 0 is background unless it stands here.
         colour: whether a value is a colour, 65536 red + 256 green + blue.
         above: with ``number``, the value that must be exceeded: 0, or a share of experts in a map of their agreement.
@@ -99,7 +101,7 @@ def _entry(name: str, classes: int, row: Row, raw: Path, out: Path) -> dict[str,
     shape = read_raster(raw / row.file).shape
     labels = np.zeros(shape, np.uint8)
     for mask in row.masks:
-        values = _values(raw / mask.file, Path(mask.file).name, mask.colour)
+        values = _values(raw / mask.file, mask)
         if values.shape != shape:
             raise BadFileError(f"has {shape} pixels, its mask {Path(mask.file).name} {values.shape}")
         found = mask.number * (values > mask.above) if mask.number else _named(values, mask, classes)
@@ -161,26 +163,24 @@ def _named(values: NDArray[np.int64], mask: Mask, classes: int) -> NDArray[np.in
     return found
 
 
-def _values(path: Path, name: str, colour: bool) -> NDArray[np.int64]:
-    """Return a mask file's values (rows, columns): palette indices as they are; of colours their number or their grey.
+def _values(path: Path, mask: Mask) -> NDArray[np.int64]:
+    """Return a mask file's values (rows, columns). A colour's is its number, its brightest channel where the file shows
+    one class, so that black alone is background, or else its grey; a palette's is its index where values are indices.
 
     Raises:
-        BadFileError: it cannot be read, or has more values than a mask can.
+        BadFileError: it cannot be read, or holds no values of a mask.
     """
     try:
-        with opened_picture(path) as image:
-            if colour:
-                red, green, blue = np.moveaxis(np.asarray(image.convert("RGB")).astype(np.int64), 2, 0)
-                return np.asarray(65536 * red + 256 * green + blue)
-            plain = image if image.mode in ("1", "L", "P", "I", "I;16") else image.convert("L")
-            values = np.asarray(plain).astype(np.int64)
+        found = read_labels(path, by_index=not mask.number and not mask.colour)
     except BadFileError as error:
-        raise BadFileError(f"its mask {name}: {error}") from None
-    except FileNotFoundError:
-        raise BadFileError(f"its mask {name} is missing") from None
-    except UNREADABLE:
-        raise BadFileError(f"its mask {name} is no readable image") from None
-    return values
+        raise BadFileError(f"its mask {Path(mask.file).name} {error}") from None
+    if mask.colour:
+        return np.asarray(found @ COLOUR if found.ndim == 3 else found * COLOUR.sum())
+    if found.ndim == 2:
+        return found
+    if mask.number:
+        return np.asarray(found.max(axis=2))
+    return np.asarray(Image.fromarray(found.astype(np.uint8)).convert("L")).astype(np.int64)
 
 
 def command_of(

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data_prep.mix_pictures import coloured, fault, link
-from data_prep.pictures import UNREADABLE
 from data_prep.run import Deal
 from data_prep.work import Done, Rejected, Source, Work
 from medtl import datalist
 from medtl.datalist import DataList, Entry
 from medtl.errors import BadFileError, UsageError, tell
 from medtl.files import file_hash
-from medtl.readers.raster import opened_picture
+from medtl.readers.raster import read_labels
 from medtl.splits import assign_patients, same_people
 from medtl.writers.images import write_png
 
@@ -168,10 +167,9 @@ def _labels(mask: Path, picture: Path, classes: int) -> NDArray[np.int64]:
         BadFileError: it cannot be read, is of another size than its picture, or has an index that is no class.
     """
     try:
-        with opened_picture(mask) as image:
-            labels = np.asarray(image).astype(np.int64)
-    except (BadFileError, *UNREADABLE):
-        raise BadFileError("its mask is no readable image") from None
+        labels = read_labels(mask, by_index=True)
+    except BadFileError as error:
+        raise BadFileError(f"its mask {error}") from None
     with Image.open(picture) as image:
         size = image.size[::-1]
     if labels.shape != size:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from medtl.errors import BadFileError
 from medtl.readers.dicom_series import Series
-from medtl.readers.raster import UNREADABLE, opened_picture
+from medtl.readers.raster import read_labels
 
 # Mean HU of a liver. Healthy liver without contrast lies above 48 HU (Pickhardt et al., European Radiology 2012, 315
 # donor candidates) and CHAOS is scanned in the portal venous phase, which adds about 50 HU; 250 HU is beyond any phase.
@@ -58,21 +58,13 @@ def read_mask(path: Path, greys: Mapping[str, tuple[int, int]] | None) -> NDArra
         (rows, columns), 0 is background.
 
     Raises:
-        BadFileError: not a grey picture, or a grey value that stands for no organ.
+        BadFileError: as of ``read_labels``; not a grey picture, or a grey value that stands for no organ.
     """
-    try:
-        with opened_picture(path) as image:
-            if image.mode in ("P", "PA", "LA", "RGB", "RGBA"):
-                colours = np.asarray(image.convert("RGB"))
-                if np.ptp(colours, axis=2).any():
-                    raise BadFileError("is a colour picture, not a mask of grey values")
-                grey = colours[..., 0]
-            else:
-                grey = np.asarray(image)
-    except FileNotFoundError:
-        raise BadFileError("is missing") from None
-    except UNREADABLE:
-        raise BadFileError("is not a readable image, or is cut short") from None
+    grey = read_labels(path)
+    if grey.ndim == 3:
+        if np.ptp(grey, axis=2).any():
+            raise BadFileError("is a colour picture, not a mask of grey values")
+        grey = grey[..., 0]
     if greys is None:
         return (grey != 0).astype(np.uint8)
     indices = np.zeros(grey.shape, np.uint8)

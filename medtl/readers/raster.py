@@ -32,6 +32,10 @@ TURNS = {
 }
 SIDEWAYS = [turn for orientation, turn in TURNS.items() if orientation > 4]
 DEEPEST = 2**16 - 1
+GREY = ("1", "L", "LA")
+LARGEST = 2**31 - 1024  # the largest that single precision and 32 bits both hold
+SEVERAL = "holds several pictures where one is expected"
+UNCLEAR = "has a palette whose black is not one index, 0: which is the background is not known"
 TOO_DEEP = "has colours of more than 8 bits that cannot be read: save it with 8"
 
 
@@ -67,27 +71,65 @@ def read_raster(path: Path, channels: int = 1) -> NDArray[np.uint8]:
     Raises:
         BadFileError: missing, empty, no picture, cut short, several pages of a TIFF, or greys without a known white.
     """
-    mode = "RGB" if channels == 3 else "L"
+    with _sound(path) as (image, turn):
+        is_turned = image.format == "TIFF"  # Pillow turns a TIFF as it reads its pixels
+        if _is_deep(image):
+            found = Image.fromarray(deep_grey(image))
+        elif _depth(path, image) > 8:
+            found, is_turned = _deep_colour(path, image), False
+        else:
+            found = _opaque(image)
+        upright = found if turn is None or is_turned else found.transpose(turn)
+        return np.asarray(upright.convert("RGB" if channels == 3 else "L"))
+
+
+def read_labels(path: Path, by_index: bool = False) -> NDArray[np.int64]:
+    """Return the numbers or colours of a mask, upright and black where it is transparent, as pictures are read; numbers
+    stand as in the file, and are not scaled.
+
+    Args:
+        path: of the file.
+        by_index: whether a palette's indices are the numbers; else its colours count.
+
+    Returns:
+        (rows, columns) of numbers from 0 on, or (rows, columns, 3) of colours 0..255.
+
+    Raises:
+        BadFileError: as of ``read_raster``; also an animation, fractions, colours of more than 8 bits, and what leaves
+            the background open: black on transparent, or a palette with black elsewhere or twice.
+    """
+    with _sound(path) as (image, turn):
+        if getattr(image, "is_animated", False):
+            raise BadFileError(SEVERAL)
+        if _is_deep(image):
+            found = _whole_numbers(image)
+        elif _depth(path, image) > 8:
+            raise BadFileError(TOO_DEEP)
+        elif image.mode == "P" and by_index:
+            if any((image.getpalette("RGB") or [])[:3]) and _black(image):
+                raise BadFileError(UNCLEAR)
+            found = image
+        else:
+            found = _shown_label(image)
+        upright = found if turn is None or image.format == "TIFF" else found.transpose(turn)
+        return np.asarray(upright).astype(np.int64)
+
+
+@contextmanager
+def _sound(path: Path) -> Iterator[tuple[Image.Image, Image.Transpose | None]]:
+    """Yield one picture and what makes it upright; what goes wrong inside is told as ``read_raster`` tells it."""
     try:
         if path.is_file() and not path.stat().st_size:
             raise BadFileError("is empty (0 bytes)")
         with opened_picture(path) as image:
             if image.format == "TIFF" and getattr(image, "is_animated", False):
-                raise BadFileError("holds several pictures where one is expected")
+                raise BadFileError(SEVERAL)
             turn = _turn(image)
             if turn in SIDEWAYS and image.format == "TIFF" and image.info.get("compression") == "raw":
                 raise BadFileError(
                     "is an uncompressed TIFF that lies on its side: save it upright"
                 )  # Pillow garbles it
-            is_turned = image.format == "TIFF"  # Pillow turns a TIFF as it reads its pixels
-            if image.mode.startswith("I") or image.mode == "F":
-                found = Image.fromarray(deep_grey(image))
-            elif _depth(path, image) > 8:
-                found, is_turned = _deep_colour(path, image), False
-            else:
-                found = _opaque(image)
-            upright = found if turn is None or is_turned else found.transpose(turn)
-            return np.asarray(upright.convert(mode))
+            yield image, turn
     except FileNotFoundError:
         raise BadFileError("is missing") from None
     except UNREADABLE as error:
@@ -118,6 +160,47 @@ def deep_grey(image: Image.Image) -> NDArray[np.uint8]:
         raise BadFileError("holds negative or floating-point greys: save it with 8 or 16 bits") from None
     tags = getattr(image, "tag_v2", {})  # of a TIFF; Pillow inverts its 8 bits alone
     return 255 - grey if tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO else grey
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Return whether it is grey of more than 8 bits, of either order of bytes."""
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def _whole_numbers(image: Image.Image) -> Image.Image:
+    """Return grey of more than 8 bits as it stands.
+
+    Raises:
+        BadFileError: a number is negative or no whole one, or 0 is white.
+    """
+    numbers = np.asarray(image)
+    if not ((numbers >= 0) & (numbers <= LARGEST) & (numbers == np.rint(numbers))).all():
+        raise BadFileError("holds negative numbers or fractions: save it with 8 or 16 bits")
+    if getattr(image, "tag_v2", {}).get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO:
+        raise BadFileError("says that 0 is white, in more than 8 bits: save it with 8")
+    return Image.fromarray(numbers.astype(np.int32))
+
+
+def _black(image: Image.Image) -> list[int]:
+    """Return the indices of a palette that the picture uses and that are black."""
+    colours = np.asarray([*(image.getpalette("RGB") or []), *[0] * 768]).reshape(-1, 3)
+    return [int(index) for index in np.unique(np.asarray(image)) if not colours[index].any()]
+
+
+def _shown_label(image: Image.Image) -> Image.Image:
+    """Return the greys or colours of a mask, whose background is black.
+
+    Raises:
+        BadFileError: a palette has two that are black, or what is drawn on transparent is black.
+    """
+    if image.mode == "P" and len(_black(image)) > 1:
+        raise BadFileError(UNCLEAR)
+    shown = _opaque(image)
+    if shown is not image and not np.asarray(shown).any():
+        low, high = image.convert("RGBA").getchannel("A").getextrema()
+        if low != high:
+            raise BadFileError("is black on transparent: which of them is the background is not known")
+    return shown if shown.mode in ("1", "L") else shown.convert("L" if image.mode in GREY else "RGB")
 
 
 def _depth(path: Path, image: Image.Image) -> int:

@@ -401,6 +401,13 @@ def test_grey_ranges_of_the_organs(tmp_path: Path) -> None:
         with Image.open(tmp_path / "mask.png") as image:
             image.convert(mode).save(tmp_path / "other.png")
         assert read_mask(tmp_path / "other.png", MR_GREYS).tolist() == [list(greys.values())]
+    # the liver on what is transparent, and white beneath
+    Image.fromarray(np.array([[[255, 0], [63, 255], [255, 0]]], np.uint8)).save(tmp_path / "other.png")
+    assert read_mask(tmp_path / "other.png", MR_GREYS).tolist() == [[0, 1, 0]]
+    pages = [Image.fromarray(np.array([line], np.uint8)) for line in ([0, 63, 0], [63, 0, 0])]
+    pages[0].save(tmp_path / "other.png", save_all=True, append_images=pages[1:])
+    with pytest.raises(BadFileError, match="several pictures"):
+        read_mask(tmp_path / "other.png", MR_GREYS)
 
 
 @pytest.mark.parametrize("grey", [1, 54, 71, 109, 136, 174, 201, 239])

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.folder_masks import Classes, classes_of
+from data_prep.folder_masks import Classes, Pairing, _partners, classes_of
+from data_prep.folder_people import People
 from medtl.errors import UsageError
 from medtl.integrity import problems_of_data
+from medtl.readers.find import File
 
 pytestmark = pytest.mark.slow
 
@@ -149,6 +151,34 @@ def test_a_palette_without_colours_is_read_by_index(prep: Prep, tmp_path: Path) 
     assert all(np.array_equal(found[name], made[name]) for name in made)
 
 
+def test_one_class_is_what_is_not_black_however_the_mask_is_saved(prep: Prep, tmp_path: Path) -> None:
+    """What a mask cannot be is refused by name: two pages, and fractions."""
+    made = pairs(tmp_path / "raw", patients=10, images=1)
+    for name, marked in made.items():
+        grey, path = 255 * marked, tmp_path / "raw" / "masks" / f"{name}.png"
+        image, number = Image.fromarray(grey), int(name[5])
+        if number == 0:  # what is transparent is white beneath
+            image = Image.fromarray(np.dstack([np.full_like(grey, 255)] * 3 + [grey]))
+        elif number == 1:
+            image = image.quantize(2)
+        elif number == 2:
+            image = Image.fromarray(np.dstack([0 * grey, 0 * grey, marked]))  # the darkest blue
+        elif number > 2:
+            path.unlink()
+            path = path.with_suffix(".tif")
+            image = Image.fromarray(marked * np.float32(0.5 if number == 4 else 1)) if number < 5 else image
+        image.save(path, save_all=number == 5, **({"append_images": [image]} if number == 5 else {}))
+    ended = prepared(prep, tmp_path / "raw", "--test-fraction", 0.25)
+    assert ended.status == 3
+    assert [(file.removeprefix("images/"), reason.split(": ")[0]) for file, reason in ended.rejected] == [
+        ("smith4_0.png", "its mask smith4_0.tif holds negative numbers or fractions"),
+        ("smith5_0.png", "its mask smith5_0.tif holds several pictures where one is expected"),
+    ]
+    found = masks(ended)
+    assert found.keys() == made.keys() - {"smith4_0", "smith5_0"}
+    assert all(np.array_equal(found[name], made[name]) for name in found)
+
+
 def test_a_file_a_class_and_the_last_class_lies_above(prep: Prep, tmp_path: Path) -> None:
     made = pairs(tmp_path / "raw")
     expected = {}
@@ -182,7 +212,7 @@ def test_what_cannot_be_used_is_named_and_the_rest_is_done(prep: Prep, tmp_path:
     assert sum("no mask" in reason for reason in reasons.values()) == 1
     assert sum("(5, 6)" in reason for reason in reasons.values()) == 1
     assert sum("value 7" in reason and "no class" in reason for reason in reasons.values()) == 1
-    assert sum("no readable image" in reason for reason in reasons.values()) == 1
+    assert sum("not a readable image" in reason for reason in reasons.values()) == 1
     assert sum("without its picture" in reason for reason in reasons.values()) == 1
     told = json.dumps(ended.rejected) + ended.out + ended.err
     assert not [number for number in range(4) if f"smith{number}" in told]
@@ -224,6 +254,83 @@ def test_a_number_behind_a_name_is_another_picture(prep: Prep, tmp_path: Path) -
     ended = prepared(prep, tmp_path / "raw")
     assert ended.status == 3
     assert [file for file, _ in ended.rejected] == ["masks/smith1_0_2.png"]
+
+
+def test_a_number_in_front_of_a_word_is_another_pictures(prep: Prep, tmp_path: Path) -> None:
+    """``p1_2_mask.png`` belongs to ``p1_2.png``, which is not there; ``p1_mask_1.png`` is one more of ``p1.png``."""
+    made = pairs(tmp_path / "raw")
+    folder = tmp_path / "raw" / "masks"
+    save(folder / "smith1_0_2_mask.png", np.ones(SHAPE, np.uint8))
+    (folder / "smith2_0.png").rename(folder / "smith2_0_mask.png")
+    second = np.zeros(SHAPE, np.uint8)
+    second[:, 3] = 255
+    save(folder / "smith2_0_mask_1.png", second)
+    ended = prepared(prep, tmp_path / "raw")
+    assert ended.status == 3
+    assert ended.rejected == [("masks/smith1_0_2_mask.png", "is a mask without its picture")]
+    found = masks(ended)
+    made["smith2_0"] = made["smith2_0"] | (second > 0)
+    assert found.keys() == made.keys()
+    assert all(np.array_equal(found[name], made[name]) for name in made)
+
+
+def partners(
+    pictures: str, files: str, classes: str, suffix: str = ""
+) -> tuple[dict[str, list[tuple[str, int]]], dict[str, str]]:
+    """Which masks are whose, each with its class, and the reasons of those that are nobody's; names without .png."""
+    there = [File(Path(f"{file}.png"), f"{file}.png") for file in files.split()]
+    pairing = Pairing("own", classes_of(classes), People(), suffix, b"")
+    found, lost, passed = _partners([f"{file}.png" for file in pictures.split()], there, pairing)
+    assert passed == ()
+    told = {name[:-4]: [(path.as_posix()[:-4], number) for path, number in own] for name, own in found.items()}
+    return told, {name[:-4]: reason for name, reason in lost}
+
+
+WITHOUT, SEVERAL = "is a mask without its picture", "is a mask that fits several pictures of one name"
+TWICE = "is one of several masks of a picture, in different folders"
+
+
+@pytest.mark.parametrize(
+    ("pictures", "files", "pairs_of", "lost"),
+    [
+        # the picture B/1 is absent, with and without A/1's own mask; so is all of B
+        ("A/1 A/2 B/2 C/3", "A/1 B/1 A/2 B/2 C/3", "A/1:A/1 A/2:A/2 B/2:B/2 C/3:C/3", {"B/1": WITHOUT}),
+        ("A/1 A/2 B/2 C/3", "B/1 A/2 B/2 C/3", "A/2:A/2 B/2:B/2 C/3:C/3", {"B/1": WITHOUT}),
+        ("A/1 C/3", "B/1 C/3", "C/3:C/3", {"B/1": WITHOUT}),
+        ("T/A/1 T/C/1 V/D/1", "T/B/1 T/C/1 V/D/1", "T/C/1:T/C/1 V/D/1:V/D/1", {"T/B/1": WITHOUT}),
+        # folders in another order are other folders
+        ("L/R/1 R/L/2 R/L/3", "R/L/1 R/L/2 L/R/3", "R/L/2:R/L/2", {"R/L/1": WITHOUT, "L/R/3": WITHOUT}),
+        ("1 B/2", "B/1 B/2", "B/2:B/2", {"B/1": WITHOUT}),
+        # two masks of one name, which nothing tells apart
+        ("1 2", "x/1 y/1 x/2", "2:x/2", {"x/1": TWICE, "y/1": TWICE}),
+        ("A/1 B/1 B/2", "1 A/1 B/1 2", "A/1:A/1 B/1:B/1 B/2:2", {"1": SEVERAL}),
+        ("B/1 C/2", "1 B/1 C/2", "B/1:B/1 C/2:C/2", {"1": TWICE}),
+        # layouts that pair
+        ("A/1 B/2 C/3", "1 2 3", "A/1:1 B/2:2 C/3:3", {}),
+        ("1 2 3", "1 2 3", "1:1 2:2 3:3", {}),
+        ("1 2", "vessel/1 vessel/2", "1:vessel/1 2:vessel/2", {}),
+        ("benign/1 malignant/2", "p1/1 p2/2", "benign/1:p1/1 malignant/2:p2/2", {}),
+        ("A/images/1 B/images/1", "A/masks/1 B/masks/1", "A/images/1:A/masks/1 B/images/1:B/masks/1", {}),
+        ("A/images/1 B/1 C/img/2", "A/1 B/gt/1 C/seg/2", "A/images/1:A/1 B/1:B/gt/1 C/img/2:C/seg/2", {}),
+        ("A/OCT/1 B/OCT/1", "A/drawn/1 B/drawn/1", "A/OCT/1:A/drawn/1 B/OCT/1:B/drawn/1", {}),
+        ("clinic/A/1 clinic/B/1", "a/1 b/1", "clinic/A/1:a/1 clinic/B/1:b/1", {}),
+        ("in/x/1 in/y/2", "in/v/1 in/w/2", "in/x/1:in/v/1 in/y/2:in/w/2", {}),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["", "_s"])
+def test_folders_tell_whose_a_mask_is(
+    pictures: str, files: str, pairs_of: str, lost: dict[str, str], suffix: str
+) -> None:
+    found, gone = partners(pictures, " ".join(f"{file}{suffix}" for file in files.split()), "lesion", suffix)
+    wanted = dict(pair.split(":") for pair in pairs_of.split())
+    assert found == {picture: [(f"{one}{suffix}", 0) for one in own.split(",")] for picture, own in wanted.items()}
+    assert gone == {f"{file}{suffix}": reason for file, reason in lost.items()}
+
+
+def test_classes_may_lie_in_folders_of_their_own_each_in_one() -> None:
+    found, gone = partners("1 2", "cup/1_cup disc/1_disc cup/2_cup disc/2_disc old/2_cup", "disc,cup")
+    assert found == {"1": [("disc/1_disc", 1), ("cup/1_cup", 2)]}
+    assert gone == dict.fromkeys(["cup/2_cup", "disc/2_disc", "old/2_cup"], TWICE)
 
 
 @pytest.mark.parametrize(

@@ -270,6 +270,33 @@ def test_the_set_itself_one_patient_or_a_link(name: str, prep: Callable[..., Any
     assert linked.listed == ended.listed
 
 
+def test_a_hidden_or_empty_copy_takes_no_patients_place(prep: Callable[..., Any], raw: Path) -> None:
+    alone = prep("lidc", "--raw", raw.parent, "--out", raw.parent / ".alone")
+    (raw.parent / ".Trash-1000/LIDC-IDRI-0001").mkdir(parents=True)
+    (raw.parent / ".Trash-1000/LIDC-IDRI-0001/1-001.dcm").write_bytes(b"old")
+    (raw.parent / "Aborted/LIDC-IDRI-0002").mkdir(parents=True)
+    ended = prep("lidc", "--raw", raw.parent, "--out", raw.parent / ".out")
+    assert (ended.status, ended.rejected) == (0, [])
+    assert ended.listed == alone.listed
+    assert "hidden" in ended.err
+    assert "of other kinds" not in ended.err
+
+
+def test_a_second_folder_of_a_patient_is_named_and_other_files_are_counted(prep: Callable[..., Any], raw: Path) -> None:
+    alone = prep("lidc", "--raw", raw, "--out", raw.parent / ".alone")
+    (raw.parent / "Zsecond/LIDC-IDRI-0001").mkdir(parents=True)
+    shutil.copy(next((raw / "LIDC-IDRI-0001").rglob("*.dcm")), raw.parent / "Zsecond/LIDC-IDRI-0001/1-001.dcm")
+    (raw.parent / "metadata.csv").write_text("Series UID\n")
+    (raw / "LIDC-IDRI-0003/LIDC-IDRI-0003").mkdir()  # an archive's folder of its own name is no second one
+    for path in (raw / "LIDC-IDRI-0003").rglob("*.xml"):
+        path.rename(raw / "LIDC-IDRI-0003/LIDC-IDRI-0003" / path.name)
+    ended = prep("lidc", "--raw", raw.parent, "--out", raw.parent / ".out")
+    assert ended.status == 3
+    assert ended.rejected == [("Zsecond/LIDC-IDRI-0001", "is a second folder of this patient; the first is taken")]
+    assert ended.listed == alone.listed
+    assert "1 of other kinds (.csv)" in ended.err
+
+
 def test_nothing_about_the_person_gets_out(prep: Callable[..., Any], raw: Path) -> None:
     """Names, ids, dates and UIDs of the headers, and where the files lay, appear nowhere."""
     for path in raw.rglob("*.dcm"):

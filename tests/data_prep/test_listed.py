@@ -183,3 +183,12 @@ def test_real_dermoscopies(shared_data: Path, prep: Prep) -> None:
     assert (ended.status, len(ended.entries)) == (0, 560)
     assert Counter(entry["class"] for entry in ended.entries).most_common(1)[0][1] == 80
     assert {entry["split"] for entry in ended.entries} == {"training", "validation", "test"}
+
+
+def test_small_numbers_and_dark_colours_of_masks_count(tmp_path: Path) -> None:
+    """Beside 300, the 1 of 16 bits was scaled to nothing; so was the darkest blue as grey."""
+    Image.fromarray(np.array([[0, 1, 300, 0]], np.uint16)).save(tmp_path / "a.png")
+    Image.fromarray(np.array([[[0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 1]]], np.uint8)).save(tmp_path / "b.png")
+    union = listed._union(tmp_path, ["a.png", "b.png"])
+    assert union is not None
+    assert union.tolist() == [[0, 1, 1, 1]]

@@ -14,7 +14,7 @@ from PIL import Image
 from data_prep import mix_masks
 from medtl import datalist
 from medtl.datalist import DataList
-from medtl.errors import UsageError
+from medtl.errors import BadFileError, UsageError
 from medtl.files import file_hash
 from medtl.integrity import problems_of_data
 
@@ -183,3 +183,12 @@ def test_a_mask_holds_255_classes(tmp_path: Path) -> None:
     assert len(mix_masks.classes_of([("x", many)])) == 200
     with pytest.raises(UsageError, match="400 classes"):
         mix_masks.classes_of([("x", many), ("y", many)])
+
+
+def test_a_mask_of_several_pages_is_refused(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((4, 5), value, np.uint8)) for value in (1, 0)]
+    pages[0].save(tmp_path / "one.tif")
+    assert mix_masks._labels(tmp_path / "one.tif", tmp_path / "one.tif", 1).tolist() == [[1] * 5] * 4
+    pages[0].save(tmp_path / "two.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(BadFileError, match="its mask holds several pictures"):
+        mix_masks._labels(tmp_path / "two.tif", tmp_path / "one.tif", 1)

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from medtl.errors import BadFileError
 from medtl.readers.picture import find_pictures, read_picture
-from medtl.readers.raster import read_raster
+from medtl.readers.raster import read_labels, read_raster
 
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # channels → colour type of a PNG
 
@@ -158,3 +158,87 @@ def test_the_shared_cases(shared_case: Callable[[str], Path]) -> None:
             hidden = np.asarray(image.convert("RGBA"))[..., 3] == 0
         assert hidden.any()
         assert not read_raster(path)[hidden].any()
+
+
+LESION = np.zeros((6, 8), np.uint8)
+LESION[1:3, 2:5] = 1
+
+
+def saved(path: Path, pixels: NDArray, **how: object) -> Path:
+    Image.fromarray(pixels).save(path, **how)
+    return path
+
+
+def palette_of(path: Path, indices: NDArray[np.uint8], colours: list[int], **how: object) -> Path:
+    image = Image.fromarray(indices, "P")
+    image.putpalette(colours)
+    image.save(path, **how)
+    return path
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_labels_of_more_than_8_bits_stand_as_they_are(order: str, tmp_path: Path) -> None:
+    """A TIFF of 16 bits by the specification, in either order of bytes: 300 is neither cut nor scaled."""
+    numbers = 300 * LESION.astype(np.uint16)
+    tags = [(256, 8), (257, 6), (258, 16), (259, 1), (262, 1), (273, 8), (277, 1), (278, 6), (279, 96)]
+    pixels = numbers.astype(f"{order}u2").tobytes()
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, 8 + len(pixels))
+    fields = b"".join(
+        struct.pack(f"{order}HHI", tag, 3, 1) + struct.pack(f"{order}HH", value, 0) for tag, value in tags
+    )
+    table = struct.pack(f"{order}H", len(tags)) + fields + struct.pack(f"{order}I", 0)
+    (tmp_path / "x.tif").write_bytes(head + pixels + table)
+    assert np.array_equal(read_labels(tmp_path / "x.tif"), numbers)
+
+
+def test_whole_floats_are_labels_and_fractions_are_none(tmp_path: Path) -> None:
+    whole = saved(tmp_path / "a.tif", 300 * LESION.astype(np.float32))
+    assert np.array_equal(read_labels(whole), 300 * LESION.astype(int))
+    for wrong in (0.5, -1, np.nan, np.inf):
+        path = saved(tmp_path / "b.tif", np.where(LESION > 0, np.float32(wrong), np.float32(0)))
+        with pytest.raises(BadFileError, match="negative numbers or fractions"):
+            read_labels(path)
+
+
+@pytest.mark.parametrize("form", ["tif", "gif", "png"])
+def test_labels_of_several_pages_are_refused(form: str, tmp_path: Path) -> None:
+    pages = [Image.fromarray(255 * LESION), Image.fromarray(255 * LESION[::-1])]
+    pages[0].save(tmp_path / f"x.{form}", save_all=True, append_images=pages[1:])
+    with pytest.raises(BadFileError, match="several pictures"):
+        read_labels(tmp_path / f"x.{form}")
+
+
+def test_transparent_labels_are_black(tmp_path: Path) -> None:
+    white, solid = np.full_like(LESION, 255), 255 * LESION
+    assert np.array_equal(read_labels(saved(tmp_path / "a.png", np.dstack([white, solid]))), solid)
+    colours = read_labels(saved(tmp_path / "b.png", np.dstack([white, white, white, solid])))
+    assert np.array_equal(colours, np.dstack([solid] * 3))
+    keyed = saved(tmp_path / "c.png", np.where(LESION > 0, 7, 255).astype(np.uint8), transparency=255)
+    assert np.array_equal(read_labels(keyed), 7 * LESION)
+    with pytest.raises(BadFileError, match="black on transparent"):
+        read_labels(saved(tmp_path / "d.png", np.dstack([0 * LESION, solid])))
+    assert not read_labels(saved(tmp_path / "e.png", np.dstack([0 * LESION, white]))).any()  # a mask of nothing
+
+
+def test_a_palette_gives_colours_or_indices(tmp_path: Path) -> None:
+    """White at 0 and black at 1, as Pillow's quantize orders them."""
+    path = palette_of(tmp_path / "a.png", 1 - LESION, [255, 255, 255, 0, 0, 0])
+    assert np.array_equal(read_labels(path), np.dstack([255 * LESION] * 3))
+    with pytest.raises(BadFileError, match="which is the background"):
+        read_labels(path, by_index=True)
+    path = palette_of(tmp_path / "b.png", LESION, [9, 9, 9, 200, 0, 0])
+    assert np.array_equal(read_labels(path, by_index=True), LESION)
+    path = palette_of(tmp_path / "c.png", LESION, [0, 0, 0, 0, 0, 0])
+    assert np.array_equal(read_labels(path, by_index=True), LESION)
+    with pytest.raises(BadFileError, match="which is the background"):
+        read_labels(path)
+
+
+def test_labels_are_upright_and_of_two_values_as_they_are(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 3  # turned by half a circle
+    for name in ("a.png", "a.tif"):
+        assert np.array_equal(read_labels(saved(tmp_path / name, LESION, exif=exif)), LESION[::-1, ::-1])
+    assert np.array_equal(read_labels(saved(tmp_path / "b.png", LESION > 0)), LESION)
+    with pytest.raises(BadFileError, match="more than 8 bits"):
+        read_labels(write_png16(tmp_path / "c.png", np.dstack([LESION.astype(np.uint16)] * 3)))
