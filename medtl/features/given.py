@@ -92,7 +92,7 @@ def read_features(path: Path) -> Given:
         raise MedtlError(f"--features {path} names {len(twice):,} pictures twice: {_first(twice)}")
     broken = [name for name, row in zip(names, values, strict=True) if not np.isfinite(row).all()]
     if broken:
-        raise MedtlError(f"--features {path} holds what is no number for {_first(broken)}")
+        raise MedtlError(f"--features {path} holds a value that is not a number for {_first(broken)}")
     if not values.size:
         raise MedtlError(f"--features {path} holds no features")
     return Given(path.stem, file_hash(path), {name: place for place, name in enumerate(names)}, values, path)
@@ -127,7 +127,7 @@ def _of_csv(path: Path) -> tuple[list[str], NDArray[np.float32]]:
         try:
             rows.append([float(field) for field in line[1:]])
         except ValueError:
-            raise MedtlError(f"--features {path} line {number} holds what is no number") from None
+            raise MedtlError(f"--features {path} line {number} holds a value that is not a number") from None
         if len(rows[-1]) != len(rows[0]):
             raise MedtlError(f"--features {path} line {number} has {len(rows[-1])} numbers; line 2 has {len(rows[0])}")
     return names, np.array(rows, dtype=np.float32).reshape(len(rows), len(rows[0]) if rows else 0)

@@ -43,8 +43,8 @@ def test_two_pictures_never_share_a_vector(tmp_path: Path, image: str) -> None:
     [
         ("image,f\nimages/a.png,1\n", UsageError, r"has no vector of 2 of 3 pictures: images/b\.png, images/c\.png"),
         ("image,f\na,1\na,2\n", MedtlError, "names 1 pictures twice: a"),
-        ("image,f\na,x\n", MedtlError, "line 2 holds what is no number"),
-        ("image,f\na,nan\n", MedtlError, "holds what is no number for a"),
+        ("image,f\na,x\n", MedtlError, "line 2 holds a value that is not a number"),
+        ("image,f\na,nan\n", MedtlError, "holds a value that is not a number for a"),
         ("image,f\na,1\nb,1,2\n", MedtlError, "line 3 has 2 numbers; line 2 has 1"),
         ("image,f\n", MedtlError, "holds no features"),
     ],
