@@ -147,15 +147,15 @@ def _scored(classifier: Classifier, asked: DataList, short: str, workers: int, s
         raise MedtlError(f"the run's network answers with numbers that are none on {asked.folder}")
     labels = pictures.labels.numpy()
     positive = settled.threshold.positive if settled.threshold else None
-    patients = np.array([entry["patient"] for entry in asked.test])
-    values = registry.values(split_of(labels, answers, patients, positive))
+    values = registry.of_epoch(split_of(labels, answers), positive)
     metrics = {f"{short}_{name}": value for name, value in values.items()}
     return Scored(short, asked.test, Predictions(np.arange(len(labels)), labels, answers), metrics)
 
 
 def _record(record: RunRecord, listed: DataList, classifier: Classifier, short: str) -> RunRecord:
     """The run's own record, of another data list."""
-    data = replace(data_of(listed), classes=classifier.classes, training_images={})
+    positive = record.data.positive if record.data else ""
+    data = replace(data_of(listed), classes=classifier.classes, training_images={}, positive=positive)
     return RunRecord(
         status=FINISHED,
         bundle=record.bundle,

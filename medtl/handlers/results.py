@@ -132,14 +132,15 @@ class FinishRun(Finish[Scored]):
 
     def _written(self, splits: list[Scored], outcome: dict[str, Any]) -> Mapping[str, float]:
         threshold = choose(self.threshold, splits[0])
-        if threshold is not None:
+        if threshold is not None and threshold.value is not None:
             outcome["threshold"] = threshold.as_record()
         return write_scored(self.folder, self.best.listed, splits, threshold, intervals=True)
 
     def _blind(self) -> tuple[float, str]:
         listed, scored = self.best.listed, self.best.scored
         assert scored is not None
-        guessed = classification.of_guessing(scored.predictions.labels, len(listed.classes))
+        positive = self.threshold.positive if self.threshold else None
+        guessed = classification.of_guessing(scored.predictions.labels, len(listed.classes), positive)
         blind = guessed[self.best.key_metric.removeprefix("val_")]
         return blind, "the mean alone" if listed.task == REGRESSION else "chance"
 
