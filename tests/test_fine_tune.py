@@ -27,6 +27,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from medtl import datalist
 from medtl.files import file_hash
+from medtl.runs import record as records
 
 pytestmark = pytest.mark.slow
 
@@ -406,6 +407,7 @@ def test_folder_takes_a_positive_class_and_needs_the_runs_record_to_predict(
         assert found["val_sensitivity"] == pytest.approx(recall_score(truth == positive, scores[:, positive] >= 0.5))
         of_positive = average_precision_score(truth == positive, scores[:, positive])
         assert found["val_average_precision"] == pytest.approx(of_positive, abs=1e-6)
+        assert records.read(out).positive_class == CLASSES["tb"][positive]
         assert ("val_sensitivity_at_threshold" in found) == (positive == 0)  # of the class that it was chosen for
     (tmp_path / "alone").mkdir()
     shutil.copy(tmp_path / "run" / "model.pt", tmp_path / "alone" / "model.pt")

@@ -177,8 +177,8 @@ def _record(record: RunRecord, listed: DataList, classifier: Classifier, short: 
 
 
 def _line(metrics: dict[str, float], asked: DataList, short: str, place: Path) -> str:
-    patients = len({entry["patient"] for entry in asked.test})
-    parts = [f"{asked.name}, {len(asked.test):,} images of {patients:,} patients"]
+    images, patients = (len({entry[key] for entry in asked.test}) for key in ("image", "patient"))
+    parts = [f"{asked.name}, {images:,} images of {patients:,} patients"]
     for name in ("auc", "accuracy", "sensitivity_at_threshold", "specificity_at_threshold", "mae", "r2"):
         value = metrics.get(f"{short}_{name}", float("nan"))
         if np.isfinite(value):

@@ -187,6 +187,7 @@ class Save(ABC):
         self.split = split
         self.record = record
         self.key_metric = key_metric
+        self.fixed: dict[str, Any] = {}  # what else run.json says
 
     def attach(self, engine: Engine) -> None:
         """Listen to an evaluator whose scores are attached already."""
@@ -200,7 +201,7 @@ class Save(ABC):
         if idist.get_rank():
             return
         metrics, count = self._written(engine)
-        self.record.close(self.folder, evaluated_split=self.split, metrics=finite(metrics))
+        self.record.close(self.folder, evaluated_split=self.split, metrics=finite(metrics), **self.fixed)
         name = f"{self.split}_{self.key_metric}"
         tell(f"{name} {metrics[name]:.3f} on {count}; in {self.folder}")
 
@@ -210,7 +211,7 @@ class SaveScores(Save):
 
     Args:
         output_dir, listed, split, record, key_metric: of ``Save``.
-        threshold: the operating point that was chosen when these weights were trained.
+        threshold: the operating point that was chosen when these weights were trained; run.json keeps it.
     """
 
     def __init__(
@@ -224,6 +225,7 @@ class SaveScores(Save):
     ) -> None:
         super().__init__(output_dir, listed, split, record, key_metric)
         self.threshold = threshold
+        self.fixed = {"threshold": threshold.as_record()} if threshold else {}
 
     def _written(self, engine: Engine) -> tuple[Mapping[str, float], str]:
         what = scored(engine, self.listed, self.split)

@@ -106,7 +106,7 @@ def test_an_image_of_several_classes_is_in_its_group(tmp_path: Path) -> None:
 
 
 def test_an_image_of_several_classes_in_two_splits_is_a_leak(tmp_path: Path) -> None:
-    validated = [("a.png", "p1", 0), ("a.png", "p1", 1), *(("v%d.png" % n, f"v{n}", n % 2) for n in range(8))]
+    validated = [("a.png", "p1", 0), ("a.png", "p1", 1), *((f"v{n}.png", f"v{n}", n % 2) for n in range(8))]
     several_classes(tmp_path / "run", val=validated, test=[("a.png", "p9", 0), *SPLITS["test"][:20]])
     write_report(tmp_path)
     assert "1 image in more than one split of run, such as a.png." in markdown(tmp_path)
