@@ -27,6 +27,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from medtl import datalist
 from medtl.files import file_hash
+from medtl.runs import record as records
 
 pytestmark = pytest.mark.slow
 
@@ -395,6 +396,19 @@ def test_folder_takes_a_positive_class_and_needs_the_runs_record_to_predict(
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     truth, scores = of_split(rows(tmp_path / "run" / "predictions.csv"), "val", CLASSES["tb"])
     assert (scores[truth == 0, 0] >= metrics["val_threshold"]).mean() >= 0.9
+    words = ("--dataset_dir", str(runs["tb"].data), "--weights", str(tmp_path / "run" / "model.pt"), *CPU)
+    for folder, more, positive in (("same", (), 0), ("other", ("--positive_class", "tuberculosis"), 1)):
+        out = tmp_path / folder
+        status, printed = bundle_here(
+            *words_for("folder", "train", "evaluate"), *words, *more, "--output_dir", str(out), cwd=tmp_path
+        )
+        assert status == 0, printed
+        found = json.loads((out / "metrics.json").read_text())
+        assert found["val_sensitivity"] == pytest.approx(recall_score(truth == positive, scores[:, positive] >= 0.5))
+        of_positive = average_precision_score(truth == positive, scores[:, positive])
+        assert found["val_average_precision"] == pytest.approx(of_positive, abs=1e-6)
+        assert records.read(out).positive_class == CLASSES["tb"][positive]
+        assert ("val_sensitivity_at_threshold" in found) == (positive == 0)  # of the class that it was chosen for
     (tmp_path / "alone").mkdir()
     shutil.copy(tmp_path / "run" / "model.pt", tmp_path / "alone" / "model.pt")
     words = ("--input", str(runs["tb"].data / "images"), "--weights", str(tmp_path / "alone" / "model.pt"), *CPU)

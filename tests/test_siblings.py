@@ -117,6 +117,7 @@ OF_A_DATA_SET = {
     f"{FORMAT} outputs pred channel_def",
     "train.json dataset_dir",
     "train.json positive_class",
+    "evaluate.json positive_class",
 }
 CLASSES_FROM_DATA = {"train.json classes", "train.json data", "evaluate.json data", "inference.json classes"}
 

@@ -188,14 +188,18 @@ def finish() -> FinishRun:
 
 
 def save_scores() -> SaveScores:
-    """Return the evaluator's handler that writes what an evaluation found."""
+    """Return the evaluator's handler that writes what an evaluation found. The operating point of the weights' run is
+    left out where another class than there is called positive."""
+    fixed, told = ids.value("threshold", None), positive()
+    if told is not None and (fixed is None or fixed.positive != told):
+        fixed = threshold()
     return SaveScores(
         ids.value("output_dir"),
         ids.value("data"),
         ids.value("validate#split"),
         start.record(),
         ids.key_metric(),
-        ids.value("threshold", None),
+        fixed,
     )
 
 

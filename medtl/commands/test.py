@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,11 +26,15 @@ def compare_tables(
     metric: Annotated[
         str | None, typer.Option(help="Compare auc, accuracy … (of numbers: mae, of risks: c_index).")
     ] = None,
-    positive: Annotated[str | None, typer.Option(help="Call this class positive; by default the second.")] = None,
+    positive: Annotated[
+        str | None, typer.Option(help="Call this class positive; by default that of the runs, or else the second.")
+    ] = None,
     label: Annotated[str | None, typer.Option(help="Read the truth from this column (other tools).")] = None,
     score: Annotated[str | None, typer.Option(help="Read scores from this column, or one a file: s1,s2.")] = None,
     id: Annotated[str | None, typer.Option(help="Match the files by this column.")] = None,
-    split: Annotated[str | None, typer.Option(help="Take this split: by default test, or val without one.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Take this split: by default test, or val if not all have it.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -41,7 +46,7 @@ def compare_tables(
     """
     from medtl.files import read_csv
     from medtl.significance.comparing import compare
-    from medtl.significance.files import Columns, matched, read_answers
+    from medtl.significance.files import Columns, matched, read_answers, same_split
     from medtl.significance.risks import compare_risks, hold_risks
 
     if len(files) < 2:
@@ -56,12 +61,14 @@ def compare_tables(
         by = PATIENT
     elif by == "image":
         by = None
+    splits = same_split(files, split)
     each = [
-        read_answers(path, Columns(label, scores[place % len(scores)], id, by, split), positive)
+        read_answers(path, Columns(label, scores[place % len(scores)], id, by, splits[place]), positive)
         for place, path in enumerate(files)
     ]
     common, left_out = matched(each)
-    _print(compare(common, metric, positive, by, left_out), as_json)
+    found = compare(common, metric, positive, by, left_out)
+    _print(replace(found, split=next(filter(None, splits), "")), as_json)
 
 
 def _print(found: "Compared", as_json: bool) -> None:
@@ -77,9 +84,10 @@ def _print(found: "Compared", as_json: bool) -> None:
         more += [f"McNemar {_p(pair.mcnemar_p)}"] if math.isfinite(pair.mcnemar_p) else []
         unit = "patients" if found.owners == found.images and found.metric.startswith("c_index") else "images"
         of = f"{found.images:,} {unit}" + (f" of {found.owners:,} {found.by}s" if found.by else "")
+        of += f", split {found.split}" if found.split not in ("", "test") else ""
         rest = f", {found.left_out:,} that not all have left out" if found.left_out else ""
         typer.echo(
-            f"{found.metric}: {pair.first} {pair.values[0]:.3f}, {pair.second} {pair.values[1]:.3f}: difference"
+            f"{found.told}: {pair.first} {pair.values[0]:.3f}, {pair.second} {pair.values[1]:.3f}: difference"
             f" {pair.difference:+.3f}{ends}; {'; '.join(more)} ({of}{rest})"
         )
 

@@ -147,15 +147,15 @@ def _scored(classifier: Classifier, asked: DataList, short: str, workers: int, s
         raise MedtlError(f"the run's network gives values that are not numbers (NaN) on {asked.folder}")
     labels = pictures.labels.numpy()
     positive = settled.threshold.positive if settled.threshold else None
-    patients = np.array([entry["patient"] for entry in asked.test])
-    values = registry.values(split_of(labels, answers, patients, positive))
+    values = registry.of_epoch(split_of(labels, answers), positive)
     metrics = {f"{short}_{name}": value for name, value in values.items()}
     return Scored(short, asked.test, Predictions(np.arange(len(labels)), labels, answers), metrics)
 
 
 def _record(record: RunRecord, listed: DataList, classifier: Classifier, short: str) -> RunRecord:
     """The run's own record, of another data list."""
-    data = replace(data_of(listed), classes=classifier.classes, training_images={})
+    positive = record.data.positive if record.data else ""
+    data = replace(data_of(listed), classes=classifier.classes, training_images={}, positive=positive)
     return RunRecord(
         status=FINISHED,
         bundle=record.bundle,
@@ -177,8 +177,8 @@ def _record(record: RunRecord, listed: DataList, classifier: Classifier, short: 
 
 
 def _line(metrics: dict[str, float], asked: DataList, short: str, place: Path) -> str:
-    patients = len({entry["patient"] for entry in asked.test})
-    parts = [f"{asked.name}, {len(asked.test):,} images of {patients:,} patients"]
+    images, patients = (len({entry[key] for entry in asked.test}) for key in ("image", "patient"))
+    parts = [f"{asked.name}, {images:,} images of {patients:,} patients"]
     for name in ("auc", "accuracy", "sensitivity_at_threshold", "specificity_at_threshold", "mae", "r2"):
         value = metrics.get(f"{short}_{name}", float("nan"))
         if np.isfinite(value):

@@ -150,16 +150,20 @@ def judge(head: str, values: NDArray[np.floating], labels: NDArray, draw: Draw) 
         table = found.reshape(len(found), -1).astype(np.float32)  # a number an image is a table of one column
         scored = _scored(split, listed, table, labels[draw.rows[split]])
         tables.append(Table(split, scored.entries, scored.predictions.probabilities))
-        metrics |= with_intervals(scored, listed.classes)
+        metrics |= with_intervals(scored, listed.classes, _positive(listed))
     return Judged(tuple(tables), metrics, {"name": fitted.name, **fitted.facts}, seconds)
 
 
 def _scored(split: str, listed: DataList, found: NDArray[np.float32], labels: NDArray) -> Scored:
     """A split with the metrics that a training run scores after each epoch."""
-    whole, known = registry.split_of(labels, found), registry.metrics()
-    values = registry.values(whole, [known[name] for name in registry.names(whole.kind)])
+    values = registry.of_epoch(registry.split_of(labels, found), _positive(listed))
     metrics = {f"{split}_{name}": value for name, value in values.items()}
     return Scored(split, listed.split(split), Predictions(np.arange(len(found)), labels, found), metrics)
+
+
+def _positive(listed: DataList) -> int | None:
+    """Index of the class that a data list names positive."""
+    return list(listed.classes).index(listed.positive) if listed.positive else None
 
 
 def write(folder: Path, cell: Cell, model: Embedded, draw: Draw, judged: Judged, common: RunRecord) -> None:

@@ -132,14 +132,15 @@ class FinishRun(Finish[Scored]):
 
     def _written(self, splits: list[Scored], outcome: dict[str, Any]) -> Mapping[str, float]:
         threshold = choose(self.threshold, splits[0])
-        if threshold is not None:
+        if threshold is not None and threshold.value is not None:
             outcome["threshold"] = threshold.as_record()
         return write_scored(self.folder, self.best.listed, splits, threshold, intervals=True)
 
     def _blind(self) -> tuple[float, str]:
         listed, scored = self.best.listed, self.best.scored
         assert scored is not None
-        guessed = classification.of_guessing(scored.predictions.labels, len(listed.classes))
+        positive = self.threshold.positive if self.threshold else None
+        guessed = classification.of_guessing(scored.predictions.labels, len(listed.classes), positive)
         blind = guessed[self.best.key_metric.removeprefix("val_")]
         return blind, "the mean alone" if listed.task == REGRESSION else "chance"
 
@@ -195,6 +196,7 @@ class Save(ABC):
         self.split = split
         self.record = record
         self.key_metric = key_metric
+        self.fixed: dict[str, Any] = {}  # what else run.json says
 
     def attach(self, engine: Engine) -> None:
         """Listen to an evaluator whose scores are attached already."""
@@ -208,7 +210,7 @@ class Save(ABC):
         if idist.get_rank():
             return
         metrics, count = self._written(engine)
-        self.record.close(self.folder, evaluated_split=self.split, metrics=finite(metrics))
+        self.record.close(self.folder, evaluated_split=self.split, metrics=finite(metrics), **self.fixed)
         name = f"{self.split}_{self.key_metric}"
         tell(f"{name} {metrics[name]:.3f} on {count}; in {self.folder}")
 
@@ -218,7 +220,7 @@ class SaveScores(Save):
 
     Args:
         output_dir, listed, split, record, key_metric: of ``Save``.
-        threshold: the operating point that was chosen when these weights were trained.
+        threshold: the operating point that was chosen when these weights were trained; run.json keeps it.
     """
 
     def __init__(
@@ -232,6 +234,7 @@ class SaveScores(Save):
     ) -> None:
         super().__init__(output_dir, listed, split, record, key_metric)
         self.threshold = threshold
+        self.fixed = {"threshold": threshold.as_record()} if threshold else {}
 
     def _written(self, engine: Engine) -> tuple[Mapping[str, float], str]:
         what = scored(engine, self.listed, self.split)

@@ -70,10 +70,10 @@ def from_state(state: Mapping[str, Any], listed: DataList) -> Scored:
 
 
 def choose(wanted: Threshold | None, validated: Scored) -> Threshold | None:
-    """Return the operating point by its rule on validation; None where there is none, or validation has one class
-    only."""
+    """Return the operating point by its rule on validation, without a value where validation has one class only; None
+    where there is none."""
     if wanted is None or len(np.unique(validated.predictions.labels)) < 2:
-        return None
+        return wanted
     positive = validated.predictions.labels == wanted.positive
     scores = validated.predictions.probabilities[:, wanted.positive]
     return replace(wanted, value=choose_threshold(positive, scores, wanted.rule))
@@ -92,7 +92,8 @@ def write_scored(
         folder: the run's.
         listed: the data list, which names task and classes.
         splits: in the order of their rows.
-        threshold: adds the scores at this operating point, ``<split>_<metric>_at_threshold``.
+        threshold: whose class is the positive one; where it has a value, adds the scores at this operating point,
+            ``<split>_<metric>_at_threshold``.
         intervals: adds ``_lo`` and ``_hi`` (95 %, by patient); left out while training goes on, for they take time.
 
     Returns:
@@ -101,39 +102,46 @@ def write_scored(
     tables = [Table(each.split, each.entries, each.predictions.probabilities) for each in splits]
     write_predictions(folder / "predictions.csv", tables, listed.classes, listed.task)
     metrics: dict[str, float] = {}
+    positive, value = (threshold.positive, threshold.value) if threshold else (None, None)
     for each in splits:
-        metrics |= with_intervals(each, listed.classes, threshold) if intervals else each.metrics
-    if threshold is not None and threshold.value is not None:
-        metrics["val_threshold"] = threshold.value
+        metrics |= with_intervals(each, listed.classes, positive, value) if intervals else each.metrics
+    if value is not None:
+        metrics["val_threshold"] = value
     write_metrics(folder / "metrics.json", metrics)
     return metrics
 
 
-def with_intervals(each: Scored, classes: Sequence[str], threshold: Threshold | None = None) -> dict[str, float]:
+def with_intervals(
+    each: Scored, classes: Sequence[str], positive: int | None = None, threshold: float | None = None
+) -> dict[str, float]:
     """Return a split's metrics with those by which no epoch is chosen, those at the operating point, of several labels
     those of each finding (``auc_<finding>``), and ``_lo`` and ``_hi`` (95 %, by patient) beside every one that has an
-    interval."""
+    interval.
+
+    Args:
+        each: the split.
+        classes: names in index order.
+        positive: index of the positive class of two.
+        threshold: with ``positive``, the operating point.
+    """
     predictions = each.predictions
     patients = np.array([entry["patient"] for entry in each.entries])
     whole = split_of(predictions.labels, predictions.probabilities, patients)
     values = {name.removeprefix(f"{each.split}_"): value for name, value in each.metrics.items()}
-    values |= {name: value for name, value in registry.values(whole).items() if name not in values}
-    found = intervals_of(whole)
+    values |= {name: value for name, value in registry.told(whole, positive).items() if name not in values}
+    found: dict[str, tuple[float, float]] = {}
+    for part, wanted in registry.sides(whole, positive):
+        found |= intervals_of(part, wanted=wanted)
     if whole.kind == "multi_label":
         alone = of_findings(registry.scorer(whole)(np.ones((1, whole.count))), classes)
         values |= {name: float(value[0]) for name, value in alone.items()}
         found |= of_findings(found, classes)
-    if threshold is not None:
-        told = replace(whole, positive=threshold.positive)
-        found |= intervals_of(told)
-        if threshold.value is not None:
-            told = replace(told, threshold=threshold.value)
-            there, around = registry.values(told), intervals_of(told)
-            for metric in registry.of_kind("positive"):
-                if metric.needs == "answers":
-                    values[f"{metric.name}_at_threshold"] = there[metric.name]
-                    if metric.name in around:
-                        found[f"{metric.name}_at_threshold"] = around[metric.name]
+    if positive is not None and threshold is not None:
+        called = replace(whole, positive=positive, threshold=threshold)
+        answers = [metric for metric in registry.of_kind("positive") if metric.needs == "answers"]
+        there, around = registry.values(called, answers), intervals_of(called, wanted=answers)
+        values |= {f"{name}_at_threshold": value for name, value in there.items()}
+        found |= {f"{name}_at_threshold": ends for name, ends in around.items()}
     return _named(each.split, values, found)
 
 

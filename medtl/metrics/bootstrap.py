@@ -13,14 +13,14 @@ interval.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medtl.metrics import registry, weighted
-from medtl.metrics.registry import Split
+from medtl.metrics.registry import Metric, Split
 from medtl.metrics.weighted import Scorer, by_patient
 
 REPLICATES = 2000
@@ -46,31 +46,40 @@ class Difference:
     p: float
 
 
-def intervals(split: Split, level: float = 0.95, seed: int = 0, replicates: int = REPLICATES) -> Intervals:
-    """Return the intervals of all metrics that the split's kind defines, of one training: each by its own method where
-    it has one (``Metric.interval``: DeLong's for the AUC), the others by resampling.
+def intervals(
+    split: Split,
+    level: float = 0.95,
+    seed: int = 0,
+    replicates: int = REPLICATES,
+    wanted: Iterable[Metric] | None = None,
+) -> Intervals:
+    """Return the intervals of a split's metrics, of one training: each by its own method where it has one
+    (``Metric.interval``: DeLong's for the AUC), the others by resampling.
 
     Args:
         split: what the network said.
         level: of confidence.
         seed: of the draws.
         replicates: number of draws.
+        wanted: metrics; None for all that the split's kind defines.
 
     Returns:
         Metric to (low, high), without metrics whose interval is not defined: none is with fewer than two patients.
     """
     if split.count < 2:
         return {}
-    drawn = distribution(registry.scorer(split), split.count, replicates, seed)
-    found = {name: percentile(values, level) for name, values in drawn.items()} | closed_intervals(split, level)
+    asked = registry.of_kind(split.kind) if wanted is None else list(wanted)
+    drawn = distribution(registry.scorer(split, asked), split.count, replicates, seed)
+    found = {name: percentile(values, level) for name, values in drawn.items()} | closed_intervals(split, level, asked)
     return {name: ends for name, ends in found.items() if not math.isnan(ends[0])}
 
 
-def closed_intervals(split: Split, level: float = 0.95) -> Intervals:
+def closed_intervals(split: Split, level: float = 0.95, wanted: Iterable[Metric] | None = None) -> Intervals:
     """Return the intervals of one training that need no resampling: DeLong's of the AUC, and the exact bound of a share
-    of images of which all, or none, are right. NaN where a method says that it knows none."""
+    of images of which all, or none, are right. NaN where a method says that it knows none. ``wanted`` as of
+    ``intervals``."""
     found: Intervals = {}
-    for metric in registry.of_kind(split.kind):
+    for metric in registry.of_kind(split.kind) if wanted is None else wanted:
         if metric.trials is not None:
             counted, right = metric.trials(split)
             found |= _exact(metric.name, right[counted], split.patient[counted], level)
@@ -109,7 +118,7 @@ def paired_difference(
     def scorer(probabilities: NDArray[np.floating]) -> Scorer:
         if probabilities.ndim == 3:
             return weighted.mean_of([scorer(each) for each in probabilities])
-        return registry.scorer(Split(labels, probabilities, patient, count))
+        return registry.scorer_of_sides(Split(labels, probabilities, patient, count))
 
     return paired(scorer(first), scorer(second), count, level, seed, replicates)
 

@@ -56,17 +56,18 @@ def one_side(
     return split_of(truth, np.stack([1 - scores, scores], axis=1), patients, 1, threshold)
 
 
-def of_guessing(labels: NDArray, n_classes: int) -> dict[str, float]:
+def of_guessing(labels: NDArray, n_classes: int, positive: int | None = None) -> dict[str, float]:
     """Return the scores of giving every image the same probabilities, the shares of the classes, or of a regression the
     mean of all numbers: what can be had without looking at an image. ``auc`` is 0.5,
     ``class_weighted_accuracy`` 1 / k, ``accuracy`` the share of the commonest class, ``average_precision`` the mean
-    share.
+    share, of two classes that of the positive one.
 
     Args:
         labels: (n,) class indices, or (n, n_classes) of 0 and 1; floating-point numbers (n,) of a regression.
         n_classes: number of classes.
+        positive: index of the positive class of two, as of ``registry.sides``.
     """
     if labels.ndim == 1 and labels.dtype.kind == "f":
         return registry.of_epoch(split_of(labels, np.full((len(labels), 1), labels.mean())))
-    positive = labels > 0.5 if labels.ndim == 2 else labels[:, np.newaxis] == np.arange(n_classes)
-    return registry.of_epoch(split_of(labels, np.tile(positive.mean(axis=0), (len(labels), 1))))
+    there = labels > 0.5 if labels.ndim == 2 else labels[:, np.newaxis] == np.arange(n_classes)
+    return registry.of_epoch(split_of(labels, np.tile(there.mean(axis=0), (len(labels), 1))), positive)

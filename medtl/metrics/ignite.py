@@ -16,7 +16,7 @@ from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 
 from medtl.errors import MedtlError
-from medtl.metrics import classification, registry
+from medtl.metrics import registry
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,10 +84,8 @@ class Scores:
                 f"the network gives no numbers (NaN) for {broken:,} of {len(predictions.index):,} images: "
                 "training has diverged, try a lower --learning_rate"
             )
-        scores = registry.of_epoch(registry.split_of(predictions.labels, predictions.probabilities))
-        if self.positive is not None:
-            of_positive = predictions.probabilities[:, self.positive]
-            scores |= classification.binary(predictions.labels, of_positive, self.positive, 0.5)
+        whole = registry.split_of(predictions.labels, predictions.probabilities)
+        scores = registry.of_epoch(whole, self.positive)
         engine.state.predictions = predictions
         engine.state.metrics.update({f"{self.prefix}_{name}": value for name, value in scores.items()})
 

@@ -5,7 +5,7 @@ import functools
 import importlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -192,9 +192,35 @@ def of_kind(kind: Kind) -> list[Metric]:
 
 def names(kind: Kind) -> tuple[str, ...]:
     """Return the names of the metrics by which an epoch of this kind may be chosen."""
-    return tuple(
-        each.name for each in of_kind(kind) if each.chooses or (each.chooses is None and each.higher_is_better)
-    )
+    return tuple(each.name for each in of_kind(kind) if _chooses(each))
+
+
+def _chooses(metric: Metric) -> bool:
+    return metric.higher_is_better if metric.chooses is None else metric.chooses
+
+
+def sided(metric: Metric) -> bool:
+    """Return whether of two classes a metric is told from the side of the positive one: what only that class gives a
+    meaning, and rankings, since the average precisions of the two differ. The others are told of both classes alike."""
+    return "positive" in metric.kinds and (metric.ranks or "single_label" not in metric.kinds)
+
+
+def sides(split: Split, positive: int | None = None) -> list[tuple[Split, list[Metric]]]:
+    """Return how a split is told: of two classes in two parts, those metrics that are ``sided`` from the positive
+    class's side. All that prints a metric asks here, so that it is one figure everywhere.
+
+    Args:
+        split: without a positive class of its own.
+        positive: index of it, of two; None where none is named. Rankings are then told from the second, and what only a
+            positive class gives a meaning is left out.
+    """
+    if split.kind != "single_label" or split.probabilities.shape[1] != 2:
+        return [(split, of_kind(split.kind))]
+    told = [each for each in of_kind("positive") if sided(each)]
+    if positive is None:
+        told = [each for each in told if "single_label" in each.kinds]
+    alike = [each for each in of_kind("single_label") if not sided(each)]
+    return [(split, alike), (replace(split, positive=1 if positive is None else positive), told)]
 
 
 def lower_is_better(name: str) -> bool:
@@ -218,13 +244,20 @@ def scorer(split: Split, wanted: Iterable[Metric] | None = None) -> Scorer:
         split: of one network, or of folds put together.
         wanted: metrics; None for all that the split's kind defines.
     """
-    asked = of_kind(split.kind) if wanted is None else wanted
+    asked = of_kind(split.kind) if wanted is None else list(wanted)
+    others = metrics().keys() - {metric.name for metric in asked}
     prepared = [prepare(split) for prepare in dict.fromkeys(metric.scorer for metric in asked)]
 
     def score(times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        return {name: values for each in prepared for name, values in each(times).items()}
+        return {name: found for each in prepared for name, found in each(times).items() if name not in others}
 
     return score
+
+
+def scorer_of_sides(split: Split, positive: int | None = None) -> Scorer:
+    """Return what scores all metrics of a split as ``sides`` tells them; arguments as there."""
+    parts = [scorer(part, wanted) for part, wanted in sides(split, positive)]
+    return lambda times: {name: found for each in parts for name, found in each(times).items()}
 
 
 def values(split: Split, wanted: Iterable[Metric] | None = None) -> dict[str, float]:
@@ -234,10 +267,18 @@ def values(split: Split, wanted: Iterable[Metric] | None = None) -> dict[str, fl
     return {metric.name: float(found[metric.name][0]) for metric in asked}
 
 
-def of_epoch(split: Split) -> dict[str, float]:
-    """Return the scores of a split by which an epoch may be chosen."""
-    known = metrics()
-    return values(split, [known[name] for name in names(split.kind)])
+def told(split: Split, positive: int | None = None) -> dict[str, float]:
+    """Return the scores of a split as ``sides`` tells them, NaN where one is not defined; arguments as there."""
+    return {name: found for part, wanted in sides(split, positive) for name, found in values(part, wanted).items()}
+
+
+def of_epoch(split: Split, positive: int | None = None) -> dict[str, float]:
+    """Return those of ``told`` by which an epoch may be chosen."""
+    return {
+        name: found
+        for part, wanted in sides(split, positive)
+        for name, found in values(part, [each for each in wanted if _chooses(each)]).items()
+    }
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from medtl.errors import MedtlError
 from medtl.metrics import contours
 from medtl.report.collect import Found, Run
 from medtl.report.rows import designs_of, natural, row_labels
-from medtl.runs.predictions import Sample
+from medtl.runs.predictions import Sample, common_split
 
 INITS = ("random", "imagenet", "cpmid", "mini")
 FRACTION = "train_fraction"
@@ -167,7 +167,7 @@ def study(found: Found) -> Study:
         inits=tuple(sorted({run.init for run in runs}, key=_init_order)),
         arms={(row, init): arms[row, init] for row, init in sorted(arms, key=lambda k: (order.index(k[0]), k[1]))},
         patients=tuple(sorted({str(p) for sample in samples for p in sample.patients})),
-        images=len({name for sample in samples for name in sample.names}),
+        images=len({name for sample in samples for name in sample.images}),
     )
 
 
@@ -188,9 +188,8 @@ def _init_order(init: str) -> tuple[int, str]:
 
 
 def _split(runs: Sequence[Run]) -> str:
-    for split in ("test", "val", *dict.fromkeys(name for run in runs for name in run.splits)):
-        if all(split in run.splits for run in runs):
-            return split
+    if (split := common_split([run.splits for run in runs])) is not None:
+        return split
     without = next(run.name for run in runs if "test" not in run.splits)
     having = next((run.name for run in runs if "test" in run.splits), "")
     raise MedtlError(f"{having} and {without} share no split in their predictions.csv; report them apart")
@@ -235,7 +234,7 @@ def _pool(runs: Sequence[Run], split: str) -> Sample:
     samples = [run.splits[split] for run in runs]
     where: dict[str, Run] = {}
     for run, sample in zip(runs, samples, strict=True):
-        for name in sample.names:
+        for name in set(sample.images):
             if name in where:
                 raise MedtlError(f"{name} is validated by {where[name].name} and {run.name}: folds must not overlap")
             where[name] = run
@@ -243,6 +242,7 @@ def _pool(runs: Sequence[Run], split: str) -> Sample:
         raise MedtlError(f"{runs[0].name} and its other folds score different columns")
     return Sample(
         tuple(name for sample in samples for name in sample.names),
+        tuple(name for sample in samples for name in sample.images),
         np.concatenate([sample.patients for sample in samples]),
         np.concatenate([sample.labels for sample in samples]),
         np.concatenate([sample.values for sample in samples]),
@@ -272,13 +272,9 @@ def _positive(runs: Sequence[Run], sample: Sample) -> tuple[int | None, bool]:
     """Index of the positive class of two, and whether the runs name it; by default it is the second."""
     if sample.kind != "classification" or len(sample.columns) != 2:
         return None, False
-    named = set()
-    for run in runs:
-        threshold = run.record.threshold or {}
-        named.add(threshold.get("positive_class") or run.record.recipe.get("positive_class") or run.data.positive)
-    named -= {None, ""}
+    named = {run.record.positive_class for run in runs} - {""}
     if len(named) > 1:
-        raise MedtlError(f"the runs take different classes as positive: {', '.join(sorted(map(str, named)))}")
+        raise MedtlError(f"the runs take different classes as positive: {', '.join(sorted(named))}")
     if named and next(iter(named)) in sample.columns:
         return sample.columns.index(next(iter(named))), True
     return 1, False

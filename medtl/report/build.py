@@ -62,6 +62,6 @@ def to_csv(results: Results) -> str:
                 for metric in shown_metrics(study_):
                     found = member.estimate(metric)
                     figures = [f"{v:.6f}" if math.isfinite(v) else "" for v in (found.value, found.low, found.high)]
-                    size = len(member.member.sample.names)
+                    size = len(set(member.member.sample.images))
                     rows.append((row, init, run.seed, fold, study_.split, metric, *figures, size))
     return csv_text(rows)

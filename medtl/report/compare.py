@@ -127,7 +127,7 @@ def _compared(
         found.append(
             Comparison(
                 own.arm.row, own.arm.init, other.arm.init, metric, estimate, p, method, agreed,
-                len(mine.names), pairs, partial,
+                len(set(mine.images)), pairs, partial,
             )
         )  # fmt: skip
     return found

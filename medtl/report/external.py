@@ -78,7 +78,7 @@ def _table(study: Study, scored: Scores, name: str, runs: list[Run]) -> Table:
     first = next(iter(by_hash.values()))
     sample = next(iter(first.splits.values()))
     people = count(len({str(p) for p in sample.patients}), "patient")
-    caption = f"Own {set_name(study)} and {name} ({count(len(sample.names), 'image')} of {people})."
+    caption = f"Own {set_name(study)} and {name} ({count(len(set(sample.images)), 'image')} of {people})."
     notes = []
     if any(metric.endswith(AT_THRESHOLD) for metric in metrics):
         notes.append("Sensitivity and specificity at the threshold that each run chose on its validation split.")

@@ -70,13 +70,16 @@ def groups(
 
 
 def _tables(study: Study, scored: Scores, grouping: Grouping, of_image: Groups, metrics: Sequence[str]) -> list[Table]:
-    names = sorted({n for arm in scored.values() for member in arm.arm.members for n in member.sample.names})
-    of = dict(zip(names, grouping.names(values_of(of_image, names, grouping.key)).tolist(), strict=True))
+    samples = [member.sample for arm in scored.values() for member in arm.arm.members]
+    image_of = {name: image for s in samples for name, image in zip(s.names, s.images, strict=True)}
+    names = sorted(image_of)
+    found = grouping.names(values_of(of_image, [image_of[name] for name in names], grouping.key))
+    of = dict(zip(names, found.tolist(), strict=True))
     if set(of.values()) <= {UNSAID}:
         keys = sorted({key for group in of_image.values() for key in group})
         raise UsageError(f"--groups {grouping.key}: the data list says {', '.join(keys) or 'nothing'} of its images")
     parts = {}
-    for group in grouping.order(grouping.names(values_of(of_image, names, grouping.key))):
+    for group in grouping.order(found):
         own = {name for name in names if of[name] == group}
         parts[group] = {key: _scored(study, arm, own) for key, arm in scored.items()}
     tables = []

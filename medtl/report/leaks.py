@@ -49,7 +49,7 @@ def _shared(runs: Sequence[Run], what: str) -> tuple[str, str]:
         seen: dict[str, str] = {}
         twice = set()
         for split, sample in run.splits.items():
-            names = {str(p) for p in sample.patients} if what == "patient" else set(sample.names)
+            names = {str(p) for p in sample.patients} if what == "patient" else set(sample.images)
             twice |= {name for name in names if name and name in seen}
             seen |= dict.fromkeys(names, split)
         if twice:

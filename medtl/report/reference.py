@@ -31,10 +31,7 @@ def of_majority(study: Study) -> tuple[str, dict[str, float]]:
     positive = _positives(sample.labels, len(study.classes))
     shares = np.tile(positive.mean(axis=0), (len(sample.labels), 1))
     images = np.arange(len(sample.labels))
-    values = registry.values(Split(sample.labels, shares, images, len(images)))
-    if study.positive is not None:
-        told = registry.values(Split(sample.labels, shares, images, len(images), positive=study.positive))
-        values |= {name: value for name, value in told.items() if name not in values}
+    values = registry.told(Split(sample.labels, shares, images, len(images)), study.positive)
     if study.kind == "multilabel":
         return "shares of the findings", values
     return f"majority class ({study.classes[int(shares[0].argmax())]})", values

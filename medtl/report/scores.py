@@ -155,10 +155,12 @@ def _closed(member: Member, positive: int | None) -> Intervals:
     if sample.kind in ("segmentation", "survival"):
         return {}
     patient, count = weighted.by_patient(sample.patients)
-    found = closed_intervals(_split(sample, patient, count))
-    for threshold, suffix in _sides(member, positive):
-        told = closed_intervals(_split(sample, patient, count, positive, threshold))
-        found |= {metric.name + suffix: told[metric.name] for metric in one_sided() if metric.name in told}
+    found: Intervals = {}
+    whole = Split(sample.labels, sample.values, patient, count, sample.networks)
+    for part, wanted in registry.sides(whole, positive):
+        found |= closed_intervals(part, wanted=wanted)
+    if (called := _at_threshold(member, whole, positive)) is not None:
+        found |= {name + AT_THRESHOLD: ends for name, ends in closed_intervals(called, wanted=one_sided()).items()}
     return found
 
 
@@ -167,22 +169,10 @@ def one_sided() -> list[Metric]:
     return [metric for metric in registry.of_kind("positive") if metric.kinds == ("positive",)]
 
 
-def _sides(member: Member, positive: int | None) -> list[tuple[float, str]]:
-    """Thresholds at which the positive class is told, and what is put behind the names of the metrics there."""
-    if positive is None:
-        return []
+def _at_threshold(member: Member, whole: Split, positive: int | None) -> Split | None:
+    """The positive class told at the threshold that a training chose; None where it chose none."""
     chosen = threshold_of(member)
-    return [(0.5, ""), *([] if chosen is None else [(chosen, AT_THRESHOLD)])]
-
-
-def _split(
-    sample: Sample,
-    patient: NDArray[np.int64],
-    count: int,
-    positive: int | None = None,
-    threshold: float = 0.5,
-) -> Split:
-    return Split(sample.labels, sample.values, patient, count, sample.networks, positive, threshold)
+    return None if positive is None or chosen is None else replace(whole, positive=positive, threshold=chosen)
 
 
 def scorer_of(member: Member, place: Mapping[str, int], positive: int | None) -> Scorer:
@@ -195,21 +185,12 @@ def scorer_of(member: Member, place: Mapping[str, int], positive: int | None) ->
         who = survival.followed(sample.labels[:, 0], sample.labels[:, 1])
         paired = survival.scorer(who, sample.values[:, 0], sample.networks)
         return lambda times: paired(times[:, patient])
-    plain = registry.scorer(_split(sample, patient, len(place)))
-    wanted = one_sided()
-    told = [
-        (registry.scorer(_split(sample, patient, len(place), positive, threshold), wanted), suffix)
-        for threshold, suffix in _sides(member, positive)
-    ]
-
-    def both(times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        found = plain(times)
-        for side, suffix in told:
-            values = side(times)
-            found |= {metric.name + suffix: values[metric.name] for metric in wanted}
-        return found
-
-    return both
+    whole = Split(sample.labels, sample.values, patient, len(place), sample.networks)
+    plain, called = registry.scorer_of_sides(whole, positive), _at_threshold(member, whole, positive)
+    if called is None:
+        return plain
+    answers = registry.scorer(called, one_sided())
+    return lambda times: plain(times) | {name + AT_THRESHOLD: values for name, values in answers(times).items()}
 
 
 def places_of(member: Member, place: Mapping[str, int]) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from medtl.metrics.registry import bounds
 from medtl.metrics.segmentation import kinds
 
 PROBABILITY = "prob_"
+PREFERRED = ("test", "val")  # splits
 ROUNDING = 1e-3  # probabilities are written with seven digits, some by half-precision networks
 
 
@@ -23,7 +24,9 @@ class Sample:
     """What one network said about one split; or several networks about the folds of one set, one below the other.
 
     Attributes:
-        names: (n,) images, or cases of a segmentation.
+        names: (n,) of the rows, no two alike: images, of one under several classes each entry (``a.png as effusion``);
+            cases of a segmentation; patients of a survival.
+        images: (n,) the same without the class: what the row is of, in a data list and in other splits.
         patients: (n,) whose they are.
         labels: (n,) class indices or (n, n_classes) multi-hot; (n, 0) for a segmentation; (n,) floating-point numbers
             of a regression; (n, 2) floating-point times and events of a survival.
@@ -34,6 +37,7 @@ class Sample:
     """
 
     names: tuple[str, ...]
+    images: tuple[str, ...]
     patients: NDArray[np.str_]
     labels: NDArray
     values: NDArray[np.float64]
@@ -52,9 +56,9 @@ class Sample:
     def rows(self, chosen: Sequence[int] | NDArray[np.int64]) -> "Sample":
         """Return some of the rows, in the order that is asked for."""
         index = np.asarray(chosen, dtype=np.int64)
-        names = tuple(self.names[i] for i in index)
+        names, images = (tuple(each[i] for i in index) for each in (self.names, self.images))
         whose = None if self.networks is None else self.networks[index]
-        return Sample(names, self.patients[index], self.labels[index], self.values[index], self.columns, whose)
+        return Sample(names, images, self.patients[index], self.labels[index], self.values[index], self.columns, whose)
 
     def only(self, columns: Sequence[str]) -> "Sample":
         """Return some of the columns, in the order that is asked for."""
@@ -109,10 +113,10 @@ def read_predictions(path: Path, classes: Sequence[str], task: str | None) -> di
             _check_sums(path, values)
         labels = _labels(path, table["label"], len(classes), multilabel)
     columns = tuple(wanted) if segmentation else tuple(classes)
-    names = table[needed[0]]
+    names = images = table[needed[0]]
     if not segmentation and task != "multilabel":
-        names = as_entries(names, table["split"], [int(label) for label in labels], classes)
-    whole = Sample(tuple(names), np.array(table["patient"], dtype=np.str_), labels, values, columns)
+        names = as_entries(images, table["split"], [int(label) for label in labels], classes)
+    whole = Sample(tuple(names), tuple(images), np.array(table["patient"], dtype=np.str_), labels, values, columns)
     return _splits(path, table, needed[0], whole)
 
 
@@ -125,6 +129,13 @@ def _splits(path: Path, table: Mapping[str, Sequence[str]], name: str, whole: Sa
             raise MedtlError(f"{path} has {name} {twice[0]} twice in split {split}")
         splits[split] = own
     return splits
+
+
+def common_split(files: Sequence[Collection[str]]) -> str | None:
+    """Return the split on which files of predictions are held against each other: test, val, or the first other one
+    that all have; None where they share none."""
+    others = dict.fromkeys(name for splits in files for name in splits)
+    return next((name for name in (*PREFERRED, *others) if all(name in splits for splits in files)), None)
 
 
 def as_entries(
@@ -213,7 +224,8 @@ def read_numbers(path: Path, table: Mapping[str, Sequence[str]], names: Sequence
             if not math.isfinite(numbers[place, row]):
                 raise MedtlError(f"{path} line {row + 2} has {name} {text!r}; expected a number")
     patients = np.array(table["patient"], dtype=np.str_)
-    return Sample(tuple(table["image"]), patients, numbers[0], numbers[1][:, np.newaxis], tuple(names))
+    images = tuple(table["image"])
+    return Sample(images, images, patients, numbers[0], numbers[1][:, np.newaxis], tuple(names))
 
 
 def read_risks(path: Path, table: Mapping[str, Sequence[str]]) -> Sample:
@@ -243,4 +255,5 @@ def read_risks(path: Path, table: Mapping[str, Sequence[str]]) -> Sample:
                 raise MedtlError(f"{path} line {row + 2} has {name} {text!r}; expected {expected}")
             numbers[place, row] = value
     patients = np.array(table["patient"], dtype=np.str_)
-    return Sample(tuple(table["patient"]), patients, numbers[:2].T, numbers[2][:, np.newaxis], ("risk",))
+    who = tuple(table["patient"])
+    return Sample(who, who, patients, numbers[:2].T, numbers[2][:, np.newaxis], ("risk",))

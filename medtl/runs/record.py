@@ -198,6 +198,12 @@ class RunRecord:
         return str(named) if named else None
 
     @property
+    def positive_class(self) -> str:
+        """Return the class of two from whose side the run is told; empty where it names none."""
+        named = (self.threshold or {}).get("positive_class") or self.recipe.get("positive_class")
+        return str(named or (self.data.positive if self.data else ""))
+
+    @property
     def is_probe(self) -> bool:
         """Return whether a head was put on frozen features, and nothing of the network trained."""
         return self.bundle.name == PROBE

@@ -17,7 +17,8 @@ class Settled:
     """What is fixed.
 
     Attributes:
-        threshold: the operating point of two classes; None where none was chosen.
+        threshold: the operating point of two classes, without a value where none was chosen; None where no class is
+            the positive one.
         temperature: that fits the probabilities to validation; None without a validation split.
         quantile: of conformal sets that miss with a chance of ``ALPHA``; None without a validation split, or where an
             image has several classes.
@@ -49,11 +50,19 @@ def fixed_by(run: Path, record: RunRecord) -> Settled:
     Raises:
         MedtlError: its predictions.csv is damaged.
     """
-    threshold = Threshold(**record.threshold) if record.threshold else None
     table = run / "predictions.csv"
     classes = record.data.classes if record.data else ()
     validated = read_predictions(table, classes, record.task).get("val") if table.is_file() else None
-    return settle(validated, threshold)
+    return settle(validated, threshold_of(record))
+
+
+def threshold_of(record: RunRecord) -> Threshold | None:
+    """Return the operating point of a run, without a value where it chose none; None where it names no class of two
+    positive."""
+    if record.threshold:
+        return Threshold(**record.threshold)
+    classes, named = record.data.classes if record.data else (), record.positive_class
+    return Threshold(classes.index(named), named, "") if len(classes) == 2 and named in classes else None
 
 
 def settle(validated: Sample | None, threshold: Threshold | None = None) -> Settled:
@@ -64,4 +73,4 @@ def settle(validated: Sample | None, threshold: Threshold | None = None) -> Sett
     quantile = None
     if validated.kind == "classification":
         quantile = fit_quantile(validated.labels, validated.values, validated.patients)
-    return Settled(threshold, temperature, quantile, len(validated.names))
+    return Settled(threshold, temperature, quantile, len(set(validated.images)))

@@ -1,14 +1,13 @@
 """What the run beside a weight file says of it, so that evaluation and inference need not be told again."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from medtl.cards import IMAGENET_MEAN, IMAGENET_STD
 from medtl.errors import MedtlError, UsageError
 from medtl.metrics.operating_point import Threshold
 from medtl.runs import record as records
+from medtl.runs.settled import threshold_of
 from medtl.weights.archive import CARD, opened
 from medtl.weights.card import WeightsCard
 
@@ -23,7 +22,7 @@ class Trained:
         classes: names in index order.
         channels: of the pictures, 1 (grey) or 3.
         mean, std: of the input's normalisation, for values 0..1.
-        threshold: the operating point, where one was chosen.
+        threshold: the operating point, without a value where none was chosen; None where no class is the positive one.
         task: "classification", "multilabel" or "regression".
     """
 
@@ -35,6 +34,11 @@ class Trained:
     std: tuple[float, ...] = IMAGENET_STD
     threshold: Threshold | None = None
     task: str = "classification"
+
+    @property
+    def positive_class(self) -> str | None:
+        """Return the class of two from whose side the run is told."""
+        return self.threshold.positive_class if self.threshold else None
 
 
 def beside(weights: str) -> Trained:
@@ -62,7 +66,7 @@ def beside(weights: str) -> Trained:
         channels=run.data.channels,
         mean=mean or IMAGENET_MEAN,
         std=std or IMAGENET_STD,
-        threshold=_threshold(run.threshold),
+        threshold=threshold_of(run),
         task=run.task or "classification",
     )
 
@@ -90,10 +94,6 @@ def _on_card(card: WeightsCard) -> Trained:
     return Trained(
         what.backbone, what.image_size, card.classes, pixels.file_channels, pixels.mean, pixels.std, task=card.task
     )
-
-
-def _threshold(record: Mapping[str, Any] | None) -> Threshold | None:
-    return Threshold(**record) if record else None
 
 
 def classes(start: Trained, weights: str) -> list[str]:

@@ -66,6 +66,7 @@ class Compared:
             what ``by`` names).
         left_out: images that not all files have.
         pairs: each file against the first.
+        split: that is compared; empty where the files name none.
     """
 
     metric: str
@@ -75,6 +76,14 @@ class Compared:
     owners: int
     left_out: int
     pairs: tuple[Pair, ...]
+    split: str = ""
+
+    @property
+    def told(self) -> str:
+        """Return the metric, with the positive class where it is another figure from the other side."""
+        known = registry.metrics().get(self.metric)
+        by_side = self.positive and known and registry.sided(known) and self.metric != "auc"
+        return f"{self.metric} of {self.positive}" if by_side else self.metric
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON can hold it: what is not defined is null."""
@@ -89,12 +98,13 @@ def compare(
     Args:
         files: at least two, on the same images in the same order.
         metric: one of ``metrics_of``; None for the first of these.
-        positive: name of the positive class of two; None for the second.
+        positive: name of the positive class of two; None for that of the runs beside the files, or else the second.
         by: what the files' owners are called; None where each image stands for itself.
         left_out: images that not all had.
 
     Raises:
-        UsageError: no such metric or class, or the scores are no probabilities and the metric needs some.
+        UsageError: no such metric or class, the runs name different classes positive, or the scores are no
+            probabilities and the metric needs some.
     """
     first = files[0]
     known = metrics_of(first)
@@ -103,7 +113,7 @@ def compare(
         raise UsageError(f"--metric {chosen} is not one of {', '.join(known)}{did_you_mean(chosen, known)}")
     if chosen != "auc" and first.classes and not all(each.probabilities for each in files):
         raise UsageError(f"--metric {chosen} needs probabilities, 0 to 1; of other scores only auc can be compared")
-    place = _positive(first, positive)
+    place = _positive(files, positive)
     owners = np.array(first.owners if first.owners is not None else first.ids)
     by = by or ("image" if first.owners is not None else "")
     patient, count = weighted.by_patient(owners)
@@ -124,15 +134,19 @@ def metrics_of(answers: Answers) -> tuple[str, ...]:
     return tuple(name for name, metric in registry.metrics().items() if set(metric.kinds) & set(kinds))
 
 
-def _positive(first: Answers, positive: str | None) -> int | None:
+def _positive(files: Sequence[Answers], positive: str | None) -> int | None:
     """Index of the positive class of two; None where there are not two."""
+    first = files[0]
     if positive is not None and positive not in first.classes:
         raise UsageError(f"--positive {positive} is not one of {', '.join(first.classes) or 'no classes'}")
     if first.task != "classification" or len(first.classes) != 2:
         if positive is not None:
             raise UsageError(f"--positive {positive}: only of two classes one is the positive one")
         return None
-    return 1 if positive is None else first.classes.index(positive)
+    named = {each.positive for each in files} - {""} if positive is None else {positive}
+    if len(named) > 1:
+        raise UsageError(f"the runs take different classes as positive: {', '.join(sorted(named))}; choose: --positive")
+    return first.classes.index(named.pop()) if named else 1
 
 
 def _pair(
@@ -169,9 +183,7 @@ def _scorer(answers: Answers, metric: str, positive: int | None, patient: NDArra
     if answers.task == "regression":
         return weighted.means({ERROR: np.abs(answers.scores[:, 0] - answers.labels)}, patient, count)
     wanted = registry.metrics()[metric]
-    # what all classes define alike is told as in metrics.json
-    sided = "positive" in wanted.kinds and (wanted.ranks or "single_label" not in wanted.kinds)
-    side = positive if sided else None
+    side = positive if registry.sided(wanted) else None
     split = Split(answers.labels, answers.scores, patient, count, positive=side)
     return registry.scorer(split, [wanted])
 

@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from medtl.errors import MedtlError, UsageError
 from medtl.files import read_rows
-from medtl.runs.predictions import as_entries
+from medtl.runs.predictions import as_entries, common_split
 from medtl.runs.record import find
 
 PROBABILITY = "prob_"
 NUMBER = "pred"
 NAMES = ("image", "case", "id")  # columns that name a row, where none is told
-PREFERRED = ("test", "val")
 YES = ("1", "1.0", "True", "true")
 NO = ("0", "0.0", "False", "false")
 
@@ -33,7 +32,7 @@ class Columns:
         score: of the positive class, higher is more positive.
         id: of the image, by which files are matched.
         by: whose an image is; images of one are not independent.
-        split: the value of the column ``split`` that is read; None for test, or val where there is no test.
+        split: the value of the column ``split`` that is read, as of ``same_split``; None for all rows.
     """
 
     label: str | None = None
@@ -55,6 +54,7 @@ class Answers:
         scores: (n, n_classes), or (n, 1): predicted numbers.
         classes: names in index order; empty for numbers.
         probabilities: whether the scores lie in 0..1, so that they can be taken for answers.
+        positive: the class of two that the run beside the file names positive; empty where none does.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Answers:
     scores: NDArray[np.float64]
     classes: tuple[str, ...]
     probabilities: bool
+    positive: str = ""
 
     @property
     def task(self) -> str:
@@ -91,9 +92,9 @@ def read_answers(path: Path, columns: Columns, positive: str | None = None) -> A
         UsageError: there is no such file or column, or nothing says which class is positive.
         MedtlError: a field is not what it should be; names the file and the line.
     """
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file; expected a table of predictions")
-    rows = _of_split(path, read_rows(path), columns.split)
+    rows = _rows(path)
+    if columns.split is not None:
+        rows = [row for row in rows if row[_column(path, tuple(row), "split", "--split")] == columns.split]
     header = tuple(rows[0])
     label = _column(path, header, columns.label or "label", "--label")
     owners = None
@@ -112,8 +113,10 @@ def read_answers(path: Path, columns: Columns, positive: str | None = None) -> A
     wanted = [name for name in header if name.startswith(PROBABILITY)]
     if wanted:
         classes = tuple(name.removeprefix(PROBABILITY) for name in wanted)
-        truth = _class_labels(path, [row[label] for row in rows], len(classes))
-        told = Answers(name_of(path), ids, owners, truth, _numbers(path, rows, wanted), classes, True)
+        record = find(path.parent)
+        truth = _class_labels(path, [row[label] for row in rows], len(classes), record.task if record else None)
+        positive = record.positive_class if record and record.positive_class in classes else ""
+        told = Answers(name_of(path), ids, owners, truth, _numbers(path, rows, wanted), classes, True, positive)
         return _once(path, told if told.task == "multilabel" else _listed(told))
     if NUMBER in header:
         truth = _numbers(path, rows, [label])[:, 0]
@@ -181,18 +184,33 @@ def name_of(path: Path, score: str | None = None) -> str:
     return f"{name}:{score}" if score else name
 
 
-def _of_split(path: Path, rows: list[Row], split: str | None) -> list[Row]:
+def same_split(paths: Sequence[Path], wanted: str | None = None) -> list[str | None]:
+    """Return the split that is read of each file, one for all: ``wanted``, or that of ``common_split``. None of a file
+    without a column ``split``.
+
+    Raises:
+        UsageError: there is no such file or split, or the files share none.
+        MedtlError: a file has no rows.
+    """
+    splits = [list(dict.fromkeys(row["split"] for row in rows if "split" in row)) for rows in map(_rows, paths)]
+    for path, own in zip(paths, splits, strict=True):
+        if wanted is not None and wanted not in own:
+            has = f"the splits {', '.join(own)}" if own else "no column split"
+            raise UsageError(f"--split {wanted}: {path} has {has}")
+    split = wanted or common_split([own for own in splits if own])
+    if split is None:
+        said = [f"{path} has {', '.join(own)}" for path, own in zip(paths, splits, strict=True) if own]
+        raise UsageError(f"the files share no split: {'; '.join(said)}")
+    return [split if own else None for own in splits]
+
+
+def _rows(path: Path) -> list[Row]:
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; expected a table of predictions")
+    rows = read_rows(path)
     if not rows:
         raise MedtlError(f"{path} has no rows")
-    if "split" not in rows[0]:
-        if split is not None:
-            raise UsageError(f"--split {split}: {path} has no column split")
-        return rows
-    there = list(dict.fromkeys(row["split"] for row in rows))
-    wanted = split or next((name for name in PREFERRED if name in there), there[0])
-    if wanted not in there:
-        raise UsageError(f"--split {wanted}: {path} has the splits {', '.join(there)}")
-    return [row for row in rows if row["split"] == wanted]
+    return rows
 
 
 def _column(path: Path, header: Sequence[str], name: str, option: str) -> str:
@@ -214,12 +232,9 @@ def _numbers(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> NDArray
     return values
 
 
-def _class_labels(path: Path, texts: Sequence[str], n_classes: int) -> NDArray:
-    """Class indices or, as the run beside the file says or its labels show (``0;3``, or blank), multi-hot."""
-    record = find(path.parent)
-    several = any(";" in text or not text for text in texts)
-    if record is not None and record.task is not None:
-        several = record.task == "multilabel"
+def _class_labels(path: Path, texts: Sequence[str], n_classes: int, task: str | None) -> NDArray:
+    """Class indices or, as the task of the run beside the file or the labels show (``0;3``, or blank), multi-hot."""
+    several = any(";" in text or not text for text in texts) if task is None else task == "multilabel"
     parts = [[part for part in text.split(";") if part] if several else [text] for text in texts]
     labels = np.zeros((len(texts), n_classes), np.int64)
     for row, own in enumerate(parts):

@@ -13,6 +13,7 @@ from medtl.metrics import bootstrap, paired, survival
 from medtl.registry import did_you_mean
 from medtl.runs.predictions import Sample, read_predictions
 from medtl.significance.comparing import RESAMPLED, Compared, Pair
+from medtl.significance.files import same_split
 
 COLUMNS = ("time", "event", "risk")
 TASK = "survival"
@@ -29,7 +30,7 @@ def compare_risks(files: Sequence[Path], metric: str | None, split: str | None) 
     Args:
         files: two or more.
         metric: "c_index" (None), "c_index_harrell" or "c_index_ipcw".
-        split: that is compared; None for test, or val where one has no test split.
+        split: that is compared; None for that of ``same_split``.
 
     Raises:
         UsageError: there is no such metric or split, or the files share no patient or disagree about one.
@@ -38,12 +39,8 @@ def compare_risks(files: Sequence[Path], metric: str | None, split: str | None) 
     name = metric or "c_index"
     if name not in survival.TITLES:
         raise UsageError(f"--metric {name}{did_you_mean(name, tuple(survival.TITLES))}")
-    tables = [read_predictions(path, (), TASK) for path in files]
-    wanted = split or ("test" if all("test" in table for table in tables) else "val")
-    for path, table in zip(files, tables, strict=True):
-        if wanted not in table:
-            raise UsageError(f"{path} has no rows of split {wanted}; it has {', '.join(table)}")
-    samples = [table[wanted] for table in tables]
+    wanted = same_split(files, split)[0] or ""
+    samples = [read_predictions(path, (), TASK)[wanted] for path in files]
     common = sorted(set.intersection(*(set(sample.names) for sample in samples)))
     if not common:
         raise UsageError(f"{files[0]} and {files[1]} share no patient")
@@ -66,7 +63,7 @@ def compare_risks(files: Sequence[Path], metric: str | None, split: str | None) 
         for path, value, one, p in zip(files[1:], values[1:], found, adjusted, strict=True)
     )  # fmt: skip
     left_out = len({patient for sample in samples for patient in sample.names}) - len(common)
-    return Compared(name, "", "patient", len(common), len(common), left_out, pairs)
+    return Compared(name, "", "patient", len(common), len(common), left_out, pairs, wanted)
 
 
 def _of(sample: Sample, names: Sequence[str]) -> tuple[NDArray, NDArray[np.float64]]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from released_bundles import change_record, made_run
-from sklearn.metrics import recall_score, roc_auc_score
+from sklearn.metrics import average_precision_score, recall_score, roc_auc_score
 
 from medtl import datalist
 from medtl.__main__ import main
@@ -121,6 +122,22 @@ def test_labels_in_another_order_are_mapped_and_nothing_is_chosen_there(
     assert {"test_auc_lo", "test_auc_hi"} <= set(metrics)
     assert str(places) not in (tmp_path / "e" / "run.json").read_text()
     assert "12 patients" in printed
+
+
+def test_a_run_without_a_threshold_has_a_positive_class(
+    places: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    shutil.copytree(places / "run", tmp_path / "run")
+    change_record(tmp_path / "run", threshold=None, recipe={"positive_class": "healthy"})
+    status, _, told = evaluate(capsys, tmp_path / "run", "--dataset_dir", places / "there", "--out", tmp_path / "e")
+    assert status == 0, told
+    rows = rows_of(tmp_path / "e")
+    healthy = np.array([row["label"] == "0" for row in rows])
+    chance = np.array([float(row["prob_healthy"]) for row in rows])
+    metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
+    assert metrics["test_average_precision"] == pytest.approx(average_precision_score(healthy, chance), abs=1e-6)
+    assert metrics["test_sensitivity"] == pytest.approx(recall_score(healthy, chance >= 0.5))
+    assert "test_sensitivity_at_threshold" not in metrics
 
 
 def test_calibration_is_fixed_on_the_runs_validation(

@@ -2,16 +2,18 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from feature_lists import SIDE, noisy_list, planted_start
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, recall_score, roc_auc_score
 from typer.testing import CliRunner
 
 import medtl
+from medtl import datalist
 from medtl.cli import app
 from medtl.compare import run as grid
 from medtl.datalist import DataList
@@ -150,6 +152,25 @@ def test_features_of_another_program_get_the_same_statistics(listed: DataList, t
     np.savez(tmp_path / "few.npz", names=names[:-2], features=values[:-2])
     status, printed = probe(listed, "--features", tmp_path / "few.npz", "--out", tmp_path / "few")
     assert (status, "has no vector of 2 of" in printed, names[-1] in printed) == (2, True, True)
+
+
+def test_the_class_that_the_list_names_is_the_positive_one(tmp_path: Path) -> None:
+    listed = replace(noisy_list(tmp_path / "data"), positive="plain")
+    listed.test[:] = listed.test[:12] + listed.test[12::2]  # fewer with the pattern
+    datalist.write(listed, listed.folder)
+    entries = [entry for _, entry in listed]
+    values = np.random.default_rng(1).normal(size=(len(entries), 4))
+    values[:, 0] += [entry["label"] for entry in entries]
+    np.savez(tmp_path / "theirs.npz", names=[entry["image"] for entry in entries], features=values)
+    status, printed = probe(listed, "--features", tmp_path / "theirs.npz", "--out", tmp_path / "out")
+    assert status == 0, printed
+    run = medtl.Run(tmp_path / "out" / "cells" / "features_theirs_seed0_logistic")
+    table, measured = run.predictions("test"), run.metrics("test", intervals=True)
+    plain, chance = np.array(table["label"]) == 0, np.array(table["prob_plain"], float)
+    assert measured["average_precision"] == pytest.approx(average_precision_score(plain, chance), abs=1e-6)
+    assert measured["average_precision"] != pytest.approx(average_precision_score(~plain, 1 - chance), abs=0.01)
+    assert measured["sensitivity"] == pytest.approx(recall_score(plain, chance >= 0.5))
+    assert measured["average_precision_lo"] < measured["average_precision"] < measured["average_precision_hi"]
 
 
 def test_sources_within_a_class_are_probed_and_stand_beside_the_accuracy(tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_grids import THREE, TWO, guesses, record, truth, write_grid, write_rows, write_run
+from report_grids import LONG, THREE, TWO, guesses, record, truth, write_grid, write_rows, write_run
 from sklearn.metrics import roc_auc_score
 
-from medtl.errors import UsageError
+from medtl.errors import MedtlError, UsageError
 from medtl.files import file_hash
 from medtl.metrics import calibration, conformal, delong
 from medtl.metrics.temperature import fit_temperature, with_temperature
@@ -71,6 +71,53 @@ def test_groups_have_their_own_figures_and_small_ones_none(grouped: tuple) -> No
     assert header[3] == "B (fewer than 20 patients)"
     assert row[3] == "– (too few to say)"
     assert lines_of(text, "**AUC by age on the test split.**")[0][2].startswith("under 40 (")
+
+
+def several_classes(folder: Path, fold: int | None = None, **splits: list[tuple[str, str, int]]) -> np.ndarray:
+    """A run on images of which some are listed under both classes; its probabilities of the last split."""
+    entries = {LONG[split]: len(rows) for split, rows in splits.items()}
+    return write_run(folder, TWO, splits, fold=fold, data={"entries": entries, "sha256": "", "overlaps": []})[
+        list(splits)[-1]
+    ]
+
+
+def test_an_image_of_several_classes_is_in_its_group(tmp_path: Path) -> None:
+    """As CPMID lists a radiograph under each of its findings. Patient n is a man where n is even, and every third
+    image has two entries."""
+    rows = [(f"i{n}.png", f"p{n}", label) for n in range(60) for label in ([0, 1] if n % 3 == 0 else [n % 2])]
+    chances = several_classes(tmp_path / "runs" / "run", test=rows)
+    entries = []
+    for image, patient, label in rows:
+        own = {"image": image, "label": label, "patient": patient, "source": "made", "sha256": image.ljust(64, "0")}
+        entries.append({**own, "group": {"sex": "FM"[int(patient[1:]) % 2 == 0]}})
+    content = {"name": "made", "classes": list(TWO), "training": [], "validation": [], "test": entries}
+    (tmp_path / "datalist.json").write_text(json.dumps(content))
+    record = json.loads((tmp_path / "runs" / "run" / "run.json").read_text())
+    record["data"]["sha256"] = file_hash(tmp_path / "datalist.json")
+    change(tmp_path / "runs" / "run", data=record["data"])
+    write_report(tmp_path / "runs", groups="sex", dataset_dir=tmp_path)
+    text = markdown(tmp_path / "runs")
+    header, _, _, line = lines_of(text, "**AUC by sex on the test split")
+    assert header[2:] == ["F (30 patients)", "M (30 patients)"]
+    labels, men = np.array([label for *_, label in rows]), np.array([int(who[1:]) % 2 == 0 for _, who, _ in rows])
+    for cell, own in zip(line[2:], (~men, men), strict=True):
+        assert cell.startswith(f"{roc_auc_score(labels[own], chances[own, 1]):.3f} (")
+    assert "60 images of 60 patients" in text
+
+
+def test_an_image_of_several_classes_in_two_splits_is_a_leak(tmp_path: Path) -> None:
+    validated = [("a.png", "p1", 0), ("a.png", "p1", 1), *((f"v{n}.png", f"v{n}", n % 2) for n in range(8))]
+    several_classes(tmp_path / "run", val=validated, test=[("a.png", "p9", 0), *SPLITS["test"][:20]])
+    write_report(tmp_path)
+    assert "1 image in more than one split of run, such as a.png." in markdown(tmp_path)
+
+
+def test_folds_that_share_an_image_of_several_classes_are_refused(tmp_path: Path) -> None:
+    rows = [(f"i{n}.png", f"p{n}", n % 2) for n in range(16)]
+    several_classes(tmp_path / "first", fold=0, val=[("a.png", "a", 0), ("a.png", "a", 1), *rows[:8]])
+    several_classes(tmp_path / "second", fold=1, val=[("a.png", "a", 0), *rows[8:]])
+    with pytest.raises(MedtlError, match=r"a.png is validated by first and second"):
+        write_report(tmp_path)
 
 
 def test_groups_of_another_list_or_of_nothing_are_refused(grouped: tuple, tmp_path: Path) -> None:

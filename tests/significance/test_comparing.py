@@ -2,13 +2,13 @@
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 from typer.testing import CliRunner
 
 from medtl.cli import app
@@ -16,6 +16,7 @@ from medtl.errors import MedtlError
 from medtl.metrics import delong
 
 ASAH = Path(__file__).parents[1] / "metrics" / "asah.csv"
+OWN = ["image", "patient", "split", "label", "prob_good", "prob_bad"]
 OTHER = ("--label", "outcome", "--positive", "Poor", "--score")
 
 
@@ -49,7 +50,7 @@ def own_table(path: Path, seed: int, strength: float, n: int = 80, each: int = 1
     rows = [[f"i{k}.png", f"p{k // each}", "test", labels[k], 1 - chance[k], chance[k]] for k in range(n)]
     rows = rows[::-1] if reverse else rows
     rows += [["v.png", "v", "val", 0, 0.5, 0.5]]
-    return write(path, ["image", "patient", "split", "label", "prob_good", "prob_bad"], rows)
+    return write(path, OWN, rows)
 
 
 def test_published_figures_of_a_table_of_another_tool() -> None:
@@ -192,3 +193,55 @@ def test_an_image_of_several_classes_has_an_entry_for_each(
     chances = np.random.default_rng(1).dirichlet(np.ones(3), 40)[[k for k, _ in entries]]
     auc = np.mean([roc_auc_score(labels == place, chances[:, place]) for place in range(3)])
     assert found["pairs"][0]["values"][0] == pytest.approx(auc, abs=1e-12)
+
+
+def of_run(folder: Path, name: str, splits: Mapping[str, Sequence[int]], positive: str = "") -> Path:
+    """predictions.csv of a run over the images of each split, with a run.json that may name the positive class."""
+    random = np.random.default_rng(len(name))
+    rows = []
+    for split, numbers in splits.items():
+        for n in numbers:
+            chance = 1 / (1 + np.exp(-(n % 4 == 0) + random.normal()))
+            rows.append([f"{split}{n}.png", f"{split}{n}", split, int(n % 4 == 0), 1 - chance, chance])
+    table = write(folder / name / "predictions.csv", OWN, rows)
+    record = {"status": "finished", "task": "classification", "recipe": {"positive_class": positive or None}}
+    (table.parent / "run.json").write_text(json.dumps(record))
+    return table
+
+
+@pytest.mark.parametrize(("named", "given", "told"), [("good", "", "good"), ("good", "bad", "bad"), ("", "", "bad")])
+def test_the_positive_class_is_that_of_the_runs_and_told(tmp_path: Path, named: str, given: str, told: str) -> None:
+    files = [of_run(tmp_path, name, {"test": range(60)}, named) for name in ("a", "bb")]
+    words = ("--metric", "average_precision", *(("--positive", given) if given else ()))
+    found = as_json(*files, *words)
+    rows = list(csv.DictReader(files[0].open()))
+    truth = [row["label"] == ("1" if told == "bad" else "0") for row in rows]
+    expected = average_precision_score(truth, [float(row[f"prob_{told}"]) for row in rows])
+    assert (found["positive"], found["pairs"][0]["values"][0]) == (told, pytest.approx(expected))
+    assert medtl_test(*files, *words)[1].startswith(f"average_precision of {told}: a {expected:.3f}, bb ")
+    assert medtl_test(*files)[1].startswith("auc: a ")  # the same from either side
+
+
+def test_runs_of_different_positive_classes_are_compared_when_one_is_named(tmp_path: Path) -> None:
+    files = [of_run(tmp_path, name, {"test": range(60)}, positive) for name, positive in (("a", "good"), ("b", "bad"))]
+    status, printed = medtl_test(*files)
+    assert (status, "take different classes as positive: bad, good; choose: --positive" in printed) == (2, True)
+    assert as_json(*files, "--positive", "good")["positive"] == "good"
+
+
+def test_one_split_is_read_of_all_files(tmp_path: Path) -> None:
+    both = of_run(tmp_path, "both", {"test": range(20), "val": range(30)})
+    alone = of_run(tmp_path, "alone", {"val": range(30)})
+    for files in ((both, alone), (alone, both)):
+        found = as_json(*files)
+        assert (found["split"], found["images"], found["left_out"]) == ("val", 30, 0)
+        rows = [row for row in csv.DictReader(both.open()) if row["split"] == "val"]
+        auc = roc_auc_score([int(row["label"]) for row in rows], [float(row["prob_bad"]) for row in rows])
+        assert found["pairs"][0]["values"][files.index(both)] == pytest.approx(auc)
+        assert "(30 images of 30 patients, split val)" in medtl_test(*files)[1]
+    assert as_json(both, both)["split"] == "test"
+    assert "split" not in medtl_test(both, both)[1]
+    other = of_run(tmp_path, "other", {"test": range(20)})
+    status, printed = medtl_test(alone, other)
+    assert status == 2
+    assert f"the files share no split: {alone} has val; {other} has test" in printed
