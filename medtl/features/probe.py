@@ -69,8 +69,7 @@ class Probed:
         found, second = self.lead, self.models[self.standings[1].model].word
         ends = f"95 % interval {found.low:+.3f} to {found.high:+.3f}, " if np.isfinite(found.low) else ""
         p = "p not defined" if np.isnan(found.p) else "p < 0.001" if found.p < 0.001 else f"p = {found.p:.3f}"
-        verdict = "more than chance explains" if found.real else "which chance may explain"
-        return f"{said}, {found.value:+.3f} against {second}, the next ({ends}{p}, {found.method}): {verdict}"
+        return f"{said}, {found.value:+.3f} against {second}, the next ({ends}{p}, {found.method}): {found.verdict}"
 
 
 def probe(request: Request) -> Probed:

@@ -47,9 +47,11 @@ class Lead:
     method: str
 
     @property
-    def real(self) -> bool:
-        """Return whether chance hardly explains it, and it is a lead."""
-        return self.p < REAL and self.value > 0
+    def verdict(self) -> str:
+        """Return in words whether it is a lead, and what chance may explain."""
+        if not self.p < REAL:
+            return "which chance may explain"
+        return "more than chance explains" if self.value > 0 else "the next one is better by more than chance explains"
 
 
 def chosen_metric(task: str, results: Mapping[Cell, Judged]) -> str:
