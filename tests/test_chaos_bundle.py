@@ -438,7 +438,7 @@ def test_monais_tools_work(tmp_path: Path) -> None:
         (("--loss", "focal"), "--loss focal: expected ce, balanced_ce, dice_ce, lovasz"),
         (("--postprocess", "crf"), "--postprocess crf: expected none or largest"),
         (("--output_stride", "4"), "--output_stride 4: expected 8 or 16"),
-        (("--batch_size", "1"), "at least 2 slices a process"),
+        (("--batch_size", "1"), "at least 2 pictures per process"),
         (("--fold", "7"), "--fold 7"),
         (("--sequence", "T1"), "--sequence T1: --dataset_dir"),
         (("--sequence", "CT"), "--sequence CT: on CT only the liver is marked"),
