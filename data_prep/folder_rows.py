@@ -275,7 +275,7 @@ def with_patients(found: Found, pattern: str) -> Found:
     rows, rejected = [], list(found.rejected)
     for row in found.rows:
         match = expression.search(row.file)
-        patient = row.patient or (match and match[1]) or ""
+        patient = row.patient or nfc((match and match[1]) or "")
         if patient:
             rows.append(replace(row, patient=patient))
         else:

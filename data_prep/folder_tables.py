@@ -19,8 +19,8 @@ class Line:
 
     Attributes:
         number: of its last row in the file, from 1.
-        cells: column in small letters to the cell, without blanks around it and in Unicode's composed form; of a
-            patient, split or group that is not known (blank, NA …) empty.
+        cells: column in small letters to the cell, without blanks around it; a patient, split or group in Unicode's
+            composed form, and empty where it is not known (blank, NA …). Paths stay as they are written.
         fault: why its cells cannot be told apart; empty for most.
     """
 
@@ -64,8 +64,8 @@ def read_table(table: Path, needed: Sequence[str], expected: str) -> tuple[dict[
 
 
 def _line(number: int, cells: Sequence[str], places: Mapping[str, int], width: int) -> Line:
-    told = {name: nfc(cells[place].strip()) if place < len(cells) else "" for name, place in places.items()}
-    told |= {name: "" for name in TELLING & told.keys() if told[name].lower() in MISSING}
+    told = {name: cells[place].strip() if place < len(cells) else "" for name, place in places.items()}
+    told |= {name: "" if told[name].lower() in MISSING else nfc(told[name]) for name in TELLING & told.keys()}
     surplus = any(cell.strip() for cell in cells[width:])
     fault = f"has more than the {width} cells of the table's first line: is a cell with a separator in quotes?"
     return Line(number, told, fault if surplus else "")

@@ -84,7 +84,7 @@ def digest(*kinds: str) -> str:
 def _digest(named: tuple[Path, ...], kinds: tuple[str, ...]) -> str:
     whole = hashlib.sha256()
     for folder in named:
-        for path in sorted(file for kind in kinds for file in (folder / kind).rglob("*.py")):
+        for path in sorted(file for kind in kinds for file in (folder / kind).rglob("[!.]*.py") if file.is_file()):
             content = path.read_bytes()
             whole.update(f"{path.relative_to(folder)} {len(content)}\n".encode() + content)
     return whole.hexdigest()

@@ -78,3 +78,12 @@ def test_a_name_in_two_folders_and_a_folder_that_is_none(tmp_path: Path, monkeyp
     monkeypatch.setenv("MEDTL_PLUGINS", str(tmp_path / "absent"))
     with pytest.raises(UsageError, match="absent is no folder"):
         plugins.modules("metrics")
+
+
+def test_locks_of_editors_are_no_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Emacs leaves a link to nowhere beside a file that is being written."""
+    (tmp_path / "networks").mkdir()
+    (tmp_path / "networks" / ".#mine.py").symlink_to("somebody@machine.1234")
+    monkeypatch.setenv(plugins.VARIABLE, str(tmp_path))
+    assert plugins.modules("networks") == ()
+    assert len(plugins.digest("networks")) == 64

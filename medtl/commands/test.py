@@ -30,7 +30,9 @@ def compare_tables(
         str | None, typer.Option(help="Call this class positive; by default that of the runs, or else the second.")
     ] = None,
     label: Annotated[str | None, typer.Option(help="Read the truth from this column (other tools).")] = None,
-    score: Annotated[str | None, typer.Option(help="Read scores from this column, or one a file: s1,s2.")] = None,
+    score: Annotated[
+        str | None, typer.Option(help="Read scores from this column, or one for each file: s1,s2.")
+    ] = None,
     id: Annotated[str | None, typer.Option(help="Match the files by this column.")] = None,
     split: Annotated[
         str | None, typer.Option(help="Take this split: by default test, or val if not all have it.")
@@ -41,8 +43,8 @@ def compare_tables(
     """Test whether models differ on the same images.
 
     It makes DeLong's test by patient, or the patients' bootstrap, and McNemar's test beside it, with Holm's correction
-    over several pairs. It prints one line a pair. Of risks it takes the patients'
-    bootstrap of C-indices. Tables of other tools are read, too, where their columns are named.
+    over several pairs. It prints one line a pair. For risks it compares C-indices by the bootstrap of patients. Tables
+    of other tools are read, too, where their columns are named.
     """
     from medtl.files import read_csv
     from medtl.significance.comparing import compare
@@ -85,7 +87,7 @@ def _print(found: "Compared", as_json: bool) -> None:
         unit = "patients" if found.owners == found.images and found.metric.startswith("c_index") else "images"
         of = f"{found.images:,} {unit}" + (f" of {found.owners:,} {found.by}s" if found.by else "")
         of += f", split {found.split}" if found.split not in ("", "test") else ""
-        rest = f", {found.left_out:,} that not all have left out" if found.left_out else ""
+        rest = f", {found.left_out:,} left out that not every file has" if found.left_out else ""
         typer.echo(
             f"{found.told}: {pair.first} {pair.values[0]:.3f}, {pair.second} {pair.values[1]:.3f}: difference"
             f" {pair.difference:+.3f}{ends}; {'; '.join(more)} ({of}{rest})"

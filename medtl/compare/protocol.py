@@ -121,7 +121,9 @@ def applied(request: Request, name: str | None, normalisation: str | None = None
         if "backbone" not in read_bundle(request.bundle).config:
             if request.backbones:
                 names = ",".join(request.backbones)
-                raise UsageError(f"--backbones {names}: {request.bundle.name} trains on stored features")
+                raise UsageError(
+                    f"--backbones {names}: {request.bundle.name} trains on stored features; leave --backbones out"
+                )
             return replace(request, backbones=("",), inits=request.inits or ("",), seeds=request.seeds or (0,))
         for option, value in (("--backbones", request.backbones), ("--inits", request.inits)):
             if not value:

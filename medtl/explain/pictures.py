@@ -18,7 +18,7 @@ from medtl.files import file_hash
 from medtl.readers.find import Refused, counted
 from medtl.readers.kinds import KINDS
 from medtl.readers.picture import Picture, find_pictures, read_picture
-from medtl.readers.raster import UNREADABLE, opened_picture
+from medtl.readers.raster import read_labels
 
 ENDINGS = sorted((suffix for suffixes in KINDS.values() for suffix in suffixes), key=len, reverse=True)
 SLICE = re.compile(r"#\d+$")
@@ -157,13 +157,12 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     """Return a lesion mask (rows, columns): True wherever the file is not 0.
 
     Raises:
-        BadFileError: it cannot be read, or has channels.
+        BadFileError: it cannot be read (as of ``read_labels``), or has channels.
     """
     try:
-        with opened_picture(path) as image:
-            values = np.asarray(image)
-    except UNREADABLE:
-        raise BadFileError("has a mask that is missing or cannot be read") from None
+        values = read_labels(path, by_index=True)
+    except BadFileError as error:
+        raise BadFileError(f"has a mask that {error}") from None
     if values.ndim != 2:
         raise BadFileError(f"has a mask with {values.shape[2]} channels; expected one")
     return values > 0

@@ -49,6 +49,7 @@ class Arm:
         init: of the column.
         fraction: share of the training patients that was trained on.
         design: what tells its row from others of its backbone: ids of the recipe, or the bundle, and their values.
+        curve: its row without the share of the training patients: arms of one curve differ in nothing else.
         members: in the order of their seeds.
     """
 
@@ -57,6 +58,7 @@ class Arm:
     init: str
     fraction: float
     design: Mapping[str, str]
+    curve: str
     members: tuple[Member, ...]
 
     @property
@@ -68,11 +70,6 @@ class Arm:
     def is_probe(self) -> bool:
         """Return whether its runs are heads on frozen features."""
         return self.members[0].runs[0].record.is_probe
-
-    @property
-    def curve(self) -> str:
-        """Return its row without the share of the training patients: arms of one curve differ in nothing else."""
-        return self.row.replace(f", {FRACTION} {self.design.get(FRACTION)}", "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,14 +140,16 @@ def study(found: Found) -> Study:
         )
     designs = designs_of(runs)
     rows = row_labels(runs, designs)
+    curves = row_labels(runs, {name: {k: v for k, v in own.items() if k != FRACTION} for name, own in designs.items()})
     by_arm: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in runs:
         by_arm[rows[run.name], run.init].append(run)
     alike = _of_one_kind(runs, split)
-    arms = {
-        key: _arm(*key, designs[own[0].name], [alike[run.name] for run in own], split, pooled)
-        for key, own in by_arm.items()
-    }
+    arms = {}
+    for (row, init), own in by_arm.items():
+        members = _members(row, init, [alike[run.name] for run in own], split, pooled)
+        first, fraction = own[0], float(own[0].record.recipe.get(FRACTION) or 1.0)
+        arms[row, init] = Arm(row, first.backbone, init, fraction, designs[first.name], curves[first.name], members)
     samples = [member.sample for arm in arms.values() for member in arm.members]
     _check_agreement(arms.values())
     positive, named = _positive(runs, samples[0])
@@ -195,7 +194,7 @@ def _split(runs: Sequence[Run]) -> str:
     raise MedtlError(f"{having} and {without} share no split in their predictions.csv; report them apart")
 
 
-def _arm(row: str, init: str, design: Mapping[str, str], runs: Sequence[Run], split: str, pooled: bool) -> Arm:
+def _members(row: str, init: str, runs: Sequence[Run], split: str, pooled: bool) -> tuple[Member, ...]:
     places: dict[tuple[int, int | None], Run] = {}
     for run in sorted(runs, key=lambda run: (run.seed, -1 if run.fold is None else run.fold)):
         other = places.setdefault((run.seed, run.fold), run)
@@ -214,9 +213,7 @@ def _arm(row: str, init: str, design: Mapping[str, str], runs: Sequence[Run], sp
         for (seed, fold), run in places.items():
             name = f"seed {seed}" if fold is None else f"seed {seed}, fold {fold}"
             members.append(Member(name, run.splits[split], (run,)))
-    fraction = float(runs[0].record.recipe.get(FRACTION) or 1.0)
-    counted = _once(members) if runs[0].record.is_probe else members
-    return Arm(row, runs[0].backbone, init, fraction, design, tuple(counted))
+    return tuple(_once(members) if runs[0].record.is_probe else members)
 
 
 def _once(members: Sequence[Member]) -> list[Member]:

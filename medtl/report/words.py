@@ -24,7 +24,7 @@ def metric_name(metric: str) -> str:
     shown = measured.title if measured else {"iou": "IoU", "dice": "Dice"}.get(metric.partition("_")[0], "")
     if shown:
         organ = metric.partition("_")[2].replace("_", " ")
-        return f"mean {shown}" if organ == "mean" else f"{shown} {organ}".strip()
+        return f"mean {shown}" if organ == "mean" else (", " if measured else " ").join(filter(None, (shown, organ)))
     plain = metric.removesuffix(AT_THRESHOLD)
     known = registry.metrics().get(plain)
     if known is None:

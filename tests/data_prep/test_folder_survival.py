@@ -1,6 +1,7 @@
 """One's own table of patients: covariates or files of features, hashed names, folds with as many events."""
 
 import csv
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -85,3 +86,16 @@ def test_a_table_is_read_as_other_tables_of_ones_own_are(prep: Prep, tmp_path: P
     assert {entry["group"].get("site") for entry in found} == {None}
     (tmp_path / "t.csv").write_bytes("patient,time,event,age\nMüller,1,1,50\n".encode("latin-1"))
     assert "is not UTF-8 text" in prep("folder", *words).err
+
+
+def test_files_of_features_are_found_under_the_name_that_the_table_has(prep: Prep, tmp_path: Path) -> None:
+    """A file from a Mac has its marks apart from their letters, and the table may have them so, too."""
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    names = [unicodedata.normalize("NFD", f"M\u00fcller{k}.npy") for k in range(10)]
+    for name in names:
+        np.save(raw / name, np.ones((2, 3)))
+    rows = [[f"p{k}", 1 + k, k % 2, name] for k, name in enumerate(names)]
+    write_csv(tmp_path / "t.csv", [["patient", "time", "event", "features"], *rows])
+    ended = prep("folder", "--raw", raw, "--table", tmp_path / "t.csv", "--task", "survival", "--test-fraction", 0)
+    assert (ended.status, len(ended.listed["training"])) == (0, 10)

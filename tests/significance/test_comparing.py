@@ -130,7 +130,7 @@ def test_numbers_are_compared_by_their_mean_absolute_error(tmp_path: Path) -> No
 def test_images_that_not_all_have_are_left_out_and_told(tmp_path: Path) -> None:
     files = [own_table(tmp_path / "a.csv", 1, 1.0), own_table(tmp_path / "b.csv", 2, 0.4, n=60)]
     assert as_json(*files)["left_out"] == 20
-    assert "20 that not all have left out" in medtl_test(*files)[1]
+    assert "20 left out that not every file has" in medtl_test(*files)[1]
 
 
 @pytest.mark.parametrize(
