@@ -1,7 +1,10 @@
 """Of several processes one fails: the job ends, with that one's error in one line and nobody waiting for ever."""
 
 import functools
+import os
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ import torch
 from bundle_runs import ROOT, config, draw
 from fine_tune_lists import CLASSES, some_list
 from rank_work import on_two_machines
-from resume_runs import Run, run_bundle
+from resume_runs import Run, free_port, run_bundle
 
 from medtl import datalist
 from medtl.bundles import begin
@@ -106,6 +109,24 @@ def test_more_processes_than_gpus_are_refused(
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     with pytest.raises(UsageError, match=r"^torchrun --nproc_per_node 4: this machine has 2 GPU\(s\), one a process$"):
         begin.processes(True)
+
+
+ENDED = """
+import atexit, os, torch
+atexit.register(lambda: print("in a group:", torch.distributed.is_initialized()))
+from medtl.bundles import begin
+from medtl.errors import MedtlError, ToldToStop
+begin.processes(True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("last", "kept"), [("", False), ("raise ToldToStop('saved')", False), ("raise MedtlError('full disk')", True)]
+)
+def test_a_process_that_ends_well_leaves_the_group(last: str, kept: bool) -> None:
+    alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    told = subprocess.run([sys.executable, "-c", ENDED + last], env=os.environ | alone, capture_output=True, text=True)
+    assert told.stdout.split("\n")[-2] == f"in a group: {kept}", told.stderr
 
 
 def test_only_a_lost_connection_is_taken_for_one() -> None:

@@ -1,6 +1,8 @@
 """The first seconds of a run: every mistake a user can make is found here, before anything is loaded or written."""
 
+import atexit
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from medtl.bundles import mistakes, ranges
 from medtl.data.blank import blank_images
 from medtl.data.packed import Packed
 from medtl.datalist import DataList
-from medtl.errors import UsageError, tell
+from medtl.errors import ToldToStop, UsageError, tell
 from medtl.metrics import operating_point, registry
 from medtl.weights import evidence
 from medtl.weights.read import WEIGHTS_IN_BUNDLE
@@ -47,7 +49,17 @@ def processes(distributed: bool) -> int:
                 f"multi_gpu_train.json needs torchrun --nproc_per_node N -m monai.bundle run …: {first}"
             ) from None
         mistakes.listen()  # torch has put its own hook around ours, and would swallow the line
+        atexit.register(_part)
     return idist.get_rank()
+
+
+def _part() -> None:
+    """Leave the group of processes where this one ends well: the threads of a group that the interpreter takes down
+    can abort the process after its work is done. After an error the group stays: with NCCL, leaving it beside a
+    process that is gone can wait for ever."""
+    error = getattr(sys, "last_value", None)  # that nobody caught
+    if torch.distributed.is_initialized() and (error is None or isinstance(mistakes.cause_of(error), ToldToStop)):
+        idist.finalize()
 
 
 def data(
