@@ -22,11 +22,11 @@ from typer.testing import CliRunner
 from medtl import datalist
 from medtl.cli import app
 from medtl.datalist import DataList
-from medtl.errors import MedtlError
+from medtl.errors import BadFileError, MedtlError
 from medtl.explain.heat import heat_of, layer_of, scaled
 from medtl.explain.overlap import Overlap, disc, overlap, summary
 from medtl.explain.panel import LARGEST, Panel, write_panel
-from medtl.explain.pictures import Item, from_files, from_list, panel_names
+from medtl.explain.pictures import Item, from_files, from_list, panel_names, read_mask
 from medtl.explain.subject import Subject, of_run
 from medtl.handlers.grad_cam import GradCAMOverlays
 from medtl.networks.classifier import build_classifier
@@ -476,6 +476,27 @@ def test_a_picture_whose_file_or_mask_is_not_as_listed_is_left_out(
     assert "mask that is missing" in errors
     assert "another SHA-256" in errors
     assert len(rows(run / "explain")) == 2
+
+
+def test_masks_are_read_as_data_prep_reads_them(tmp_path: Path) -> None:
+    lesion = np.zeros((6, 5), dtype=bool)
+    lesion[1:3, 2:4] = True
+    seen = Image.fromarray(np.where(lesion[..., None], 255, [90, 90, 90, 0]).astype(np.uint8))  # alpha is the lesion
+    indexed = Image.fromarray(lesion.astype(np.uint8) * 2)
+    indexed.putpalette([0, 0, 0, 9, 9, 9, 20, 0, 0])
+    deep = Image.fromarray(lesion.astype(np.uint16) * 300)
+    for name, image in {"indexed": indexed, "deep": deep}.items():
+        image.save(tmp_path / f"{name}.png")
+        assert (read_mask(tmp_path / f"{name}.png") == lesion).all(), name
+    seen.save(tmp_path / "seen.png")
+    with pytest.raises(BadFileError, match="mask with 3 channels"):
+        read_mask(tmp_path / "seen.png")
+    fractions = Image.fromarray(lesion.astype(np.float32) / 2)
+    fractions.save(tmp_path / "fractions.tif")
+    deep.save(tmp_path / "pages.tif", save_all=True, append_images=[deep])
+    for name in ("fractions.tif", "pages.tif"):
+        with pytest.raises(BadFileError, match="has a mask that"):
+            read_mask(tmp_path / name)
 
 
 def test_a_run_of_a_fold_is_explained_on_it(made: tuple[Path, DataList, nn.Module], tmp_path: Path) -> None:
