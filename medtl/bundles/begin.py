@@ -27,7 +27,6 @@ BALANCES = ("none", "loss", "sampling")
 BATCH_NORM_NEEDS = 2  # values a channel
 ONE_PLACE = 32  # pixels, of which the networks' last map has a single place
 NAMED = 3  # of the blank images, in the warning
-SAMPLE_PRESET = ("epochs", "batch_size", "image_size")
 
 
 def processes(distributed: bool) -> int:
@@ -171,23 +170,6 @@ def announce_data(listed: DataList) -> None:
         tell(f"data: {listed.name} in {listed.folder}; {sizes}")
     for shared in datalist.overlaps(listed):
         tell(f"warning: {listed.folder / datalist.FILE_NAME}: {shared}: what is measured flatters")
-
-
-def announce_recipe(listed: DataList, recipe: Mapping[str, Any], published: Mapping[str, Any]) -> None:
-    """Say on the first rank which recipe is used; on the sample, which values its preset shortens.
-
-    Args:
-        listed: the data list.
-        recipe: the hyperparameters of this run.
-        published: the recipe for real data, for those that the sample's preset changes.
-    """
-    if idist.get_rank():
-        return
-    if listed.sample:
-        shortened = [f"{name} {recipe[name]} (recipe: {published[name]})" for name in SAMPLE_PRESET]
-        tell(f"recipe: shortened for the sample: {', '.join(shortened)}; all else as for real data")
-    else:
-        tell("recipe: " + ", ".join(f"{name} {recipe[name]}" for name in (*SAMPLE_PRESET, "learning_rate")))
 
 
 def share_cores(device: str) -> None:
