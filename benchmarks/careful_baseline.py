@@ -7,7 +7,7 @@ The loop: all pictures resized once and kept in memory; AdamW, learning rate 1e-
 weights, one cycle up to three times that; loss weighted by class; random flip, rotation, scale and shift; batches of
 32; the epoch with the best AUC on validation. Network and start are medtl's, so that the two differ in the recipe
 alone. OUT/START-seedN holds predictions.csv (as ``medtl test`` reads it) and metrics.json of each training; what is
-there is not done again. The table puts the figures of GRID, which ``medtl compare`` wrote, in a second column.
+there is not done again. The table has a column for each setting of GRID, which ``medtl compare`` wrote.
 """
 
 import argparse
@@ -148,14 +148,15 @@ def cell(
     return found
 
 
-def of_grid(grid: Path) -> dict[str, dict[int, dict[str, float]]]:
-    """What each start and seed of a comparison reached."""
-    found: dict[str, dict[int, dict[str, float]]] = {}
-    for record in sorted(grid.glob("cells/*/run.json")):
-        told = read_object(record)
+def of_grid(grid: Path) -> dict[str, dict[str, dict[int, dict[str, float]]]]:
+    """What each start and seed of a comparison reached, by setting; of a comparison without settings one, called
+    "medtl"."""
+    found: dict[str, dict[str, dict[int, dict[str, float]]]] = {}
+    for told in read_object(grid / "grid.json")["cells"]:
         if told["status"] == "finished":
-            metrics = read_object(record.with_name("metrics.json"))
-            found.setdefault(str(told["start"]["init"]), {})[int(told["seed"])] = metrics
+            metrics = read_object(grid / "cells" / told["name"] / "metrics.json")
+            setting = found.setdefault(told["setting"] or "medtl", {})
+            setting.setdefault(told["init"], {})[told["seed"]] = metrics
     if not found:
         raise UsageError(f"--compare {grid} holds no finished cells; expected a folder that medtl compare wrote")
     return found
@@ -169,17 +170,15 @@ def told(values: Sequence[float]) -> str:
     return f"{statistics.fmean(values):.3f}{spread} (n {len(values)})"
 
 
-def table(mine: dict[str, dict[int, dict[str, float]]], grid: dict[str, dict[int, dict[str, float]]]) -> str:
+def table(mine: dict[str, dict[int, dict[str, float]]], grid: dict[str, dict[str, dict[int, dict[str, float]]]]) -> str:
     """Markdown: test metrics of the plain loop beside those of medtl, mean and SD of the seeds."""
-    lines = ["| start | metric | plain loop | medtl compare | difference |", "|---|---|---|---|---|"]
+    lines = [f"| start | metric | plain loop | {' | '.join(grid)} |", "|---|---|---|" + "---|" * len(grid)]
     for init, seeds in mine.items():
-        theirs = grid.get(init, {})
         for metric in SHOWN:
+            columns = [seeds, *(setting.get(init, {}) for setting in grid.values())]
             key = f"test_{metric}"
-            one = [cell[key] for cell in seeds.values()]
-            other = [cell[key] for cell in theirs.values() if key in cell]
-            apart = f"{statistics.fmean(other) - statistics.fmean(one):+.3f}" if other else "-"
-            lines.append(f"| {init} | {metric} | {told(one)} | {told(other)} | {apart} |")
+            values = [[cell[key] for cell in column.values() if key in cell] for column in columns]
+            lines.append(f"| {init} | {metric} | {' | '.join(map(told, values))} |")
     return "\n".join(lines)
 
 

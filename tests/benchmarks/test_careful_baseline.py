@@ -50,9 +50,10 @@ def test_no_batch_holds_a_single_picture(script: ModuleType) -> None:
 
 def test_the_table_sets_means_beside_each_other(script: ModuleType) -> None:
     mine = {"random": {0: {"test_auc": 0.8, "test_accuracy": 0.5, "test_f1_macro": 0.4}}}
-    other = {"random": {0: {"test_auc": 0.9}, 1: {"test_auc": 0.94}}}
-    lines = script.table(mine, other).splitlines()
-    assert lines[2] == "| random | auc | 0.800 (n 1) | 0.920 ± 0.028 (n 2) | +0.120 |"
+    settings = {"batch_size-64": {"random": {0: {"test_auc": 0.9}, 1: {"test_auc": 0.94}}}, "batch_size-32": {}}
+    lines = script.table(mine, settings).splitlines()
+    assert lines[0] == "| start | metric | plain loop | batch_size-64 | batch_size-32 |"
+    assert lines[2] == "| random | auc | 0.800 (n 1) | 0.920 ± 0.028 (n 2) | - |"
     assert lines[3] == "| random | accuracy | 0.500 (n 1) | - | - |"
 
 
@@ -63,7 +64,9 @@ def test_a_small_study_is_written_and_goes_on(
     data = some_list(tmp_path / "data", ("a", "b"), sizes={"training": 33, "validation": 8, "test": 8})
     grid = tmp_path / "grid" / "cells" / "one"
     grid.mkdir(parents=True)
-    (grid / "run.json").write_text(json.dumps({"status": "finished", "start": {"init": "random"}, "seed": 0}))
+    one = {"name": "one", "status": "finished", "init": "random", "seed": 0, "setting": ""}
+    waiting = {**one, "name": "two", "status": "waiting"}
+    (tmp_path / "grid" / "grid.json").write_text(json.dumps({"cells": [one, waiting]}))
     (grid / "metrics.json").write_text(json.dumps({"test_auc": 0.5, "test_accuracy": 0.25}))
     words = [str(data), "--out", str(tmp_path / "out"), "--starts", "random,mini", "--seeds", "0", "--image_size", "32"]
 
@@ -73,7 +76,7 @@ def test_a_small_study_is_written_and_goes_on(
         return capsys.readouterr().out
 
     printed = study("--epochs", "2", "--compare", str(tmp_path / "grid"))
-    assert "| random | auc | " in printed
+    assert "| plain loop | medtl |" in printed
     assert " | 0.500 (n 1) | " in printed
     cell = tmp_path / "out" / "mini-seed0"
     metrics = json.loads((cell / "metrics.json").read_text())
