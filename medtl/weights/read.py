@@ -175,7 +175,9 @@ def _innermost(content: Any, where: str) -> tuple[StateDict, tuple[str, ...]]:
             raise MedtlError(f"{where} holds mappings within mappings, more than {DEEPEST} deep")
         content = {key: _as_mapping(value) for key, value in content.items()}
         held = [key for key, value in content.items() if isinstance(value, Mapping) and _has_tensors(value)]
-        chosen = next((key for key in NESTED if isinstance(content.get(key), Mapping) and content[key]), None)
+        inner = [key for key in NESTED if isinstance(content.get(key), Mapping) and content[key]]
+        # a training's settings may have such a name, too
+        chosen = next((key for key in inner if _reaches_tensors(content[key])), next(iter(inner), None))
         if chosen is None:
             keys = ", ".join(map(str, list(content)[:8]))
             raise MedtlError(
@@ -202,6 +204,20 @@ def _are_tensors(content: Mapping[Any, Any]) -> bool:
 
 def _has_tensors(content: Mapping[Any, Any]) -> bool:
     return any(isinstance(value, torch.Tensor) for value in content.values())
+
+
+def _reaches_tensors(content: Any) -> bool:
+    """Return whether a mapping holds tensors, or a mapping that does; each is looked into once, however deep."""
+    seen: set[int] = set()
+    left = [content]
+    while left:
+        one = _as_mapping(left.pop())
+        if isinstance(one, Mapping) and id(one) not in seen:
+            if _has_tensors(one):
+                return True
+            seen.add(id(one))
+            left += one.values()
+    return False
 
 
 def _check_numbers(state: StateDict, where: str) -> StateDict:

@@ -273,6 +273,17 @@ def test_prefixes_of_other_trainers_are_known(prefix: str, tmp_path: Path) -> No
     assert torch.equal(network.layer4[1].conv2.weight, state["layer4.1.conv2.weight"])
 
 
+@pytest.mark.parametrize("settings", ["network", "model", "net", "encoder"])
+def test_a_trainings_settings_are_not_taken_for_its_network(settings: str, tmp_path: Path) -> None:
+    """Their names are those under which other programs keep the tensors."""
+    state = build_classifier("resnet18", 7).state_dict()
+    content = {settings: {"name": "resnet18", "more": {"depth": 18}}, "weights": {"ema": state}}
+    torch.save(content, tmp_path / "checkpoint.pt")
+    network = build_classifier("resnet18", 2)
+    assert load_pretrained(network, tmp_path / "checkpoint.pt", "resnet18").fits
+    assert torch.equal(network.layer4[1].conv2.weight, state["layer4.1.conv2.weight"])
+
+
 def test_radimagenets_numbered_layers_are_known(tmp_path: Path) -> None:
     state = build_classifier("resnet50", 1).state_dict()
     numbers = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}
