@@ -57,7 +57,8 @@ class Source:
         """Return the names by which its files of a network go: ours, and those that they come with."""
         ours = [f"{file_stem(backbone)}_{self.name}{suffix}" for suffix in (*WEIGHT_SUFFIXES, KERAS)]
         # a name such as model.safetensors is that of many
-        theirs = [name for file in self.published(backbone) for name in (*([file.file] if file.sha256 else []), *file.names)]
+        found = self.published(backbone)
+        theirs = [name for file in found for name in (*([file.file] if file.sha256 else []), *file.names)]
         return tuple(dict.fromkeys((*ours, *theirs)))
 
     def published_as(self, backbone: str, file: str) -> Published | None:
