@@ -317,3 +317,16 @@ def test_python_says_the_same(out: Path, listed: DataList, planted: Path, tmp_pa
     assert same[0] == same[1]
     with pytest.raises(medtl.UsageError, match=r"fractions=\[…\]"):
         medtl.probe(medtl.load_data(listed.folder, train_fraction=0.5), starts=["random"])
+
+
+def test_python_takes_lists_of_any_kind_and_refuses_what_is_none(listed: DataList, tmp_path: Path) -> None:
+    names = [entry["image"] for _, entry in listed]
+    theirs = tmp_path / "theirs.npz"
+    np.savez(theirs, names=names, features=np.random.default_rng(0).normal(size=(len(names), 3)))
+    given: dict[str, Any] = {"features": [theirs], "heads": ["knn"], "out": tmp_path / "out"}
+    medtl.probe(listed, **given, seeds=np.arange(2), fractions=[1])
+    cells = sorted(path.name for path in (tmp_path / "out" / "cells").iterdir())
+    assert cells == [f"features_theirs_seed{seed}_frac1.0_knn" for seed in (0, 1)]  # as the command names them
+    for name, value in {"starts": "imagenet", "backbones": "resnet18", "features": theirs, "seeds": 0}.items():
+        with pytest.raises(medtl.UsageError, match=rf"medtl\.probe: {name} .* is no list: {name}=\["):
+            medtl.probe(listed, **{**given, name: value})
