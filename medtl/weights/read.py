@@ -78,11 +78,12 @@ def read_checkpoint(path: Path, option: str = "--weights") -> Checkpoint:
         if not found:
             raise UsageError(f"{option} {path} holds no models/{' or models/'.join(WEIGHTS_IN_BUNDLE)}")
         path = found[0]
-    if path.parent.name == "models" and path.is_file():
+    if path.absolute().parent.name == "models" and path.is_file():
         bundle = path.absolute().parents[1]
         where, sums = (SUMS, sums) if (sums := sums_of(bundle)) else (CARD, sums_on_card(bundle))
         if sums:
-            check_sum(f"models/{path.name}", file_hash(path), sums, f"{option} {path.parent.parent}", where)
+            shown = path.parent.parent if path.parent.name == "models" else bundle
+            check_sum(f"models/{path.name}", file_hash(path), sums, f"{option} {shown}", where)
     if not path.is_file():
         raise UsageError(
             f"{option} {path}: no such file; expected .pt or .safetensors weights, or a bundle with models/"
@@ -235,10 +236,15 @@ def _check_numbers(state: StateDict, where: str) -> StateDict:
                 f"{where} holds {name} of shape {tuple(tensor.shape)}, which claims {claimed:,} bytes where the file"
                 f" holds {held:,} (a repeated tensor): not loaded"
             )
-    broken = [n for n, tensor in state.items() if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
+    broken = [name for name, tensor in state.items() if tensor.is_floating_point() and not _is_finite(tensor)]
     if broken:
         raise MedtlError(f"{where} holds NaN or infinite weights in {len(broken)} tensors (first {broken[0]})")
     return state
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    wide = tensor if tensor.element_size() > 1 else tensor.float()  # torch cannot say it of eight bits
+    return bool(torch.isfinite(wide).all())
 
 
 def _first_line(error: Exception) -> str:
