@@ -112,6 +112,28 @@ def filled(kind: type, **known: object) -> Any:
     return kind(**{field.name: known.get(field.name, {}) for field in fields(kind)})
 
 
+def test_a_bundles_card_counts_from_within_its_folders(
+    places: Path, state: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path does not name the folder that it is read from."""
+    bundle = put_bundle(places / "mine", state, input={"mean": [0.4] * 3, "std": [0.2] * 3})
+    for folder, path in ((bundle, "models/model.safetensors"), (bundle / "models", "model.safetensors"), (bundle, ".")):
+        monkeypatch.chdir(folder)
+        start = resolve(path, "resnet18")
+        assert (start.mean, start.assumed) == ((0.4,) * 3, ""), path
+        with pytest.raises(MedtlError, match=r"card\.json: a weights card has no 'name'"):  # nor is it passed over
+            apply(build_classifier("resnet18", 2), start, "resnet18")
+
+
+def test_hugging_faces_one_number_stands_for_all_channels(places: Path, state: dict[str, torch.Tensor]) -> None:
+    torch.save(state, places / "pytorch_model.bin")
+    settings = {"image_mean": 0.5, "image_std": 0.25, "rescale_factor": 1 / 255}
+    (places / "preprocessor_config.json").write_text(json.dumps(settings))
+    start = resolve(str(places / "pytorch_model.bin"), "resnet18")
+    assert start.mean == pytest.approx((0.5,) * 3)
+    assert start.std == pytest.approx((0.25,) * 3)
+
+
 def test_a_released_weights_card_is_understood(places: Path, state: dict[str, torch.Tensor]) -> None:
     """The card that ``medtl release`` writes is the one that is read here; what its training started from is not."""
     card = filled(
