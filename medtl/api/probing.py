@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from medtl import datalist
+from medtl.api.data import refuse_changed
 from medtl.api.run import Run
 from medtl.datalist import DataList
 from medtl.errors import UsageError
@@ -109,11 +109,7 @@ def probe(
 
     if data.train_fraction != 1:
         raise UsageError("medtl.probe: the share of the patients is said by fractions=[…], not by the data list")
-    if datalist.with_fold(datalist.read(data.folder), data.fold) != data:
-        raise UsageError(
-            f"medtl.probe: the data list is not what {data.folder / datalist.FILE_NAME} holds; write it to a folder of"
-            " its own, and load that"
-        )
+    refuse_changed(data, "medtl.probe")
     known_folds = _listed("folds", folds, operator.index)
     if data.fold is not None and known_folds:
         raise UsageError(f"medtl.probe: folds {list(known_folds)}, but the data list was loaded with fold {data.fold}")

@@ -201,6 +201,18 @@ def test_an_evaluation_finds_what_the_run_found(run: medtl.Run, data: datalist.D
         medtl.evaluate(run, other, out=tmp_path / "no")
 
 
+def test_what_is_evaluated_on_is_the_list_that_is_given(run: medtl.Run, place: Path, tmp_path: Path) -> None:
+    """Not what its file holds besides: neither without a word where some was taken away, nor all of a drawn share."""
+    data = medtl.load_data(place, fold=1, train_fraction=0.5, seed=3)
+    assert 0 < len(data.training) < len(medtl.load_data(place, fold=1).training)
+    model = medtl.build("resnet18", data, image_size=32, seed=3)
+    own = medtl.fit(model, data, out=tmp_path / "share", **QUICK)
+    for found in (medtl.evaluate(own, split="train"), medtl.evaluate(run, data, "train", out=tmp_path / "given")):
+        assert list(found.predictions()["image"]) == [entry["image"] for entry in data.training]
+    with pytest.raises(medtl.UsageError, match=r"medtl\.evaluate: the data list is not what .*datalist\.json holds"):
+        medtl.evaluate(run, dataclasses.replace(data, test=data.test[:2]), out=tmp_path / "few")
+
+
 def test_report_writes_what_the_command_writes(run: medtl.Run) -> None:
     paths = medtl.report(run.folder.parent)
     assert [path.name for path in paths] == ["report.html", "report.md", "report.csv"]
