@@ -13,7 +13,7 @@ from medtl.files import read_object, read_text
 from medtl.networks.registry import BACKBONES, LIBRARIES, backbone_of
 from medtl.places import SHIPPED, WEIGHT_SUFFIXES, bundle_folders, cache_folder
 from medtl.weights.card import WeightsCard
-from medtl.weights.sources import SOURCES
+from medtl.weights.sources import KERAS, SOURCES
 
 
 def weight_files() -> list[Path]:
@@ -23,7 +23,7 @@ def weight_files() -> list[Path]:
     found = [path for folder in own for path in _weights_under(folder)]
     found += [path for bundle in bundle_folders() for path in sorted((bundle / "models").glob("*"))]
     found += [*_weights_under(cache_folder() / "weights"), *_weights_under(SHIPPED)]
-    return [path for path in found if path.suffix in (*WEIGHT_SUFFIXES, ".zip") and path.is_file()]
+    return [path for path in found if path.suffix in (*WEIGHT_SUFFIXES, KERAS, ".zip") and path.is_file()]
 
 
 def _weights_under(folder: Path) -> list[Path]:

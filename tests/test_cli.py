@@ -54,6 +54,19 @@ def test_networks_and_starts_are_listed_and_those_of_libraries_by_a_pattern() ->
     assert "timm/convnextv2_atto" in [row["name"] for row in json.loads(held.stdout)["networks"]]
 
 
+@pytest.mark.parametrize("folder", ["old [red]", "a[", "b[/]"])
+def test_brackets_in_a_path_are_listed_as_they_are(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rich takes them for markup: some vanish, and some end in a traceback."""
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / folder / "resnet18_imagenet.pt").write_bytes(b"")
+    monkeypatch.setenv("MEDTL_WEIGHTS", str(tmp_path / folder))
+    monkeypatch.setenv("COLUMNS", "300")
+    shown = CliRunner().invoke(app, ["list"], catch_exceptions=False).stdout
+    assert str(tmp_path / folder / "resnet18_imagenet.pt") in shown
+
+
 def test_bundles_that_an_init_would_take_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``--init mini`` looks for a bundle's folder and its zip in $MEDTL_WEIGHTS, too."""
     (tmp_path / "medtl_mini_resnet50" / "models").mkdir(parents=True)

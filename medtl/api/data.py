@@ -4,6 +4,7 @@ from pathlib import Path
 
 from medtl import datalist
 from medtl.datalist import DataList
+from medtl.errors import UsageError
 
 
 def load_data(folder: str | Path, *, fold: int | None = None, train_fraction: float = 1.0, seed: int = 0) -> DataList:
@@ -20,3 +21,14 @@ def load_data(folder: str | Path, *, fold: int | None = None, train_fraction: fl
         MedtlError: it is not valid; names the file, the entry and what was expected.
     """
     return datalist.with_fraction(datalist.with_fold(datalist.read(Path(folder)), fold), train_fraction, seed)
+
+
+def refuse_changed(data: DataList, verb: str) -> None:
+    """Raise UsageError for a data list that a run could not name: it records the file, the fold and the fraction
+    alone."""
+    there = datalist.with_fold(datalist.read(data.folder), data.fold)
+    if datalist.with_fraction(there, data.train_fraction, data.drawn_with) != data:
+        raise UsageError(
+            f"{verb}: the data list is not what {data.folder / datalist.FILE_NAME} holds; write it to a folder of its"
+            " own, and load that"
+        )

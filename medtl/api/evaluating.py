@@ -6,6 +6,7 @@ from typing import Any
 
 import monai.bundle
 
+from medtl.api.data import refuse_changed
 from medtl.api.run import Run
 from medtl.datalist import DataList
 from medtl.errors import UsageError
@@ -27,7 +28,8 @@ def evaluate(
         The evaluation, as a run: its ``metrics(split)`` and ``predictions()``.
 
     Raises:
-        UsageError: the run kept no weights, nothing says where its data lie, or ``data`` has other classes.
+        UsageError: the run kept no weights, nothing says where its data lie, or ``data`` has other classes or is not
+            what its file holds.
         MedtlError: the weights cannot be read.
     """
     run = run if isinstance(run, Run) else Run(run)
@@ -47,9 +49,13 @@ def evaluate(
 def _data(run: Run, data: DataList | None) -> dict[str, Any]:
     """The ids that say what is evaluated on."""
     if data is not None:
-        return {"dataset_dir": str(data.folder)} | ({"fold": data.fold} if data.fold is not None else {})
+        refuse_changed(data, "medtl.evaluate")
+        fold = {"fold": data.fold} if data.fold is not None else {}
+        drawn = {"train_fraction": data.train_fraction, "seed": data.drawn_with} if data.train_fraction != 1 else {}
+        return {"dataset_dir": str(data.folder), **fold, **drawn}
     record = run.record
-    given = {name: record.overrides[name] for name in ("dataset_dir", "fold") if name in record.overrides}
+    known = ("dataset_dir", "fold", "train_fraction", "seed")
+    given = {name: record.overrides[name] for name in known if name in record.overrides}
     if "dataset_dir" not in given and not (record.data and record.data.sample):
         raise UsageError(f"{run.folder} does not say where its data lie: medtl.evaluate(run, data)")
     return given

@@ -7,7 +7,7 @@ from typing import Any
 import monai.bundle
 from torch import nn
 
-from medtl import datalist
+from medtl.api.data import refuse_changed
 from medtl.api.origin import Origin, fingerprint, is_unchanged, origin_of, shapes
 from medtl.api.run import Run
 from medtl.datalist import DataList
@@ -108,12 +108,7 @@ def _check_data(data: DataList, seed: int) -> None:
             f"medtl.fit: seed {seed}, but the data list's share of the patients was drawn with seed {data.drawn_with};"
             f" load it with medtl.load_data(…, train_fraction={data.train_fraction}, seed={seed})"
         )
-    there = datalist.with_fold(datalist.read(data.folder), data.fold)
-    if datalist.with_fraction(there, data.train_fraction, data.drawn_with) != data:
-        raise UsageError(
-            f"medtl.fit: the data list is not what {data.folder / datalist.FILE_NAME} holds; write it to a folder of"
-            " its own, and load that"
-        )
+    refuse_changed(data, "medtl.fit")
 
 
 def _as_it_is(model: nn.Module, made: Origin, overrides: dict[str, Any]) -> dict[str, Any]:

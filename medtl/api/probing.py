@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from medtl import datalist
+from medtl.api.data import refuse_changed
 from medtl.api.run import Run
 from medtl.datalist import DataList
 from medtl.errors import UsageError
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from medtl.features.probe import Probed
+
+T = TypeVar("T", str, int, float, Path)
 
 
 class Probe:
@@ -106,27 +109,31 @@ def probe(
 
     if data.train_fraction != 1:
         raise UsageError("medtl.probe: the share of the patients is said by fractions=[…], not by the data list")
-    if datalist.with_fold(datalist.read(data.folder), data.fold) != data:
-        raise UsageError(
-            f"medtl.probe: the data list is not what {data.folder / datalist.FILE_NAME} holds; write it to a folder of"
-            " its own, and load that"
-        )
-    if data.fold is not None and folds:
-        raise UsageError(f"medtl.probe: folds {list(folds)}, but the data list was loaded with fold {data.fold}")
+    refuse_changed(data, "medtl.probe")
+    known_folds = _listed("folds", folds, operator.index)
+    if data.fold is not None and known_folds:
+        raise UsageError(f"medtl.probe: folds {list(known_folds)}, but the data list was loaded with fold {data.fold}")
     moment = f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}"
     request = Request(
         dataset_dir=data.folder,
         out=Path(out) if out is not None else Path("runs") / "probe" / moment,
-        starts=tuple(map(str, starts)),
-        backbones=tuple(backbones),
-        seeds=tuple(seeds),
-        fractions=tuple(fractions),
-        folds=tuple(folds) or (() if data.fold is None else (data.fold,)),
-        heads=tuple(heads),
-        features=tuple(map(Path, features)),
+        starts=_listed("starts", starts, str),
+        backbones=_listed("backbones", backbones, str),
+        seeds=_listed("seeds", seeds, operator.index),
+        fractions=_listed("fractions", fractions, float),
+        folds=known_folds or (() if data.fold is None else (data.fold,)),
+        heads=_listed("heads", heads, str),
+        features=_listed("features", features, Path),
         image_size=image_size,
         device=device,
     )
     found = run(request)
     tables.write_transferability(found)
     return Probe(found)
+
+
+def _listed(name: str, given: object, kind: Callable[[Any], T]) -> tuple[T, ...]:
+    """The values of an argument, as the command line would give them, of a list, an array or a range."""
+    if isinstance(given, str | Path) or not isinstance(given, Iterable):
+        raise UsageError(f"medtl.probe: {name} {str(given)!r} is no list: {name}=[…]")
+    return tuple(map(kind, given))

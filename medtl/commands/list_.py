@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
 from medtl.catalogue import catalogue, judged, networks_of_libraries
 from medtl.commands.options import Debug
@@ -47,7 +48,7 @@ def list_(
         for name in names:
             table.add_column(name, overflow="fold")
         for row in found[kind]:
-            table.add_row(*(str(row[name]) for name in names))
+            table.add_row(*(Text(str(row[name])) for name in names))  # brackets in a path are no markup
         console.print(table if found[kind] else f"{kind}: none")
     if networks:
         refused = sum(bool(row["refused"]) for row in found["networks"])

@@ -140,9 +140,10 @@ class Extractor:
         blocks = self._blocks(packed, begun)
         if sys.stderr.isatty():
             from rich.console import Console
+            from rich.markup import escape
             from rich.progress import Progress
 
-            what = f"{self.model.backbone} from {self.model.start.init}"
+            what = escape(f"{self.model.backbone} from {self.model.start.init}")
             with Progress(console=Console(stderr=True), transient=True) as bar:
                 task = bar.add_task(f"embedding {rest:,} pictures: {what}", total=rest)
                 for block in blocks:

@@ -18,6 +18,7 @@ HEADS = ("logistic", "knn")
 # strengths of the penalty, strongest first: lambda of sum of losses + lambda / 2 |w|², the features standardised
 PENALTIES = tuple(10.0**power for power in range(5, -2, -1))
 NEIGHBOURS = 20
+TOGETHER = 1024  # pictures that are compared with all others at a time: all pairs of 50,000 would take 60 GB
 TEMPERATURE = 0.07  # of the neighbours' votes (Wu et al. 2018)
 TOLERANCE = 1e-5
 ROUNDS = 5000
@@ -132,12 +133,16 @@ def neighbours(task: str, features: NDArray, labels: NDArray, n_classes: int) ->
     if task == "classification":
         votes = (labels[:, np.newaxis] == np.arange(n_classes)).astype(np.float64)
 
-    def predict(rows: NDArray) -> Array:
+    def some(rows: NDArray) -> Array:
         similar = unit_rows(rows) @ unit.T
         nearest = np.argsort(-similar, axis=1, kind="stable")[:, :count]
         weights = np.exp((np.take_along_axis(similar, nearest, axis=1) - 1) / TEMPERATURE)
         weights /= weights.sum(axis=1, keepdims=True)
-        found = np.einsum("rk,rkc->rc", weights, votes[nearest])
+        shares: Array = np.einsum("rk,rkc->rc", weights, votes[nearest])
+        return shares
+
+    def predict(rows: NDArray) -> Array:
+        found = np.concatenate([some(rows[start : start + TOGETHER]) for start in range(0, len(rows) or 1, TOGETHER)])
         return found[:, 0] if task == "regression" else found
 
     return Head("knn", predict, {"neighbours": count, "temperature": TEMPERATURE})

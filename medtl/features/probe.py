@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtl import datalist
-from medtl.compare.plan import short_init
 from medtl.datalist import DataList, Entry
 from medtl.errors import UsageError, tell
 from medtl.features import pool, transferability
@@ -174,13 +173,12 @@ def _given(given: Given, entries: Sequence[Entry]) -> Embedded:
 
 
 def _tell_apart(models: Sequence[Embedded]) -> None:
-    """Refuse two starts of one name: their cells would be one folder."""
-    seen: set[tuple[str, str]] = set()
+    """Refuse two starts whose cells would be one folder, of one name or of names that differ in signs alone."""
+    seen: dict[str, Embedded] = {}
     for model in models:
-        name = model.backbone, short_init(model.init)
-        if name in seen:
-            raise UsageError(f"two starts are called {model.word}; rename one of the files")
-        seen.add(name)
+        first = seen.setdefault(Cell(0, "", 0).name(model), model)
+        if first is not model:
+            raise UsageError(f"the cells of {first.word} and {model.word} would be one folder; rename one of the files")
 
 
 def _cells(

@@ -104,7 +104,7 @@ def lead(results: Mapping[Cell, Judged], metric: str, first: int, second: int, t
     entries = next(table.entries for table in pairs[0][0].tables if table.split == "test")
     patients, truth = np.array([entry["patient"] for entry in entries]), labels_of(entries, task)
     ones, others = (np.stack([pair[side].values("test") for pair in pairs]) for side in (0, 1))
-    if len(pairs) == 1 and metric == "auc" and ones.shape[-1] == 2:
+    if len(pairs) == 1 and metric == "auc" and task == "classification" and ones.shape[-1] == 2:
         found = delong.paired_test(truth == 1, ones[0, :, 1], others[0, :, 1], patients)
         return Lead(found.value, found.low, found.high, found.p, "DeLong")
     drawn = _resampled(truth, ones, others, patients, metric)

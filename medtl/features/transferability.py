@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-from medtl.features.heads import NEIGHBOURS, unit_rows
+from medtl.features.heads import NEIGHBOURS, TOGETHER, unit_rows
 
 ROUNDS = 200
 TOLERANCE = 1e-8
@@ -66,11 +66,18 @@ def purity(features: NDArray, labels: NDArray, n_classes: int) -> float:
     if not n_classes or len(features) < 2:
         return math.nan
     unit = unit_rows(features)
-    similar = unit @ unit.T
-    np.fill_diagonal(similar, -np.inf)
-    nearest = np.argsort(-similar, axis=1, kind="stable")[:, : min(NEIGHBOURS, len(unit) - 1)]
+    places = [np.arange(start, min(start + TOGETHER, len(unit))) for start in range(0, len(unit), TOGETHER)]
+    nearest = np.concatenate([_nearest(unit, some) for some in places])
     own = labels[:, np.newaxis] if labels.ndim == 1 else labels[:, np.newaxis, :]
     return float((labels[nearest] == own).mean())
+
+
+def _nearest(unit: Array, places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The places (k, 20) of the other rows that are most similar to the rows at some places (k,), the nearest first."""
+    similar = unit[places] @ unit.T
+    similar[np.arange(len(places)), places] = -np.inf
+    order = np.argsort(-similar, axis=1, kind="stable")
+    return order[:, : min(NEIGHBOURS, len(unit) - 1)].copy()  # a view would keep the whole order
 
 
 def _targets(labels: NDArray, n_classes: int) -> Array:

@@ -136,11 +136,11 @@ def as_map(output: Tensor) -> Tensor:
     """Return a stage's output on square images as a map (n, channels, rows, columns).
 
     Args:
-        output: a map, its channels in the second or the last place; or tokens (n, 1 or more + rows × columns,
+        output: a map, its channels in the second or the last place; or tokens (n, 0 or more + rows × columns,
             channels), of which the last ones are the patches.
     """
     if output.ndim == 4:
         is_last = output.shape[1] == output.shape[2] != output.shape[3]
         return output.permute(0, 3, 1, 2) if is_last else output
-    side = math.isqrt(output.shape[1] - 1)
+    side = math.isqrt(output.shape[1])  # of fewer than 2 × side + 1 tokens before the patches
     return output[:, -side * side :].transpose(1, 2).reshape(len(output), -1, side, side)

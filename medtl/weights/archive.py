@@ -237,7 +237,12 @@ def sums_on_card(folder: Path) -> dict[str, str]:
         MedtlError: there is one, and it cannot be read.
     """
     path = folder / CARD
-    return dict(WeightsCard.from_json(read_text(path)).sha256) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        return dict(WeightsCard.from_json(read_text(path)).sha256)
+    except MedtlError as error:
+        raise MedtlError(f"{path}: {error}") from None
 
 
 def verify(folder: Path) -> list[str]:

@@ -265,11 +265,12 @@ def _of_processor(content: dict[str, Any], name: str) -> Normalization:
     if not isinstance(factor, int | float) or factor <= 0:
         raise MedtlError(f"{name}: rescale_factor is {factor}; expected a positive number, such as 1/255")
     stated = {key: content.get(f"image_{key}") for key in ("mean", "std")}
+    listed = {key: [each] if isinstance(each, int | float) else each for key, each in stated.items()}
     scaled = {
         key: [value / (255 * factor) if isinstance(value, int | float) else value for value in values]
         if isinstance(values, list)
         else values
-        for key, values in stated.items()
+        for key, values in listed.items()
     }
     return _numbers(scaled, name)
 
@@ -283,8 +284,9 @@ def _neighbours(path: Path, option: str) -> Neighbours:
             return (
                 [(f"{path}: {CARD}", _parsed(archive.read(CARD), f"{path}: {CARD}"))] if CARD in archive.files else []
             )
-    if path.parent.name == "models" and (path.parents[1] / CARD).is_file():
-        return _neighbours(path.parents[1], option)
+    parent = path.absolute().parent  # a relative path from within the folder does not name it
+    if parent.name == "models" and (parent.parent / CARD).is_file():
+        return _neighbours(parent.parent if path.parent.name != "models" else path.parents[1], option)
     candidates = [path.with_name(f"{path.stem}.{CARD}")]
     if path.stem in ALONE:  # a file of another name may share its folder with others
         candidates += [path.with_name(name) for name in (CARD, "run.json", *SETTINGS)]

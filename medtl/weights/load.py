@@ -196,6 +196,9 @@ def _fitted(
                     mismatched[name] = (tuple(there.shape), tuple(here.shape))
                     continue
                 there = found
+            if here.is_floating_point() and not there.is_floating_point():  # quantised: not the numbers themselves
+                mismatched[name] = (tuple(there.shape), tuple(here.shape))
+                continue
             fitting[name] = there.to(here.dtype)
             adapted |= {name: what} if what else {}
     return fitting, adapted, mismatched

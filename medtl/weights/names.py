@@ -52,7 +52,8 @@ def in_our_names(
                 best, chosen = count, (prefix, layout)
     prefix, layout = chosen
     outside = {name: tensor for name, tensor in state.items() if not name.startswith(prefix)}
-    found = Renamed({**outside, **card.mend(layout.renamed(_inside(state, prefix)))}, layout.name, prefix)
+    inside = {name: _wide(tensor) for name, tensor in _inside(state, prefix).items()}
+    found = Renamed({**outside, **card.mend(layout.renamed(inside))}, layout.name, prefix)
     if card.by_position and best < len(trunk):
         for layout in layouts:
             renamed = layout.renamed(state)
@@ -61,6 +62,11 @@ def in_our_names(
             if (ordered := by_position(renamed, wanted, card)) is not None:
                 return Renamed(ordered, f"{layout.name if layout.name != OURS else 'another library'}, in order", "")
     return found
+
+
+def _wide(tensor: torch.Tensor) -> torch.Tensor:
+    """Return half precision as float32, in which factors can be multiplied into weights without loss."""
+    return tensor.float() if tensor.is_floating_point() and tensor.element_size() < 4 else tensor
 
 
 def _inside(state: Mapping[str, torch.Tensor], prefix: str) -> StateDict:

@@ -78,11 +78,12 @@ def read_checkpoint(path: Path, option: str = "--weights") -> Checkpoint:
         if not found:
             raise UsageError(f"{option} {path} holds no models/{' or models/'.join(WEIGHTS_IN_BUNDLE)}")
         path = found[0]
-    if path.parent.name == "models" and path.is_file():
+    if path.absolute().parent.name == "models" and path.is_file():
         bundle = path.absolute().parents[1]
         where, sums = (SUMS, sums) if (sums := sums_of(bundle)) else (CARD, sums_on_card(bundle))
         if sums:
-            check_sum(f"models/{path.name}", file_hash(path), sums, f"{option} {path.parent.parent}", where)
+            shown = path.parent.parent if path.parent.name == "models" else bundle
+            check_sum(f"models/{path.name}", file_hash(path), sums, f"{option} {shown}", where)
     if not path.is_file():
         raise UsageError(
             f"{option} {path}: no such file; expected .pt or .safetensors weights, or a bundle with models/"
@@ -175,7 +176,9 @@ def _innermost(content: Any, where: str) -> tuple[StateDict, tuple[str, ...]]:
             raise MedtlError(f"{where} holds mappings within mappings, more than {DEEPEST} deep")
         content = {key: _as_mapping(value) for key, value in content.items()}
         held = [key for key, value in content.items() if isinstance(value, Mapping) and _has_tensors(value)]
-        chosen = next((key for key in NESTED if isinstance(content.get(key), Mapping) and content[key]), None)
+        inner = [key for key in NESTED if isinstance(content.get(key), Mapping) and content[key]]
+        # a training's settings may have such a name, too
+        chosen = next((key for key in inner if _reaches_tensors(content[key])), next(iter(inner), None))
         if chosen is None:
             keys = ", ".join(map(str, list(content)[:8]))
             raise MedtlError(
@@ -204,6 +207,20 @@ def _has_tensors(content: Mapping[Any, Any]) -> bool:
     return any(isinstance(value, torch.Tensor) for value in content.values())
 
 
+def _reaches_tensors(content: Any) -> bool:
+    """Return whether a mapping holds tensors, or a mapping that does; each is looked into once, however deep."""
+    seen: set[int] = set()
+    left = [content]
+    while left:
+        one = _as_mapping(left.pop())
+        if isinstance(one, Mapping) and id(one) not in seen:
+            if _has_tensors(one):
+                return True
+            seen.add(id(one))
+            left += one.values()
+    return False
+
+
 def _check_numbers(state: StateDict, where: str) -> StateDict:
     """Return the same tensors.
 
@@ -219,10 +236,15 @@ def _check_numbers(state: StateDict, where: str) -> StateDict:
                 f"{where} holds {name} of shape {tuple(tensor.shape)}, which claims {claimed:,} bytes where the file"
                 f" holds {held:,} (a repeated tensor): not loaded"
             )
-    broken = [n for n, tensor in state.items() if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
+    broken = [name for name, tensor in state.items() if tensor.is_floating_point() and not _is_finite(tensor)]
     if broken:
         raise MedtlError(f"{where} holds NaN or infinite weights in {len(broken)} tensors (first {broken[0]})")
     return state
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    wide = tensor if tensor.element_size() > 1 else tensor.float()  # torch cannot say it of eight bits
+    return bool(torch.isfinite(wide).all())
 
 
 def _first_line(error: Exception) -> str:

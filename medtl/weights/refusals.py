@@ -74,6 +74,9 @@ def why_not(state: State) -> str:
     if deep := next((name for name, tensor in state.items() if tensor.ndim == 5), ""):
         shape = " × ".join(map(str, state[deep].shape))
         return f"these are 3-D weights ({deep} is {shape}), of a network for volumes; expected a 2-D network's"
+    if whole := next((n for n, t in state.items() if n.endswith("weight") and not t.is_floating_point()), ""):
+        kind = str(state[whole].dtype).removeprefix("torch.")
+        return f"its weights are not floating-point numbers ({whole} is {kind}), as those of a quantised network"
     if is_inception_v3(state):
         return KERAS_INCEPTION
     if (word := _first(TEXT, state)) and all(tensor.ndim != 4 for tensor in state.values()):

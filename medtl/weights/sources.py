@@ -11,6 +11,7 @@ from pathlib import Path
 from medtl.cards import IMAGENET_MEAN, IMAGENET_STD
 from medtl.errors import UsageError
 from medtl.networks.registry import Published, backbone_of
+from medtl.places import WEIGHT_SUFFIXES
 from medtl.registry import Registry
 
 RANDOM = "random"
@@ -54,10 +55,9 @@ class Source:
 
     def names(self, backbone: str) -> tuple[str, ...]:
         """Return the names by which its files of a network go: ours, and those that they come with."""
-        found = self.published(backbone)
-        suffixes = (".safetensors", ".pt", ".pth", *([KERAS] if any(file.is_keras for file in found) else []))
-        ours = [f"{file_stem(backbone)}_{self.name}{suffix}" for suffix in suffixes]
+        ours = [f"{file_stem(backbone)}_{self.name}{suffix}" for suffix in (*WEIGHT_SUFFIXES, KERAS)]
         # a name such as model.safetensors is that of many
+        found = self.published(backbone)
         theirs = [name for file in found for name in (*([file.file] if file.sha256 else []), *file.names)]
         return tuple(dict.fromkeys((*ours, *theirs)))
 

@@ -118,6 +118,26 @@ def test_a_changed_model_is_trained_as_it_is(data: datalist.DataList, tmp_path: 
     assert run.network().get_parameter("fc.bias")[0].item() == pytest.approx(9, abs=1e-3)
 
 
+def test_weights_loaded_into_a_changed_model_bring_their_normalisation(
+    data: datalist.DataList, weights: Path, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs.pt"
+    theirs.write_bytes(weights.read_bytes())
+    half = [0.5, 0.5, 0.5]
+    (tmp_path / "theirs.card.json").write_text(
+        json.dumps({"input": {"mean": half, "std": half}, "licence": "CC0", "data": {"name": "elsewhere"}})
+    )
+    model = medtl.build("resnet18", data, image_size=32)
+    with torch.no_grad():
+        model.get_parameter("fc.bias").copy_(torch.tensor([9.0, -9.0]))
+    medtl.load_weights(model, theirs)
+    record = medtl.fit(model, data, out=tmp_path / "a", **QUICK).record
+    assert record.start is not None
+    assert (record.start.init, record.start.licence, record.start.trained_on) == ("given", "CC0", ("elsewhere",))
+    assert record.preprocessing is not None
+    assert (record.preprocessing.mean, record.preprocessing.std) == ((0.5,) * 3, (0.5,) * 3)
+
+
 def test_what_a_changed_model_cannot_have_is_refused(data: datalist.DataList, tmp_path: Path) -> None:
     model = medtl.build("resnet18", data, image_size=32)
     model.get_parameter("conv1.weight").requires_grad_(False)
@@ -179,6 +199,18 @@ def test_an_evaluation_finds_what_the_run_found(run: medtl.Run, data: datalist.D
     other = medtl.load_data(some_list(tmp_path / "other", CLASSES["breastmnist"]))
     with pytest.raises(medtl.UsageError, match="has 2 classes"):
         medtl.evaluate(run, other, out=tmp_path / "no")
+
+
+def test_what_is_evaluated_on_is_the_list_that_is_given(run: medtl.Run, place: Path, tmp_path: Path) -> None:
+    """Not what its file holds besides: neither without a word where some was taken away, nor all of a drawn share."""
+    data = medtl.load_data(place, fold=1, train_fraction=0.5, seed=3)
+    assert 0 < len(data.training) < len(medtl.load_data(place, fold=1).training)
+    model = medtl.build("resnet18", data, image_size=32, seed=3)
+    own = medtl.fit(model, data, out=tmp_path / "share", **QUICK)
+    for found in (medtl.evaluate(own, split="train"), medtl.evaluate(run, data, "train", out=tmp_path / "given")):
+        assert list(found.predictions()["image"]) == [entry["image"] for entry in data.training]
+    with pytest.raises(medtl.UsageError, match=r"medtl\.evaluate: the data list is not what .*datalist\.json holds"):
+        medtl.evaluate(run, dataclasses.replace(data, test=data.test[:2]), out=tmp_path / "few")
 
 
 def test_report_writes_what_the_command_writes(run: medtl.Run) -> None:

@@ -154,6 +154,40 @@ def test_features_of_another_program_get_the_same_statistics(listed: DataList, t
     assert (status, "has no vector of 2 of" in printed, names[-1] in printed) == (2, True, True)
 
 
+@pytest.mark.parametrize(("one", "other"), [("a+b.npz", "a-b.npz"), ("a.npz", "a.csv")])
+def test_two_starts_never_share_a_folder(listed: DataList, tmp_path: Path, one: str, other: str) -> None:
+    """Signs that are no part of a folder's name do not tell two files apart."""
+    names = [entry["image"] for _, entry in listed]
+    for name in (one, other):
+        if name.endswith(".npz"):
+            np.savez(tmp_path / name, names=names, features=np.random.default_rng(0).normal(size=(len(names), 3)))
+        else:
+            (tmp_path / name).write_text("\n".join(["image,f", *(f"{name},{n}" for n, name in enumerate(names))]))
+    given = f"{tmp_path / one},{tmp_path / other}"
+    status, printed = probe(listed, "--features", given, "--out", tmp_path / "out")
+    assert (status, "would be one folder" in printed, "rename one of the files" in printed) == (2, True, True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_findings_are_not_taken_for_two_classes(tmp_path: Path) -> None:
+    """DeLong's test is of one AUC; the mean of two findings' is compared by the bootstrap."""
+    listed = noisy_list(tmp_path / "data", task="multilabel")
+    names, values = [], []
+    for _, entry in listed:
+        names.append(entry["image"])
+        values.append(entry["label"])
+    random = np.random.default_rng(0)
+    for name, noise in (("good", 0.4), ("poor", 4.0)):
+        drawn = np.array(values) + noise * random.normal(size=(len(values), 2))
+        np.savez(tmp_path / f"{name}.npz", names=names, features=drawn)
+    given = f"{tmp_path / 'good.npz'},{tmp_path / 'poor.npz'}"
+    status, printed = probe(listed, "--features", given, "--out", tmp_path / "out")
+    last = printed.strip().splitlines()[-1]
+    assert status == 0
+    assert "best start on validation: features good (val_auc " in last
+    assert "bootstrap of patients): more than chance explains" in last
+
+
 def test_the_class_that_the_list_names_is_the_positive_one(tmp_path: Path) -> None:
     listed = replace(noisy_list(tmp_path / "data"), positive="plain")
     listed.test[:] = listed.test[:12] + listed.test[12::2]  # fewer with the pattern
@@ -283,3 +317,16 @@ def test_python_says_the_same(out: Path, listed: DataList, planted: Path, tmp_pa
     assert same[0] == same[1]
     with pytest.raises(medtl.UsageError, match=r"fractions=\[…\]"):
         medtl.probe(medtl.load_data(listed.folder, train_fraction=0.5), starts=["random"])
+
+
+def test_python_takes_lists_of_any_kind_and_refuses_what_is_none(listed: DataList, tmp_path: Path) -> None:
+    names = [entry["image"] for _, entry in listed]
+    theirs = tmp_path / "theirs.npz"
+    np.savez(theirs, names=names, features=np.random.default_rng(0).normal(size=(len(names), 3)))
+    given: dict[str, Any] = {"features": [theirs], "heads": ["knn"], "out": tmp_path / "out"}
+    medtl.probe(listed, **given, seeds=np.arange(2), fractions=[1])
+    cells = sorted(path.name for path in (tmp_path / "out" / "cells").iterdir())
+    assert cells == [f"features_theirs_seed{seed}_frac1.0_knn" for seed in (0, 1)]  # as the command names them
+    for name, value in {"starts": "imagenet", "backbones": "resnet18", "features": theirs, "seeds": 0}.items():
+        with pytest.raises(medtl.UsageError, match=rf"medtl\.probe: {name} .* is no list: {name}=\["):
+            medtl.probe(listed, **{**given, name: value})

@@ -1,12 +1,14 @@
 """LogME against the evidence that a general optimiser finds, and purity against counting."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
+from medtl.features import heads, transferability
 from medtl.features.transferability import log_evidence, purity
 
 
@@ -73,3 +75,22 @@ def test_purity_by_hand() -> None:
 
 def test_one_class_alone_has_no_evidence() -> None:
     assert math.isnan(log_evidence(np.eye(4), np.zeros(4, int), 2))
+
+
+def test_memory_does_not_grow_with_all_pairs_of_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 50,000 pictures there are 2.5 billion; in parts purity and nearest neighbours say the same."""
+    random = np.random.default_rng(0)
+    features, labels = random.normal(size=(1500, 5)), random.integers(0, 3, 1500)
+    pairs = 8 * len(features) ** 2  # bytes
+    answers = []
+    for together in (len(features), 50):
+        monkeypatch.setattr(heads, "TOGETHER", together)
+        monkeypatch.setattr(transferability, "TOGETHER", together)
+        tracemalloc.start()
+        near = heads.neighbours("classification", features, labels, 3)
+        answers.append((purity(features, labels, 3), near.predict(features)))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert (peak < pairs / 2) is (together == 50)
+    assert answers[0][0] == answers[1][0]
+    np.testing.assert_allclose(answers[0][1], answers[1][1], atol=1e-12)

@@ -56,6 +56,8 @@ def test_looking_for_the_map_changes_nothing() -> None:
 def test_tokens_lie_as_their_patches() -> None:
     tokens = torch.arange(10.0)[None, :, None].repeat(1, 1, 2)  # a class token and 3 × 3 patches
     assert as_map(tokens)[0, 1].tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    assert as_map(tokens[:, 1:])[0, 1].tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]  # of a ViT without one
+    assert as_map(torch.cat((tokens[:, :1], tokens), dim=1))[0, 1, 0].tolist() == [1, 2, 3]  # with one more before them
     maps = torch.randn(2, 5, 3, 3)
     assert as_map(maps) is maps
     assert torch.equal(as_map(maps.permute(0, 2, 3, 1)), maps)

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from vit_forward import as_hugging_face, draw
 
 from medtl.cards import IMAGENET_MEAN
+from medtl.catalogue import catalogue
 from medtl.cli import app
 from medtl.errors import MedtlError
 from medtl.networks.backbones import zoo
@@ -109,3 +110,30 @@ def test_what_is_not_theirs_is_refused_and_what_nobody_knows_is_said(tmp_path: P
     get("radimagenet", "resnet18", cache, tmp_path / "mine.pt")  # nobody publishes one, so nobody says its input
     assert "input" not in json.loads((cache / "resnet18_radimagenet.card.json").read_text())
     assert "assumed" in resolve("radimagenet", "resnet18").assumed
+
+
+@pytest.mark.parametrize(
+    ("network", "backbone", "file", "std", "bgr"),
+    [
+        ("ResNet50", "keras/resnet50", "resnet50", 1 / 255, True),
+        ("InceptionV3", "keras/inception_v3", "inception_v3", 0.5, False),
+        ("IRV2", "timm/inception_resnet_v2", "inception_resnet_v2", 0.5, False),
+    ],
+)
+def test_keras_imagenet_files_expect_what_keras_feeds_them(
+    network: str, backbone: str, file: str, std: float, bgr: bool, tmp_path: Path, cache: Path
+) -> None:
+    """Under its maker's name and under any other, by path and by the word; what is got is found again."""
+    layers = Layers()
+    with torch.no_grad():
+        NETWORKS[network](torch.rand(1, 3, 107, 107), layers)
+    theirs = write(layers.made, tmp_path / f"{file}_weights_tf_dim_ordering_tf_kernels_notop.h5")
+    mean = (123.68 / 255, 116.779 / 255, 103.939 / 255) if bgr else HALF
+    by_path = resolve(str(theirs), backbone)
+    assert (by_path.mean, by_path.std, by_path.bgr) == (mean, (std,) * 3, bgr)
+    get("imagenet", backbone, cache, theirs.rename(tmp_path / "copy.h5"))
+    start = resolve("imagenet", backbone)
+    assert start.path == cache / f"{backbone.replace('/', '_')}_imagenet.h5"
+    assert (start.mean, start.std, start.bgr, start.trained_on) == (mean, (std,) * 3, bgr, ("imagenet",))
+    assert "Keras" in start.licence
+    assert str(start.path) in [row["path"] for row in catalogue()["weights"]]

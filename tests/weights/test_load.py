@@ -273,6 +273,42 @@ def test_prefixes_of_other_trainers_are_known(prefix: str, tmp_path: Path) -> No
     assert torch.equal(network.layer4[1].conv2.weight, state["layer4.1.conv2.weight"])
 
 
+@pytest.mark.parametrize("settings", ["network", "model", "net", "encoder"])
+def test_a_trainings_settings_are_not_taken_for_its_network(settings: str, tmp_path: Path) -> None:
+    """Their names are those under which other programs keep the tensors."""
+    state = build_classifier("resnet18", 7).state_dict()
+    content = {settings: {"name": "resnet18", "more": {"depth": 18}}, "weights": {"ema": state}}
+    torch.save(content, tmp_path / "checkpoint.pt")
+    network = build_classifier("resnet18", 2)
+    assert load_pretrained(network, tmp_path / "checkpoint.pt", "resnet18").fits
+    assert torch.equal(network.layer4[1].conv2.weight, state["layer4.1.conv2.weight"])
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.complex64, torch.bool])
+def test_weights_that_are_no_floating_point_numbers_are_refused(kind: torch.dtype, tmp_path: Path) -> None:
+    """Names and shapes of a quantised network may be those of the network itself."""
+    network = build_classifier("resnet18", 2)
+    state = {n: (50 * t).to(kind) if t.ndim == 4 else t for n, t in network.state_dict().items()}
+    torch.save(state, tmp_path / "quantised.pt")
+    before = network.conv1.weight.clone()
+    with pytest.raises(MedtlError, match=r"not floating-point numbers \(conv1\.weight is (int8|complex64|bool)\)"):
+        load_pretrained(network, tmp_path / "quantised.pt", "resnet18")
+    assert torch.equal(network.conv1.weight, before)
+
+
+def test_eight_bits_of_floating_point_are_read(tmp_path: Path) -> None:
+    state = build_classifier("resnet18", 2).state_dict()
+    small = {n: t.to(torch.float8_e4m3fn) if t.is_floating_point() else t for n, t in state.items()}
+    torch.save(small, tmp_path / "small.pt")
+    network = build_classifier("resnet18", 2)
+    assert load_pretrained(network, tmp_path / "small.pt", "resnet18").fits
+    assert torch.equal(network.conv1.weight, small["conv1.weight"].float())
+    small["bn1.running_var"] = torch.full((64,), torch.nan).to(torch.float8_e4m3fn)
+    torch.save(small, tmp_path / "broken.pt")
+    with pytest.raises(MedtlError, match="NaN or infinite weights in 1 tensors"):
+        load_pretrained(network, tmp_path / "broken.pt", "resnet18")
+
+
 def test_radimagenets_numbered_layers_are_known(tmp_path: Path) -> None:
     state = build_classifier("resnet50", 1).state_dict()
     numbers = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}

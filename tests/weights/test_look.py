@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
-from vit_forward import draw
+from vit_forward import as_hugging_face, draw
 
 from medtl.cli import app
 from medtl.errors import MedtlError, UsageError
@@ -117,3 +118,46 @@ def test_get_takes_a_copy_that_fits_and_refuses_another(tmp_path: Path, monkeypa
         CliRunner().invoke(app, [*words, str(tmp_path / "other.bin")], catch_exceptions=False)
     with pytest.raises(UsageError, match=r"absent\.bin: no such file"):
         CliRunner().invoke(app, [*words, str(tmp_path / "absent.bin")], catch_exceptions=False)
+
+
+def test_the_head_is_what_gives_classes(tmp_path: Path) -> None:
+    """Behind a prefix, too; neither a pooler nor a projection."""
+    resnet = build_classifier("resnet18", 7).state_dict()
+    vit, small = as_hugging_face(draw(768, 16, 4, scaled=False), dinov2=False), draw(384, 14, 4, scaled=True)
+    files = {
+        "Lightning": ({f"backbone.{name}": t for name, t in resnet.items()}, "backbone.fc.weight", 7),
+        "pooler": (vit | {"pooler.dense.weight": torch.zeros(768, 768)}, "", 0),
+        "classes beside a pooler": (
+            vit | {"classifier.weight": torch.zeros(5, 768), "pooler.dense.weight": torch.zeros(768, 768)},
+            "classifier.weight",
+            5,
+        ),
+        "DINO": (
+            {f"backbone.{name}": t for name, t in small.items()} | {"head.mlp.4.weight": torch.zeros(256, 8)},
+            "",
+            0,
+        ),
+        "MoCo": (
+            {f"module.encoder_q.{name}": t for name, t in resnet.items() if name[:2] != "fc"}
+            | {"module.encoder_q.fc.2.weight": torch.zeros(128, 512)},
+            "",
+            0,
+        ),
+    }
+    for name, (state, head, classes) in files.items():
+        torch.save(state, tmp_path / "file.pt")
+        found = looking.look(tmp_path / "file.pt")
+        assert (len(found.networks), found.head, found.head_classes) == (1, head, classes), name
+
+
+@pytest.mark.parametrize("count", [65, 100, 127, 300])
+def test_pictures_are_evenly_chosen(count: int, tmp_path: Path) -> None:
+    """A folder may be sorted by class."""
+    for number in range(count):
+        Image.fromarray(np.full((4, 4), round(255 * number / (count - 1)), np.uint8)).save(
+            tmp_path / f"{number:03}.png"
+        )
+    seen = looking.pictures(tmp_path)
+    assert 32 <= len(seen) <= 64
+    assert seen.max() > 0.95
+    assert seen.mean().item() == pytest.approx(0.5, abs=0.05)

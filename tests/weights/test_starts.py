@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from medtl.cards import IMAGENET_MEAN, IMAGENET_STD, dataset_cards
 from medtl.errors import MedtlError
+from medtl.networks.backbones.zoo import torchvision
 from medtl.networks.classifier import build_classifier
 from medtl.networks.registry import names
 from medtl.weights.card import InputContract, WeightsCard
@@ -111,6 +112,28 @@ def filled(kind: type, **known: object) -> Any:
     return kind(**{field.name: known.get(field.name, {}) for field in fields(kind)})
 
 
+def test_a_bundles_card_counts_from_within_its_folders(
+    places: Path, state: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path does not name the folder that it is read from."""
+    bundle = put_bundle(places / "mine", state, input={"mean": [0.4] * 3, "std": [0.2] * 3})
+    for folder, path in ((bundle, "models/model.safetensors"), (bundle / "models", "model.safetensors"), (bundle, ".")):
+        monkeypatch.chdir(folder)
+        start = resolve(path, "resnet18")
+        assert (start.mean, start.assumed) == ((0.4,) * 3, ""), path
+        with pytest.raises(MedtlError, match=r"card\.json: a weights card has no 'name'"):  # nor is it passed over
+            apply(build_classifier("resnet18", 2), start, "resnet18")
+
+
+def test_hugging_faces_one_number_stands_for_all_channels(places: Path, state: dict[str, torch.Tensor]) -> None:
+    torch.save(state, places / "pytorch_model.bin")
+    settings = {"image_mean": 0.5, "image_std": 0.25, "rescale_factor": 1 / 255}
+    (places / "preprocessor_config.json").write_text(json.dumps(settings))
+    start = resolve(str(places / "pytorch_model.bin"), "resnet18")
+    assert start.mean == pytest.approx((0.5,) * 3)
+    assert start.std == pytest.approx((0.25,) * 3)
+
+
 def test_a_released_weights_card_is_understood(places: Path, state: dict[str, torch.Tensor]) -> None:
     """The card that ``medtl release`` writes is the one that is read here; what its training started from is not."""
     card = filled(
@@ -201,6 +224,41 @@ def test_named_weights_without_a_card_expect_what_their_makers_say(
     assert by_path.mean == IMAGENET_MEAN
     assert "assumed" in by_path.assumed
     assert by_path.licence == "not stated"
+
+
+@pytest.mark.parametrize(
+    ("name", "mean"),
+    [
+        ("inception_v3", HALF),  # its own files come with transform_input, which makes these of ImageNet's
+        ("googlenet", HALF),
+        ("efficientnet_v2_l", HALF),
+        ("resnet18", IMAGENET_MEAN),
+    ],
+)
+def test_torchvisions_networks_expect_what_torchvision_feeds_them(places: Path, name: str, mean: Any) -> None:
+    for file in (places / "shelf" / f"torchvision_{name}_imagenet.pt", places / "any.pt"):
+        torch.save({"features.0.0.weight": torch.zeros(1)}, file)
+    by_word = resolve("imagenet", f"torchvision/{name}")
+    by_path = resolve(str(places / "any.pt"), f"torchvision/{name}")
+    assert (by_word.mean, by_word.assumed) == (mean, "")
+    assert (by_path.mean, "torchvision's own weights" in by_path.assumed) == (mean, True)
+
+
+@torch.no_grad()
+def test_torchvisions_own_inception_computes_the_same(places: Path) -> None:
+    """With its files' transform_input, on images of ImageNet's mean and SD; ours on those that the start names."""
+    models: Any = torchvision().models
+    theirs = models.inception_v3(weights=None, transform_input=True, init_weights=False).eval()
+    torch.save(theirs.state_dict(), places / "inception_v3_google-0cc3c7bd.pth")
+    start = resolve(str(places / "inception_v3_google-0cc3c7bd.pth"), "torchvision/inception_v3")
+    ours = build_classifier("torchvision/inception_v3", 1000, image_size=107).eval()
+    apply(ours, start, "torchvision/inception_v3")
+    ours.load_state_dict({name: theirs.state_dict()[name] for name in ours.state_dict()})
+    images = torch.rand(2, 3, 107, 107)
+    mean, std, own_mean, own_std = (
+        torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD, start.mean, start.std)
+    )
+    torch.testing.assert_close(ours((images - own_mean) / own_std), theirs((images - mean) / std), rtol=1e-3, atol=1e-4)
 
 
 def test_a_vits_layout_tells_its_makers_normalisation(places: Path) -> None:

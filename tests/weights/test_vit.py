@@ -87,6 +87,20 @@ def test_dinov2_computes_the_same_in_the_stock_network(write: object, words: str
         assert torch.equal(stock(images)[0], network(images))
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_what_is_folded_into_half_precision_is_not_rounded_again(kind: torch.dtype, tmp_path: Path) -> None:
+    """LayerScale of a deep network is small: in float16 its products with weights have few digits, or none."""
+    small = {name: 1e-4 * tensor if "gamma" in name else tensor for name, tensor in dinov2().items()}
+    state = {name: tensor.to(kind) for name, tensor in small.items()}
+    network, report = load(state, "vit_s14", 56, tmp_path)
+    assert report.fits
+    gamma, weight = state["blocks.3.ls2.gamma"].float(), state["blocks.3.mlp.fc2.weight"].float()
+    expected = gamma[:, None] * weight * 10**0.5  # the epsilon's factor
+    found = network.state_dict()["blocks.3.mlp.linear2.weight"]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
+    assert off(network, {name: tensor.float() for name, tensor in state.items()}, 6, 56) < 1e-5
+
+
 def test_timms_own_dinov2_agrees(tmp_path: Path) -> None:
     from medtl.networks.backbones import zoo
 

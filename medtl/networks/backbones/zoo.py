@@ -36,6 +36,9 @@ DEFINED = (
     f"$[([library.define(schema) for schema in {SCHEMAS!r}], library) for library in ([] if torch.version.cuda or"
     " hasattr(torch.ops.torchvision, 'nms') else [torch.library.Library('torchvision', 'DEF')])]"
 )
+HALF = (0.5, 0.5, 0.5)
+# torchvision builds these for its own weights with ``transform_input``, which turns ImageNet's mean and SD into 0.5
+TURNED = ("googlenet", "inception_v3")
 _kept: list[Any] = []  # once the library object is collected, its schemas vanish
 
 
@@ -114,6 +117,13 @@ def _torchvision_arguments(name: str, num_classes: int, in_channels: int, image_
     elif name.startswith("maxvit"):
         more = {"input_size": [image_size, image_size]}
     return {"name": name, "weights": None, "num_classes": num_classes, **more}
+
+
+def _torchvision_weights(name: str) -> dict[str, Published]:
+    """Return the record of torchvision's own weights of a network: mean and SD, which are ImageNet's for most alone."""
+    prepared = torchvision().models.get_model_weights(name).DEFAULT.transforms()
+    mean, std = (HALF, HALF) if name in TURNED else (tuple(prepared.mean), tuple(prepared.std))
+    return {"imagenet": Published("", "", mean, std)}
 
 
 def _make(library: str, name: str, in_channels: int, image_size: int, num_classes: int) -> nn.Module:
@@ -197,7 +207,7 @@ def describe(library: str, name: str) -> Backbone:
         words = tuple(f"{library}/{one}" for one in known)
         hint = did_you_mean(f"{library}/{name.partition('.')[0]}", words)  # timm writes weights behind a dot
         raise UsageError(f"backbone {word!r}: {library} has no such network{hint}")
-    size, published, ends = 224, {}, ()
+    size, published, ends = 224, _torchvision_weights(name) if library == "torchvision" else {}, ()
     if library == "timm" and (config := timm().get_pretrained_cfg(name)) is not None:
         size = config.input_size[-1]
         address = config.url or (f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else "")
