@@ -111,7 +111,8 @@ def write_risks(folder: Path, splits: Sequence[ScoredRisks]) -> dict[str, float]
     rows: list[Sequence[object]] = [COLUMNS]
     for scored in splits:
         for entry, risk in zip(scored.entries, scored.risk, strict=True):
-            rows.append([entry["patient"], scored.split, f"{entry['time']:g}", entry["event"], f"{risk:.7g}"])
+            time = np.format_float_positional(entry["time"], trim="-")  # whole: rounded times would be tied
+            rows.append([entry["patient"], scored.split, time, entry["event"], f"{risk:.7g}"])
     write_csv(folder / "predictions.csv", rows)
     metrics = {name: value for scored in splits for name, value in scored.metrics.items()}
     write_metrics(folder / "metrics.json", metrics)
