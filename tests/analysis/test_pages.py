@@ -41,6 +41,15 @@ def folders(module_path: Path) -> list[Path]:
     return made
 
 
+def test_a_list_of_features_names_no_picture(tmp_path: Path) -> None:
+    patient = {"time": 3.0, "event": 1, "patient": "p", "source": "s", "sha256": "", "features": "p.npy"}
+    survival = {"name": "s", "task": "survival", "classes": ["censored", "event"], "channels": 1, "licence": "none"}
+    content = {**survival, "training": [patient], "validation": [], "test": []}
+    (tmp_path / "datalist.json").write_text(json.dumps(content))
+    with pytest.raises(UsageError, match="names no picture"):
+        draw(tmp_path, 4, 32)
+
+
 @pytest.mark.slow
 def test_sets_that_differ_in_brightness_alone_are_apart_by_it(folders: list[Path]) -> None:
     found = measure(folders, folders[1], "resnet18", ["random"], QUICK)
