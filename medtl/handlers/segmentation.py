@@ -70,7 +70,7 @@ def with_distances(scored: ScoredCases, organs: Sequence[str]) -> ScoredCases:
         for each in scored.cases
     )
     scores = [each.scores for each in cases]
-    found = intervals(scores, [each.case.patient for each in cases])
+    found = intervals(scores, [each.case.patient or each.case.name for each in cases])
     metrics: dict[str, float] = {}
     for name, value in mean_scores(scores).items():
         metrics[f"{scored.split}_{name}"] = value

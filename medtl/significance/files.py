@@ -31,7 +31,7 @@ class Columns:
         label: the truth.
         score: of the positive class, higher is more positive.
         id: of the image, by which files are matched.
-        by: whose an image is; images of one are not independent.
+        by: whose an image is; images of one are not independent. An empty one is not known: an image for itself.
         split: the value of the column ``split`` that is read, as of ``same_split``; None for all rows.
     """
 
@@ -97,13 +97,14 @@ def read_answers(path: Path, columns: Columns, positive: str | None = None) -> A
         rows = [row for row in rows if row[_column(path, tuple(row), "split", "--split")] == columns.split]
     header = tuple(rows[0])
     label = _column(path, header, columns.label or "label", "--label")
-    owners = None
-    if columns.by is not None:
-        owners = tuple(row[_column(path, header, columns.by, "--by")] for row in rows)
     named = columns.id or next((name for name in NAMES if name in header), None)
     ids = tuple(str(number) for number in range(len(rows)))
     if named is not None:
         ids = tuple(row[_column(path, header, named, "--id")] for row in rows)
+    owners = None
+    if columns.by is not None:
+        by = _column(path, header, columns.by, "--by")
+        owners = tuple(row[by] or own for row, own in zip(rows, ids, strict=True))
     if columns.score is not None:
         truth, classes = _two_classes(path, [row[label] for row in rows], positive)
         scores = _numbers(path, rows, [_column(path, header, columns.score, "--score")])[:, 0]

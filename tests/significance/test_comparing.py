@@ -68,6 +68,21 @@ def test_published_figures_of_a_table_of_another_tool() -> None:
     assert (found["images"], found["positive"], found["metric"]) == (113, "Poor", "auc")
 
 
+def test_unknown_patients_are_not_one(tmp_path: Path) -> None:
+    """40 images of 20 patients, and 40 of whom nobody says who they are: as if each had a name of its own."""
+    found = []
+    for who in ("", "u{}"):
+        tables = []
+        for seed, name in enumerate("ab"):
+            header, *rows = list(csv.reader(own_table(tmp_path / name / "p.csv", seed, 1 + seed, each=2).open()))
+            rows = [[row[0], who.format(k) if k < 40 else row[1], *row[2:]] for k, row in enumerate(rows)]
+            tables.append(write(tmp_path / f"{name}{who}" / "p.csv", header, rows))
+        found.append(as_json(*tables))
+    assert found[0]["owners"] == found[1]["owners"] == 60
+    for key in ("low", "high", "p", "mcnemar_p"):
+        assert found[0]["pairs"][0][key] == pytest.approx(found[1]["pairs"][0][key])
+
+
 def test_one_line_for_people() -> None:
     status, printed = medtl_test(ASAH, ASAH, *OTHER, "wfns,s100b")
     assert status == 0
