@@ -68,6 +68,20 @@ def test_published_figures_of_a_table_of_another_tool() -> None:
     assert (found["images"], found["positive"], found["metric"]) == (113, "Poor", "auc")
 
 
+def test_tables_that_a_spreadsheet_saved_are_matched_by_their_images(tmp_path: Path) -> None:
+    """Excel's "CSV UTF-8" begins with a mark, which is no part of the first column's name."""
+    plain = [own_table(tmp_path / name / "p.csv", seed, 1) for seed, name in enumerate("ab")]
+    saved = []
+    for path, step in zip(plain, (1, -1), strict=True):
+        header, *lines = path.read_text().splitlines()
+        saved.append(tmp_path / f"{path.parent.name}.csv")
+        saved[-1].write_text("\n".join([header, *lines[::step]]) + "\n", encoding="utf-8-sig")
+    told = [
+        {k: v for k, v in as_json(*each)["pairs"][0].items() if k not in ("first", "second")} for each in (plain, saved)
+    ]
+    assert told[0] == told[1]
+
+
 def test_unknown_patients_are_not_one(tmp_path: Path) -> None:
     """40 images of 20 patients, and 40 of whom nobody says who they are: as if each had a name of its own."""
     found = []
