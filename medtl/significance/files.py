@@ -17,6 +17,7 @@ from medtl.runs.record import find
 PROBABILITY = "prob_"
 NUMBER = "pred"
 NAMES = ("image", "case", "id")  # columns that name a row, where none is told
+SUM = 0.01  # that the probabilities of one class an image may be off 1
 YES = ("1", "1.0", "True", "true")
 NO = ("0", "0.0", "False", "false")
 
@@ -115,9 +116,10 @@ def read_answers(path: Path, columns: Columns, positive: str | None = None) -> A
     if wanted:
         classes = tuple(name.removeprefix(PROBABILITY) for name in wanted)
         record = find(path.parent)
-        truth = _class_labels(path, [row[label] for row in rows], len(classes), record.task if record else None)
+        scores = _numbers(path, rows, wanted)
+        truth = _class_labels(path, [row[label] for row in rows], scores, record.task if record else None)
         positive = record.positive_class if record and record.positive_class in classes else ""
-        told = Answers(name_of(path), ids, owners, truth, _numbers(path, rows, wanted), classes, True, positive)
+        told = Answers(name_of(path), ids, owners, truth, scores, classes, True, positive)
         return _once(path, told if told.task == "multilabel" else _listed(told))
     if NUMBER in header:
         truth = _numbers(path, rows, [label])[:, 0]
@@ -233,9 +235,11 @@ def _numbers(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> NDArray
     return values
 
 
-def _class_labels(path: Path, texts: Sequence[str], n_classes: int, task: str | None) -> NDArray:
-    """Class indices or, as the task of the run beside the file or the labels show (``0;3``, or blank), multi-hot."""
-    several = any(";" in text or not text for text in texts) if task is None else task == "multilabel"
+def _class_labels(path: Path, texts: Sequence[str], scores: NDArray[np.float64], task: str | None) -> NDArray:
+    """Class indices or, as the task of the run beside the file or the labels show (``0;3``; or blank, where the
+    probabilities of a row do not add up to 1), multi-hot."""
+    n_classes, of_one = scores.shape[1], bool((np.abs(scores.sum(axis=1) - 1) < SUM).all())
+    several = any(";" in text or (not text and not of_one) for text in texts) if task is None else task == "multilabel"
     parts = [[part for part in text.split(";") if part] if several else [text] for text in texts]
     labels = np.zeros((len(texts), n_classes), np.int64)
     for row, own in enumerate(parts):

@@ -82,6 +82,20 @@ def test_tables_that_a_spreadsheet_saved_are_matched_by_their_images(tmp_path: P
     assert told[0] == told[1]
 
 
+def test_a_missing_label_is_no_label_of_several(tmp_path: Path) -> None:
+    """Where probabilities add up to 1 each image has one class, and one without a label is told; it was taken for an
+    image of several findings that has none."""
+    path = own_table(tmp_path / "a" / "p.csv", 0, 1)
+    header, *rows = list(csv.reader(path.open()))
+    write(path, header, [[*row[:3], "" if k == 7 else row[3], *row[4:]] for k, row in enumerate(rows)])
+    status, told = medtl_test(path, path)
+    assert status != 0
+    assert "has label ''; expected a class index below 2" in told
+    findings = [["a", "", "test", "", 0.1, 0.2], ["b", "", "test", "1", 0.3, 0.8], ["c", "", "test", "0", 0.7, 0.2]]
+    several = write(tmp_path / "several.csv", OWN, findings)
+    assert as_json(several, several)["pairs"][0]["values"] == [1.0, 1.0]
+
+
 def test_unknown_patients_are_not_one(tmp_path: Path) -> None:
     """40 images of 20 patients, and 40 of whom nobody says who they are: as if each had a name of its own."""
     found = []
