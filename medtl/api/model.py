@@ -94,9 +94,8 @@ def load_weights(network: nn.Module, path: str | Path) -> LoadReport:
         raise MedtlError(f"load_weights {path}: expected a file, a bundle, its zip or a run")
     as_made = is_unchanged(network)
     report = load_pretrained(network, start.path, made.backbone, option="load_weights", bgr=start.bgr)
-    # its start from now on, with the normalisation that it expects, also where something else was changed before
-    fresh = fingerprint(network) if as_made else made.fingerprint
-    remember(network, replace(made, init=_lasting(path), fingerprint=fresh))
+    if as_made:
+        remember(network, replace(made, init=_lasting(path), fingerprint=fingerprint(network)))
     return replace(report, normalization=start.assumed)
 
 

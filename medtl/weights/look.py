@@ -26,8 +26,6 @@ from medtl.weights.sources import SOURCES
 TRIED = 6  # networks of libraries whose names look like the file's
 SHORTEST = 5  # letters of such a name
 USUAL = 224  # pixels
-# what else stands where a head does: Hugging Face's pooler, projections of DINO and MoCo
-NO_CLASSES = re.compile(r"(^|\.)(pooler|mlp|encoder_[qk]|base_encoder|momentum_encoder)\.")
 NO_PICTURES = "no pictures to compare with: --images DIR, of a kind like those that the weights were trained on"
 
 
@@ -79,7 +77,7 @@ def look(path: Path, images: Path | None = None, option: str = "FILE") -> Look:
     """
     checkpoint = read_checkpoint(path, option)
     found = _networks(checkpoint, path)
-    head, count = _head(checkpoint.state, found[0][1].dropped if found else ())
+    head, count = _head(checkpoint.state)
     contract = contract_of(path, "", found[0][0].name, option) if found else settings_of(path, option)
     kept = {name: tensor for name, tensor in checkpoint.state.items() if COUNTERS not in name}
     looked = Look(
@@ -118,7 +116,7 @@ def pictures(images: Path) -> torch.Tensor:
         UsageError: there are none that can be read.
     """
     found = find_pictures(images).pictures
-    step = max(1, -(-len(found) // evidence.MOST))
+    step = max(1, len(found) // evidence.MOST)
     read = []
     for picture in found[::step][: evidence.MOST]:
         try:
@@ -183,16 +181,9 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _head(state: dict[str, torch.Tensor], dropped: Sequence[str]) -> tuple[str, int]:
-    """Name and number of classes of the last layer that is some library's classification head, and gives classes;
-    ``dropped`` are the heads' names without the prefix of the network that the file fills."""
-    behind = tuple(f".{name}" for name in dropped)
-    heads = [
-        (name, len(tensor))
-        for name, tensor in state.items()
-        if (is_a_head(name) or name.endswith(behind)) and name.endswith("weight") and tensor.ndim > 1
-        if not NO_CLASSES.search(name)
-    ]
+def _head(state: dict[str, torch.Tensor]) -> tuple[str, int]:
+    """Name and number of classes of the last layer that is some library's classification head."""
+    heads = [(name, len(t)) for name, t in state.items() if is_a_head(name) and name.endswith("weight") and t.ndim > 1]
     return heads[-1] if heads else ("", 0)
 
 
