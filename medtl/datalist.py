@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medtl.entries import SURVIVAL_CLASSES as SURVIVAL_CLASSES
-from medtl.entries import check_entry, check_once, check_patient
+from medtl.entries import check_entry, check_once, check_patient, owner
 from medtl.errors import MedtlError, UsageError
 from medtl.files import read_json, write_text
 from medtl.splits import assign_patients
@@ -291,9 +291,9 @@ def with_fraction(listed: DataList, fraction: float, seed: int) -> DataList:
         return listed
     labels: dict[str, list[int]] = defaultdict(list)
     for entry, classes in zip(listed.training, strata(listed.training), strict=True):
-        labels[entry["patient"]] += classes
+        labels[owner(entry)] += classes
     part = assign_patients(labels, [fraction, 1 - fraction], seed)
-    training = [entry for entry in listed.training if part[entry["patient"]] == 0]
+    training = [entry for entry in listed.training if part[owner(entry)] == 0]
     kept = replace(listed, training=training, train_fraction=fraction, drawn_with=seed)
     before, after = class_counts(listed, "train"), class_counts(kept, "train")
     empty = [name for name in listed.classes if before[name] and not after[name]]

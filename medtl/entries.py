@@ -31,6 +31,12 @@ def _check_common(entry: Any, where: str, required: Sequence[str]) -> None:
         raise MedtlError(f"{where} has group {str(group)[:40]!r}; expected an object of words and numbers")
 
 
+def owner(entry: Entry) -> str:
+    """Return whose a picture is: its patient, or the picture itself where the patient is not known (empty). Pictures
+    are drawn and resampled by this, so that unknown patients are not one."""
+    return str(entry["patient"] or entry["image"])
+
+
 def check_patient(entry: Any, where: str, classes: Sequence[str]) -> None:
     """Refuse an entry that is no patient with time, event and something to look at; arguments as of ``check_entry``."""
     _check_common(entry, where, REQUIRED_OF_SURVIVAL)

@@ -210,13 +210,13 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def read_csv(path: Path) -> list[list[str]]:
     """Return the rows of a CSV file, the header first, without the apostrophes that ``write_csv`` puts before
-    formulas; empty for an empty file.
+    formulas, and without the mark that spreadsheets put before all of it; empty for an empty file.
 
     Raises:
         MedtlError: it cannot be read, or is no table.
     """
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             return [[_plain(field) for field in row] for row in csv.reader(file)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise MedtlError(f"{path} is not a table: {error}") from None

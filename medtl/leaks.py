@@ -163,6 +163,7 @@ def _shared_patients(a: Listed, b: Listed) -> Iterator[tuple[int, int]]:
     for j, (patient, part) in enumerate(zip(b.patients, b.parts, strict=True)):
         places[patient].setdefault(part, j)
     told = set()
+    places.pop("", None)  # not known
     for i, patient in enumerate(a.patients):
         other = next((j for part, j in places.get(patient, {}).items() if a is not b or part != a.parts[i]), None)
         if other is not None and patient not in told:

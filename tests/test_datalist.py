@@ -102,6 +102,12 @@ def test_an_unknown_patient_is_in_no_two_splits(tmp_path: Path) -> None:
     assert datalist.overlaps(shared) == ["1 identical image(s) in more than one split, the first sha256 1.png…"]
 
 
+def test_unknown_patients_are_drawn_one_by_one(tmp_path: Path) -> None:
+    made = make(tmp_path, [entry(f"{k}.png", k % 2, "") for k in range(40)])
+    kept = datalist.with_fraction(made, 0.5, 0).training
+    assert [sum(each["label"] == label for each in kept) for label in (0, 1)] == [10, 10]
+
+
 def test_entry_without_patient_is_refused(tmp_path: Path) -> None:
     broken = entry("1.png")
     del broken["patient"]

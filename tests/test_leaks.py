@@ -76,6 +76,14 @@ CHANGES: dict[str, Change] = {
 }
 
 
+def test_patients_whom_nobody_knows_are_not_shared(pictures: list[Image.Image], tmp_path: Path) -> None:
+    a, b = (
+        write(tmp_path / name, {"training": [(f"{k}.png", "", pictures[k]) for k in own]})
+        for name, own in (("a", range(4)), ("b", range(10, 14)))
+    )
+    assert check(a, "--against", b)[0] == 0
+
+
 def test_a_planted_leak_of_each_kind(pictures: list[Image.Image], tmp_path: Path) -> None:
     a = write(tmp_path / "a", {"training": [(f"{k}.png", f"a/{k}", pictures[k]) for k in range(8)]})
     rgb = pictures[1].convert("RGB")

@@ -72,6 +72,24 @@ def test_an_evaluation_finds_the_same(run: Path, tmp_path: Path) -> None:
         assert (tmp_path / "out" / name).read_bytes() == (run / name).read_bytes()
 
 
+def test_patients_from_elsewhere_need_no_training_split(run: Path, tmp_path: Path) -> None:
+    """Their own censoring then weights Uno's C-index, as there is no other."""
+    folder = shutil.copytree(sample.prepared("tcga_survival"), tmp_path / "elsewhere")
+    content = json.loads((folder / "datalist.json").read_text())
+    patients = [{k: v for k, v in entry.items() if k != "fold"} for entry in content["training"]]
+    (folder / "datalist.json").write_text(json.dumps({**content, "training": [], "test": patients}))
+    names = config("train", "evaluate", folder=FOLDER)
+    words = ("--weights", str(run / "model.pt"), "--dataset_dir", str(folder), "--split", "test", "--device", "cpu")
+    status, told = bundle_here("run", "--config_file", names, *words, "--output_dir", str(tmp_path / "out"))
+    assert status == 0, told
+    table = rows(tmp_path / "out" / "predictions.csv")
+    who = survival.followed([float(row["time"]) for row in table], [int(row["event"]) for row in table])
+    found = survival.c_index_ipcw(who, [float(row["risk"]) for row in table])
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["test_c_index_ipcw"] == pytest.approx(found, abs=1e-6)
+    assert metrics["test_c_index_ipcw"] != metrics["test_c_index_harrell"]
+
+
 def test_inference_gives_each_file_of_features_a_risk(run: Path, tmp_path: Path) -> None:
     source = tmp_path / "in"
     source.mkdir()

@@ -3,7 +3,7 @@
 import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from scipy.stats import pearsonr, spearmanr
 
 from medtl.analysis import affine, distances, embedding
 from medtl.analysis.pictures import Drawn, draw
+from medtl.analysis.subject import told_apart
 from medtl.errors import UsageError
 
 Matrix = NDArray[np.float64]
@@ -137,6 +138,8 @@ def measure(
     if len(settings.seeds) < 1:
         raise UsageError("--seeds names no seed")
     spaces = [embedding.space(backbone, init, settings.image_size) for init in inits]
+    apart = told_apart([space.name for space in spaces], inits)
+    spaces = [replace(space, name=name) for space, name in zip(spaces, apart, strict=True)]
     drawn = [draw(path, settings.images, settings.image_size) for path in chosen]
     names = unique_names([each.name for each in drawn], chosen)
     for name, each in zip(names, drawn, strict=True):

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from medtl.analysis.subject import name_of
 from medtl.errors import MedtlError
 from medtl.networks.classifier import build_classifier
 from medtl.networks.registry import backbone_of
@@ -19,7 +20,7 @@ class Space:
     """A network whose features are used.
 
     Attributes:
-        name: backbone and start in words.
+        name: backbone and start in words, of a path the last part.
         start: of its weights.
         image_size: in pixels.
         seed: of random weights.
@@ -44,7 +45,7 @@ def space(backbone: str, init: str, image_size: int, seed: int = 0) -> Space:
         UsageError, MedtlError: as ``starts.resolve``.
     """
     start = starts.resolve(init, backbone, option="--inits")
-    return Space(f"{backbone}, {init}", start, image_size, seed)
+    return Space(f"{backbone}, {name_of(init, start)}", start, image_size, seed)
 
 
 def build(of: Space) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from medtl.analysis import drawings, gabor
-from medtl.analysis.subject import subject
+from medtl.analysis.subject import subject, told_apart
 from medtl.errors import UsageError
 from medtl.files import csv_text, replacing, write_json
 from medtl.report.html import to_html
@@ -88,6 +88,8 @@ def write(words: Sequence[str], out: Path, backbone: str | None, seed: int) -> t
         UsageError, MedtlError: a network cannot be looked at.
     """
     found = [look(word, backbone, seed) for word in words]
+    names = told_apart([each.name for each in found], words)
+    found = [replace(each, name=name) for each, name in zip(found, names, strict=True)]
     out.mkdir(parents=True, exist_ok=True)
     paths = tuple(out / name for name in NAMES)
     rows = [

@@ -9,7 +9,7 @@ from medtl.analysis import drawings
 from medtl.analysis.layers import Layer, with_base_line
 from medtl.analysis.pictures import Drawn, draw
 from medtl.analysis.similarity import ENOUGH
-from medtl.analysis.subject import subject
+from medtl.analysis.subject import subject, told_apart
 from medtl.errors import UsageError
 from medtl.files import csv_text, replacing, write_json
 from medtl.report.html import to_html
@@ -53,7 +53,7 @@ def write(
     if len(drawn.pixels) < 4:
         raise UsageError(f"{folder} has {len(drawn.pixels)} pictures to draw from; expected at least 4")
     found = with_base_line(*networks, drawn.pixels, seeds, image_size)
-    titles = (f"{networks[0].name} ({networks[0].backbone})", f"{networks[1].name} ({networks[1].backbone})")
+    titles = told_apart([f"{each.name} ({each.backbone})" for each in networks], (one, other))
     out.mkdir(parents=True, exist_ok=True)
     paths = tuple(out / name for name in NAMES)
     with ExitStack() as stack:

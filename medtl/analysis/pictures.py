@@ -67,8 +67,9 @@ def draw(folder: Path, count: int, size: int, seed: int = 0) -> Drawn:
 
 
 def _different(listed: DataList) -> list[Entry]:
-    """The entries of the splits that may be looked at, each picture once."""
-    entries = [entry for split in TAKEN for entry in listed.split(split)]
+    """The entries of the splits that may be looked at, each picture once; a patient of a survival may have features
+    and no picture."""
+    entries = [entry for split in TAKEN for entry in listed.split(split) if "image" in entry]
     return list({entry["sha256"] or entry["image"]: entry for entry in reversed(entries)}.values())[::-1]
 
 

@@ -1,5 +1,7 @@
 """A network that is looked into, by a run, a bundle, a weight file, or a word of ``--init`` with a backbone."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,8 +64,30 @@ def subject(word: str, backbone: str | None, image_size: int, seed: int = 0) -> 
         network = build_classifier(found, CLASSES, image_size=image_size)
     if start.path is not None:
         starts.apply(network, start, found)
-    name = Path(word).name if start.path is not None and start.init == str(start.path) else word
-    return Subject(name, found, network.eval(), start)
+    return Subject(name_of(word, start), found, network.eval(), start)
+
+
+def name_of(word: str, start: Start) -> str:
+    """Return a word as it was asked for, of a path the last part."""
+    return Path(word).name if start.path is not None and start.init == str(start.path) else word
+
+
+def told_apart(names: Sequence[str], words: Sequence[str]) -> list[str]:
+    """Return different names for networks: with the folder that a file lies in, or a number, where two are alike.
+
+    Args:
+        names: of the networks.
+        words: by which they were asked for, in the same order.
+    """
+    often = Counter(names)
+    first = [
+        f"{Path(word).expanduser().resolve().parent.name}/{name}"
+        if often[name] > 1 and Path(word).expanduser().exists()
+        else name
+        for name, word in zip(names, words, strict=True)
+    ]
+    again = Counter(first)
+    return [name if again[name] == 1 else f"{name} {place}" for place, name in enumerate(first, 1)]
 
 
 def _said(word: str) -> str | None:

@@ -8,10 +8,10 @@ import ignite.distributed as idist
 
 from medtl.bundles import begin as checks
 from medtl.bundles import components, handlers, ids, start
-from medtl.datalist import SURVIVAL, DataList
+from medtl.datalist import SURVIVAL, DataList, Entry
 from medtl.errors import BadFileError, MedtlError, UsageError
 from medtl.handlers.results import OpenTest
-from medtl.handlers.survival import KEY_METRICS, FinishRisks, KeepBestRisks, RiskScores, SaveRisks, follow_up
+from medtl.handlers.survival import KEY_METRICS, FinishRisks, KeepBestRisks, RiskScores, SaveRisks, reference_of
 from medtl.runs import record as records
 from medtl.survival.bags import Bags, WholeCohort, bag_of
 from medtl.survival.feature_files import starts_of
@@ -64,6 +64,9 @@ def begin_survival_training() -> None:
     """
     recipe = start.checked(("train", "val"))
     _check()
+    listed: DataList = ids.value("data")
+    if not any(entry["event"] for entry in listed.training):
+        raise UsageError(f"{listed.folder / 'datalist.json'}: no training patient had the event")
     checks.announce_data(ids.value("data"))
     start.announce_recipe(recipe)
     start.seed(recipe)
@@ -89,15 +92,12 @@ def _check() -> None:
         raise UsageError(f"--most_instances {most}: expected a whole number of at least 1")
     if idist.get_world_size() > 1:
         raise UsageError("survival is trained by one process: Cox's risk sets are those of the whole cohort")
-    listed: DataList = ids.value("data")
-    _check_start(listed)
-    if not any(entry["event"] for entry in listed.training):
-        raise UsageError(f"{listed.folder / 'datalist.json'}: no training patient had the event")
+    _check_start(ids.value("data"))
 
 
 def _check_start(listed: DataList) -> None:
-    """Refuse a start of which the first training patient has no features, or none where there are several."""
-    init, first = ids.value("init"), listed.folder / str(listed.training[0].get("features", ""))
+    """Refuse a start of which the first patient has no features, or none where there are several."""
+    init, first = ids.value("init"), listed.folder / str(_first(listed).get("features", ""))
     if not first.is_file():
         return  # said with its patient where it is read
     try:
@@ -115,9 +115,14 @@ def cohort() -> DataList:
 
 
 def feature_width() -> int:
-    """Return the width of a feature: that of the first training patient."""
+    """Return the width of a feature: that of the first patient."""
     listed: DataList = ids.value("data")
-    return int(bag_of(listed, listed.training[0], ids.value("init")).shape[1])
+    return int(bag_of(listed, _first(listed), ids.value("init")).shape[1])
+
+
+def _first(listed: DataList) -> Entry:
+    """The first patient: of training, unless a list to be evaluated has none there."""
+    return next(entry for _, entry in listed)
 
 
 def bags(split: str) -> Bags:
@@ -158,7 +163,7 @@ def risk_scores(split: str) -> RiskScores:
         split: its short name, the prefix of its metrics.
     """
     listed: DataList = ids.value("data")
-    return RiskScores(split, listed.split(split), follow_up(listed.training))
+    return RiskScores(split, listed.split(split), reference_of(listed))
 
 
 def best_risks(network: RiskNetwork) -> KeepBestRisks:

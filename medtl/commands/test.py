@@ -54,6 +54,9 @@ def compare_tables(
     if len(files) < 2:
         raise UsageError(f"medtl test {files[0]}: expected two or more tables")
     if score is None and hold_risks(files):
+        for option, value in (("by", by), ("positive", positive), ("label", label), ("id", id)):
+            if value not in (None, PATIENT):
+                raise UsageError(f"--{option} {value}: these are tables of risks, a row a patient; leave it out")
         _print(compare_risks(files, metric, split), as_json)
         return
     scores = score.split(",") if score else [None]
@@ -84,8 +87,9 @@ def _print(found: "Compared", as_json: bool) -> None:
         more += [f"{_p(pair.adjusted)} after Holm over {len(found.pairs)}"] if several else []
         more += [f"bootstrap {_p(pair.bootstrap_p)}"] if pair.method != "bootstrap" else []
         more += [f"McNemar {_p(pair.mcnemar_p)}"] if math.isfinite(pair.mcnemar_p) else []
-        unit = "patients" if found.owners == found.images and found.metric.startswith("c_index") else "images"
-        of = f"{found.images:,} {unit}" + (f" of {found.owners:,} {found.by}s" if found.by else "")
+        of = f"{found.images:,} images" + (f" of {found.owners:,} {found.by}s" if found.by else "")
+        if found.metric.startswith("c_index"):
+            of = f"{found.owners:,} patients"
         of += f", split {found.split}" if found.split not in ("", "test") else ""
         rest = f", {found.left_out:,} left out that not every file has" if found.left_out else ""
         typer.echo(

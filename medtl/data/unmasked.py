@@ -1,5 +1,7 @@
 """Pictures to predict masks on, one case each; every file of the input is accounted for."""
 
+import itertools
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -96,8 +98,18 @@ def _squares(whole: WholePictures, image_size: int) -> Slices:
 
 
 def _apart(names: Sequence[str]) -> tuple[str, ...]:
-    """Names without suffix where these differ, else with it: a.png and a.jpg have masks of their own."""
+    """Names without suffix where these differ, else with it: a.png and a.jpg have masks of their own. Of a third one
+    that is called a_png.png the number behind it tells that apart."""
     bare = [PurePosixPath(name).with_suffix("").as_posix() for name in names]
-    return tuple(
-        short if bare.count(short) == 1 else name.replace(".", "_") for short, name in zip(bare, names, strict=True)
-    )
+    often = Counter(bare)
+    taken, found = {short for short in bare if often[short] == 1}, []
+    for short, name in zip(bare, names, strict=True):
+        own = short
+        if often[short] > 1:
+            whole = PurePosixPath(name)
+            wanted = whole.with_name(whole.name.replace(".", "_")).as_posix()
+            numbered = (f"{wanted}_{number}" for number in itertools.count(2))
+            own = next(each for each in itertools.chain([wanted], numbered) if each not in taken)
+            taken.add(own)
+        found.append(own)
+    return tuple(found)

@@ -1,5 +1,6 @@
 """Which volumes an input holds: regular DICOM series and files of their own, every other file accounted for."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -145,9 +146,11 @@ def _name(path: Path, root: Path) -> str:
 
 def apart(sources: Sequence[Source]) -> list[Source]:
     """Return the same in the natural order of their names, with a number behind a name that came before."""
-    seen: dict[str, int] = {}
-    named = []
+    taken, before, named = {each.name for each in sources}, set[str](), []
     for each in sources:
-        seen[each.name] = seen.get(each.name, 0) + 1
-        named.append(each if seen[each.name] == 1 else replace(each, name=f"{each.name}#{seen[each.name]}"))
+        numbered = (f"{each.name}#{number}" for number in itertools.count(2))
+        name = next(name for name in numbered if name not in taken) if each.name in before else each.name
+        taken.add(name)
+        before.add(each.name)
+        named.append(replace(each, name=name))
     return sorted(named, key=lambda each: natural(each.name))

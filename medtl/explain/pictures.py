@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtl.datalist import SHORT_NAMES, DataList, Entry, strata
+from medtl.entries import owner
 from medtl.errors import BadFileError, UsageError, tell
 from medtl.files import file_hash
 from medtl.readers.find import Refused, counted
@@ -33,7 +34,7 @@ class Item:
         image: its name: relative to the data list, or to what the user named.
         index: slice of a volume, or None.
         label: class index, a multi-hot list, a number of a regression, or None where nobody knows.
-        patient: from the data list; the picture's name where it is not from one.
+        patient: from the data list; the picture's name where it is not from one, or where that knows none.
         split: short name; empty where it is not from a data list.
         mask: the lesion's mask, or None.
         sha256: that the file must have; None takes any.
@@ -121,7 +122,7 @@ def _item(listed: DataList, entry: Entry, split: str) -> Item:
         path=listed.folder / entry["image"],
         image=entry["image"],
         label=entry["label"],
-        patient=entry["patient"],
+        patient=owner(entry),
         split=split,
         mask=listed.folder / entry["mask"] if entry.get("mask") else None,
         sha256=entry["sha256"],

@@ -9,6 +9,7 @@ import torch
 from medtl import datalist
 from medtl.data.packed import pack
 from medtl.datalist import SHORT_NAMES, DataList, Entry
+from medtl.entries import owner
 from medtl.errors import MedtlError, UsageError, tell
 from medtl.external.unseen import check_unseen
 from medtl.files import file_hash
@@ -177,7 +178,7 @@ def _record(record: RunRecord, listed: DataList, classifier: Classifier, short: 
 
 
 def _line(metrics: dict[str, float], asked: DataList, short: str, place: Path) -> str:
-    images, patients = (len({entry[key] for entry in asked.test}) for key in ("image", "patient"))
+    images, patients = len({entry["image"] for entry in asked.test}), len({owner(entry) for entry in asked.test})
     parts = [f"{asked.name}, {images:,} images of {patients:,} patients"]
     for name in ("auc", "accuracy", "sensitivity_at_threshold", "specificity_at_threshold", "mae", "r2"):
         value = metrics.get(f"{short}_{name}", float("nan"))

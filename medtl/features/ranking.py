@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from medtl.entries import owner
 from medtl.features.cells import Cell, Judged, labels_of
 from medtl.metrics import bootstrap, delong, registry
 from medtl.metrics.compare import across_seeds
@@ -102,7 +103,7 @@ def lead(results: Mapping[Cell, Judged], metric: str, first: int, second: int, t
     pairs = list(different.values())
     sign = 1 if higher_is_better(metric) else -1
     entries = next(table.entries for table in pairs[0][0].tables if table.split == "test")
-    patients, truth = np.array([entry["patient"] for entry in entries]), labels_of(entries, task)
+    patients, truth = np.array([owner(entry) for entry in entries]), labels_of(entries, task)
     ones, others = (np.stack([pair[side].values("test") for pair in pairs]) for side in (0, 1))
     if len(pairs) == 1 and metric == "auc" and task == "classification" and ones.shape[-1] == 2:
         found = delong.paired_test(truth == 1, ones[0, :, 1], others[0, :, 1], patients)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtl.datalist import Entry
+from medtl.entries import owner
 from medtl.metrics.delong import mean_area_interval
 
 FOLDS = 5
@@ -56,7 +57,7 @@ def source_probes(
     """
     labels = np.array([entry["label"] for entry in entries])
     sources = np.array([str(entry["source"]) for entry in entries], dtype=object)
-    patients = np.array([str(entry["patient"]) for entry in entries], dtype=object)
+    patients = np.array([owner(entry) for entry in entries], dtype=object)
     found = []
     for index, name in enumerate(classes):
         rows = _drawn(np.flatnonzero(labels == index), sources, patients, seed)

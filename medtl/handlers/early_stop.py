@@ -35,7 +35,7 @@ class StopEarly(EarlyStopping):
         self.trainer.add_event_handler(Events.STARTED, self._go_on)
 
     def _score(self, evaluator: Engine) -> float:
-        value = float(evaluator.state.metrics[self.best.key_metric])
+        value = self.best.sign * float(evaluator.state.metrics[self.best.key_metric])  # of an error smaller is better
         return value if math.isfinite(value) else -math.inf
 
     def _go_on(self, trainer: Engine) -> None:

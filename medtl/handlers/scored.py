@@ -10,6 +10,7 @@ import torch
 from ignite.engine import Engine
 
 from medtl.datalist import DataList, Entry
+from medtl.entries import owner
 from medtl.metrics import registry
 from medtl.metrics.bootstrap import intervals as intervals_of
 from medtl.metrics.ignite import Predictions
@@ -125,7 +126,7 @@ def with_intervals(
         threshold: with ``positive``, the operating point.
     """
     predictions = each.predictions
-    patients = np.array([entry["patient"] for entry in each.entries])
+    patients = np.array([owner(entry) for entry in each.entries])
     whole = split_of(predictions.labels, predictions.probabilities, patients)
     values = {name.removeprefix(f"{each.split}_"): value for name, value in each.metrics.items()}
     values |= {name: value for name, value in registry.told(whole, positive).items() if name not in values}

@@ -1,5 +1,6 @@
 """What a segmentation run leaves behind: as ``medtl.handlers.results``, with cases in place of images."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -69,7 +70,7 @@ def with_distances(scored: ScoredCases, organs: Sequence[str]) -> ScoredCases:
         for each in scored.cases
     )
     scores = [each.scores for each in cases]
-    found = intervals(scores, [each.case.patient for each in cases])
+    found = intervals(scores, [each.case.patient or each.case.name for each in cases])
     metrics: dict[str, float] = {}
     for name, value in mean_scores(scores).items():
         metrics[f"{scored.split}_{name}"] = value
@@ -175,8 +176,8 @@ class SaveCases(Save):
         what = with_distances(scored_cases(engine, self.split), self.listed.classes)
         metrics = write_cases(self.folder, self.listed.classes, [what])
         write_overlays(self.folder, what, self.listed, 0)
-        for each in what.cases:
-            path = self.folder / "masks" / f"{file_name(each.case.name)}.nii.gz"
+        for each, name in zip(what.cases, file_names([each.case.name for each in what.cases]), strict=True):
+            path = self.folder / "masks" / f"{name}.nii.gz"
             write_nifti(path, each.predicted, grid(each))
         return metrics, f"{len(what.cases)} cases"
 
@@ -189,17 +190,23 @@ def grid(result: CaseResult) -> NDArray[np.float64]:
     return np.diag([-x, -y, z, 1.0])
 
 
-def file_name(case: str) -> str:
-    """Return a case's name as a file's."""
-    return case.replace("/", "_")
+def file_names(cases: Sequence[str]) -> list[str]:
+    """Return the names of a split's cases as files': ``MR_1`` of ``MR/1``; with a number where two would be one."""
+    found: dict[str, str] = {}
+    for case in cases:
+        wanted = case.replace("/", "_")
+        numbered = (f"{wanted}_{number}" for number in itertools.count(2))
+        found[next(name for name in itertools.chain([wanted], numbered) if name not in found)] = case
+    return list(found)
 
 
 def write_overlays(folder: Path, scored: ScoredCases, listed: DataList, epoch: int) -> None:
     """Write ``overlays/<split>_<case>.png`` (picture, ground truth, prediction) of each case's slice with the most
     organ, and the same for TensorBoard."""
     entries = listed.absolute(scored.split)
+    names = file_names([each.case.name for each in scored.cases])
     with SummaryWriter(str(folder / "tensorboard")) as board:
-        for each in scored.cases:
+        for each, name in zip(scored.cases, names, strict=True):
             both = (each.truth, each.predicted)
             areas = [(volume > 0).sum(axis=(0, 1)) for volume in both]
             number = int(np.argmax(areas[0] if areas[0].any() else areas[1])) + each.case.numbers[0]
@@ -209,5 +216,5 @@ def write_overlays(folder: Path, scored: ScoredCases, listed: DataList, epoch: i
             picture = read_picture(Path(entries[place]["image"]), channels=listed.channels)
             masks = [volume[:, :, number - each.case.numbers[0]].T for volume in both]
             panels = side_by_side(picture, masks)
-            write_png(folder / "overlays" / f"{scored.split}_{file_name(each.case.name)}.png", panels)
+            write_png(folder / "overlays" / f"{scored.split}_{name}.png", panels)
             board.add_image(f"overlays/{scored.split} {each.case.name}", panels, epoch, dataformats="HWC")

@@ -51,6 +51,12 @@ def follow_up(entries: Sequence[Entry]) -> Followed:
     return survival.followed([entry["time"] for entry in entries], [entry["event"] for entry in entries])
 
 
+def reference_of(listed: DataList) -> Followed | None:
+    """Return the patients whose censoring weights the IPCW C-index: those of training; None, for the scored ones
+    themselves, of a list that has none, as one from elsewhere."""
+    return follow_up(listed.training) if listed.training else None
+
+
 class RiskScores:
     """Evaluator handler: ``engine.state.risks`` (n,) and, as ``<split>_<score>``, ``engine.state.metrics`` after each
     epoch.
@@ -58,10 +64,10 @@ class RiskScores:
     Args:
         split: short name of the split.
         entries: of it, all of which come in batches with their ``index``.
-        reference: the training patients, whose censoring weights the IPCW C-index.
+        reference: of ``reference_of``.
     """
 
-    def __init__(self, split: str, entries: Sequence[Entry], reference: Followed) -> None:
+    def __init__(self, split: str, entries: Sequence[Entry], reference: Followed | None) -> None:
         self.split = split
         self.entries = entries
         self.reference = reference
@@ -94,7 +100,7 @@ def scored_risks(engine: Engine, listed: DataList, split: str) -> ScoredRisks:
     return ScoredRisks(split, listed.split(split), engine.state.risks, own)
 
 
-def with_intervals(scored: ScoredRisks, reference: Followed) -> ScoredRisks:
+def with_intervals(scored: ScoredRisks, reference: Followed | None) -> ScoredRisks:
     """Return the same with ``_lo`` and ``_hi`` (95 %, by patient) beside every C-index that has an interval."""
     found = survival.intervals(follow_up(scored.entries), scored.risk, reference)
     metrics: dict[str, float] = {}
@@ -111,7 +117,8 @@ def write_risks(folder: Path, splits: Sequence[ScoredRisks]) -> dict[str, float]
     rows: list[Sequence[object]] = [COLUMNS]
     for scored in splits:
         for entry, risk in zip(scored.entries, scored.risk, strict=True):
-            rows.append([entry["patient"], scored.split, f"{entry['time']:g}", entry["event"], f"{risk:.7g}"])
+            time = np.format_float_positional(entry["time"], trim="-")  # whole: rounded times would be tied
+            rows.append([entry["patient"], scored.split, time, entry["event"], f"{risk:.7g}"])
     write_csv(folder / "predictions.csv", rows)
     metrics = {name: value for scored in splits for name, value in scored.metrics.items()}
     write_metrics(folder / "metrics.json", metrics)
@@ -139,7 +146,7 @@ class FinishRisks(Finish[ScoredRisks]):
     left = "risks and metrics"
 
     def _written(self, splits: list[ScoredRisks], outcome: dict[str, Any]) -> Mapping[str, float]:
-        reference = follow_up(self.best.listed.training)
+        reference = reference_of(self.best.listed)
         return write_risks(self.folder, [with_intervals(each, reference) for each in splits])
 
     def _blind(self) -> tuple[float, str]:
@@ -150,5 +157,5 @@ class SaveRisks(Save):
     """``Save`` of patients with risks."""
 
     def _written(self, engine: Engine) -> tuple[Mapping[str, float], str]:
-        what = with_intervals(scored_risks(engine, self.listed, self.split), follow_up(self.listed.training))
+        what = with_intervals(scored_risks(engine, self.listed, self.split), reference_of(self.listed))
         return write_risks(self.folder, [what]), f"{len(what.entries):,} patients"

@@ -69,7 +69,8 @@ def thirds(who: Followed, risk: ArrayLike, horizon: float) -> list[Third]:
     told, found = expected(who, risks, horizon), []
     for own in np.array_split(np.argsort(risks, kind="stable"), 3):
         some = Followed(who.time[own], who.event[own])
-        known = some.time.max() >= horizon or bool(some.event[some.time.argmax()])
+        last = some.time.max()
+        known = last >= horizon or bool(some.event[some.time == last].all())  # all with the event: it stays 0
         observed = float(kaplan_meier(some).at(horizon)) if known else math.nan
         events = int((some.event & (some.time <= horizon)).sum())
         found.append(Third(len(own), events, float(told[own].mean()), observed))

@@ -224,7 +224,7 @@ def backbone_of(name: str) -> Backbone:
     try:
         return BACKBONES.find(name)
     except UsageError as error:
-        others = " or ".join(f"{known}/NAME" for known in LIBRARIES.names())
+        others = " or ".join(f"{known}/NAME" for known in sorted(LIBRARIES.names()))
         raise UsageError(f"{error}{f'; other networks: {others}' if others else ''}") from None
 
 

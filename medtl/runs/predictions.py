@@ -27,7 +27,7 @@ class Sample:
         names: (n,) of the rows, no two alike: images, of one under several classes each entry (``a.png as effusion``);
             cases of a segmentation; patients of a survival.
         images: (n,) the same without the class: what the row is of, in a data list and in other splits.
-        patients: (n,) whose they are.
+        patients: (n,) whose they are; of one that is not known (empty in the file) the row's own name.
         labels: (n,) class indices or (n, n_classes) multi-hot; (n, 0) for a segmentation; (n,) floating-point numbers
             of a regression; (n, 2) floating-point times and events of a survival.
         values: (n, n_classes) probabilities; (n, 1) predicted numbers or risks; for a segmentation (n, n_columns)
@@ -116,7 +116,7 @@ def read_predictions(path: Path, classes: Sequence[str], task: str | None) -> di
     names = images = table[needed[0]]
     if not segmentation and task != "multilabel":
         names = as_entries(images, table["split"], [int(label) for label in labels], classes)
-    whole = Sample(tuple(names), tuple(images), np.array(table["patient"], dtype=np.str_), labels, values, columns)
+    whole = Sample(tuple(names), tuple(images), _patients(table, images), labels, values, columns)
     return _splits(path, table, needed[0], whole)
 
 
@@ -153,6 +153,10 @@ def as_entries(
     for split, image, label in rows:
         listed[split, image].add(label)
     return [f"{image} as {classes[label]}" if len(listed[split, image]) > 1 else image for split, image, label in rows]
+
+
+def _patients(table: Mapping[str, Sequence[str]], images: Sequence[str]) -> NDArray[np.str_]:
+    return np.array([who or image for who, image in zip(table["patient"], images, strict=True)], dtype=np.str_)
 
 
 def _organ_columns(header: Sequence[str]) -> list[str]:
@@ -223,9 +227,8 @@ def read_numbers(path: Path, table: Mapping[str, Sequence[str]], names: Sequence
                 numbers[place, row] = math.nan
             if not math.isfinite(numbers[place, row]):
                 raise MedtlError(f"{path} line {row + 2} has {name} {text!r}; expected a number")
-    patients = np.array(table["patient"], dtype=np.str_)
     images = tuple(table["image"])
-    return Sample(images, images, patients, numbers[0], numbers[1][:, np.newaxis], tuple(names))
+    return Sample(images, images, _patients(table, images), numbers[0], numbers[1][:, np.newaxis], tuple(names))
 
 
 def read_risks(path: Path, table: Mapping[str, Sequence[str]]) -> Sample:

@@ -17,6 +17,7 @@ from medtl.runs.record import find
 PROBABILITY = "prob_"
 NUMBER = "pred"
 NAMES = ("image", "case", "id")  # columns that name a row, where none is told
+SUM = 0.01  # that the probabilities of one class an image may be off 1
 YES = ("1", "1.0", "True", "true")
 NO = ("0", "0.0", "False", "false")
 
@@ -31,7 +32,7 @@ class Columns:
         label: the truth.
         score: of the positive class, higher is more positive.
         id: of the image, by which files are matched.
-        by: whose an image is; images of one are not independent.
+        by: whose an image is; images of one are not independent. An empty one is not known: an image for itself.
         split: the value of the column ``split`` that is read, as of ``same_split``; None for all rows.
     """
 
@@ -97,13 +98,14 @@ def read_answers(path: Path, columns: Columns, positive: str | None = None) -> A
         rows = [row for row in rows if row[_column(path, tuple(row), "split", "--split")] == columns.split]
     header = tuple(rows[0])
     label = _column(path, header, columns.label or "label", "--label")
-    owners = None
-    if columns.by is not None:
-        owners = tuple(row[_column(path, header, columns.by, "--by")] for row in rows)
     named = columns.id or next((name for name in NAMES if name in header), None)
     ids = tuple(str(number) for number in range(len(rows)))
     if named is not None:
         ids = tuple(row[_column(path, header, named, "--id")] for row in rows)
+    owners = None
+    if columns.by is not None:
+        by = _column(path, header, columns.by, "--by")
+        owners = tuple(row[by] or own for row, own in zip(rows, ids, strict=True))
     if columns.score is not None:
         truth, classes = _two_classes(path, [row[label] for row in rows], positive)
         scores = _numbers(path, rows, [_column(path, header, columns.score, "--score")])[:, 0]
@@ -114,9 +116,10 @@ def read_answers(path: Path, columns: Columns, positive: str | None = None) -> A
     if wanted:
         classes = tuple(name.removeprefix(PROBABILITY) for name in wanted)
         record = find(path.parent)
-        truth = _class_labels(path, [row[label] for row in rows], len(classes), record.task if record else None)
+        scores = _numbers(path, rows, wanted)
+        truth = _class_labels(path, [row[label] for row in rows], scores, record.task if record else None)
         positive = record.positive_class if record and record.positive_class in classes else ""
-        told = Answers(name_of(path), ids, owners, truth, _numbers(path, rows, wanted), classes, True, positive)
+        told = Answers(name_of(path), ids, owners, truth, scores, classes, True, positive)
         return _once(path, told if told.task == "multilabel" else _listed(told))
     if NUMBER in header:
         truth = _numbers(path, rows, [label])[:, 0]
@@ -232,9 +235,11 @@ def _numbers(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> NDArray
     return values
 
 
-def _class_labels(path: Path, texts: Sequence[str], n_classes: int, task: str | None) -> NDArray:
-    """Class indices or, as the task of the run beside the file or the labels show (``0;3``, or blank), multi-hot."""
-    several = any(";" in text or not text for text in texts) if task is None else task == "multilabel"
+def _class_labels(path: Path, texts: Sequence[str], scores: NDArray[np.float64], task: str | None) -> NDArray:
+    """Class indices or, as the task of the run beside the file or the labels show (``0;3``; or blank, where the
+    probabilities of a row do not add up to 1), multi-hot."""
+    n_classes, of_one = scores.shape[1], bool((np.abs(scores.sum(axis=1) - 1) < SUM).all())
+    several = any(";" in text or (not text and not of_one) for text in texts) if task is None else task == "multilabel"
     parts = [[part for part in text.split(";") if part] if several else [text] for text in texts]
     labels = np.zeros((len(texts), n_classes), np.int64)
     for row, own in enumerate(parts):

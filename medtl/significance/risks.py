@@ -38,7 +38,8 @@ def compare_risks(files: Sequence[Path], metric: str | None, split: str | None) 
     """
     name = metric or "c_index"
     if name not in survival.TITLES:
-        raise UsageError(f"--metric {name}{did_you_mean(name, tuple(survival.TITLES))}")
+        known = tuple(survival.TITLES)
+        raise UsageError(f"--metric {name} is not one of {', '.join(known)}{did_you_mean(name, known)}")
     wanted = same_split(files, split)[0] or ""
     samples = [read_predictions(path, (), TASK)[wanted] for path in files]
     common = sorted(set.intersection(*(set(sample.names) for sample in samples)))

@@ -55,7 +55,7 @@ class ClusterCox(RiskNetwork):
         if len(rows) > MOST["kmeans"]:
             rows = np.random.default_rng(seed).choice(rows, MOST["kmeans"], replace=False)
         _, vectors = np.linalg.eigh(np.cov(rows, rowvar=False).reshape(rows.shape[1], -1))
-        self.axes.copy_(torch.from_numpy(np.ascontiguousarray(vectors[:, ::-1][:, : self.axes.shape[1]])))
+        self.axes.copy_(torch.from_numpy(vectors[:, ::-1][:, : self.axes.shape[1]].copy()))
         with torch.no_grad():
             shown = torch.cat([self.vector(padded([bag], len(self.mean)).to(self.mean.device)) for bag in bags]).cpu()
         for own, found in zip(

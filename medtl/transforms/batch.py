@@ -159,6 +159,8 @@ class BatchTransform:
         area = self.crop + (1 - self.crop) * numbers[:, CROP]
         ratio = torch.exp(math.log(self.crop_ratio) * (2 * numbers[:, CROP + 1] - 1))
         side = torch.stack((torch.sqrt(area * ratio), torch.sqrt(area / ratio)), 1).clamp(max=1)
+        # where the longer side was cut off the other one makes up for it
+        side = torch.maximum(side, (self.crop / side.flip(1)).clamp(max=1))
         room = (1 - side) * _constants((rows, columns), numbers.device)
         return side, room * (numbers[:, CROP + 2 : CROP + 4] - 0.5)
 

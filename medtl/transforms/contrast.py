@@ -22,7 +22,7 @@ LIGHTNESS = 100.0  # largest L of CIELAB
 
 def clahe(picture: NDArray[np.float32], tiles: int = 8, clip_limit: float = 0.01) -> NDArray[np.float32]:
     """Return a picture after contrast limited adaptive histogram equalisation (Zuiderveld 1994), of colours their
-    lightness in CIELAB alone.
+    lightness in CIELAB alone. A picture of one value has no contrast, and stays as it is.
 
     ``clip_limit`` is scikit-image's, a share of a tile's pixels: 0.01 is about what OpenCV calls 2.0. They are
     different units, so a figure needs the library's name beside it.
@@ -32,6 +32,8 @@ def clahe(picture: NDArray[np.float32], tiles: int = 8, clip_limit: float = 0.01
         tiles: along each side, at least 1.
         clip_limit: above 0, up to 1; larger gives more contrast.
     """
+    if (picture == picture[:, :1, :1]).all():  # scikit-image makes it white
+        return picture.astype(np.float32)
     kernel = [max(1, side // tiles) for side in picture.shape[1:]]
     if len(picture) == 1:
         even = equalize_adapthist(picture[0].astype(np.float64) / 255, kernel, clip_limit)[np.newaxis]

@@ -3,16 +3,20 @@
 import csv
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from fine_tune_lists import some_list
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 from medtl.analysis.between import Settings, follows_brightness, measure, unique_names
+from medtl.analysis.embedding import space
 from medtl.analysis.pictures import draw
+from medtl.analysis.subject import subject
 from medtl.cli import app
 from medtl.errors import MedtlError, UsageError
 from medtl.files import file_hash
@@ -39,6 +43,15 @@ def folders(module_path: Path) -> list[Path]:
         (folder / "datalist.json").write_text(json.dumps(content))
         made.append(folder)
     return made
+
+
+def test_a_list_of_features_names_no_picture(tmp_path: Path) -> None:
+    patient = {"time": 3.0, "event": 1, "patient": "p", "source": "s", "sha256": "", "features": "p.npy"}
+    survival = {"name": "s", "task": "survival", "classes": ["censored", "event"], "channels": 1, "licence": "none"}
+    content = {**survival, "training": [patient], "validation": [], "test": []}
+    (tmp_path / "datalist.json").write_text(json.dumps(content))
+    with pytest.raises(UsageError, match="names no picture"):
+        draw(tmp_path, 4, 32)
 
 
 @pytest.mark.slow
@@ -94,6 +107,27 @@ def test_layers_and_filters_write_their_pages(folders: list[Path], tmp_path: Pat
     random, mini = json.loads((out / "filters.json").read_text())["networks"]
     assert random["share_above"] < 0.2 < mini["share_above"]
     assert "data:image/png;base64," in (out / "filters.html").read_text()
+
+
+def test_networks_of_one_file_name_are_told_apart(tmp_path: Path) -> None:
+    """Two runs' model.pt, as anybody would name them, and what is no file."""
+    paths = [tmp_path / run / "model.pt" for run in ("one", "two")]
+    for seed, path in enumerate(paths):
+        path.parent.mkdir()
+        torch.save(subject("random", "resnet18", 32, seed).network.state_dict(), path)
+    done = medtl("filters", *paths, "random", "random", "--out", tmp_path, "--backbone", "resnet18")
+    assert done.exit_code == 0, done.output
+    names = [each["name"] for each in json.loads((tmp_path / "filters.json").read_text())["networks"]]
+    files = [f"{run}/model.pt (resnet18)" for run in ("one", "two")]
+    assert names == [*files, "random (resnet18) 3", "random (resnet18) 4"]
+    rows = csv.DictReader((tmp_path / "filters.csv").open())
+    assert Counter(row["network"] for row in rows) == dict.fromkeys(names, 64)
+
+
+def test_the_name_of_a_space_holds_no_folder(tmp_path: Path) -> None:
+    torch.save(subject("random", "resnet18", 32).network.state_dict(), tmp_path / "mine.pt")
+    assert space("resnet18", str(tmp_path / "mine.pt"), 32).name == "resnet18, mine.pt"
+    assert space("resnet18", "random", 32).name == "resnet18, random"
 
 
 def test_only_training_and_validation_are_looked_at(folders: list[Path]) -> None:

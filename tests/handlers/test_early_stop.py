@@ -11,16 +11,19 @@ from medtl.bundles import ranges
 from medtl.errors import UsageError
 from medtl.handlers.early_stop import StopEarly
 from medtl.handlers.results import measured
+from medtl.metrics import registry
 from medtl.runs.record import RunRecord
 
 NAN = float("nan")
 
 
-def train(values: list[float], patience: int, done: int = 0) -> Engine:
+def train(values: list[float], patience: int, done: int = 0, key_metric: str = "val_auc") -> Engine:
     """Run a trainer whose validation gives these values, from after ``done`` epochs of them on."""
-    best: Any = SimpleNamespace(key_metric="val_auc", best=-float("inf"), best_epoch=0)
+    sign = -1 if registry.lower_is_better(key_metric.removeprefix("val_")) else 1
+    best: Any = SimpleNamespace(key_metric=key_metric, sign=sign, best=-float("inf"), best_epoch=0)
 
     def compare(value: float, epoch: int) -> None:  # as medtl.handlers.best does
+        value = sign * value
         if not best.best_epoch or value > best.best:
             best.best, best.best_epoch = (value if value == value else -float("inf")), epoch
 
@@ -35,7 +38,7 @@ def train(values: list[float], patience: int, done: int = 0) -> Engine:
         evaluator.run([0])
 
     def scored(engine: Engine) -> None:
-        engine.state.metrics = {"val_auc": values[trainer.state.epoch - 1]}
+        engine.state.metrics = {key_metric: values[trainer.state.epoch - 1]}
         compare(values[trainer.state.epoch - 1], trainer.state.epoch)
 
     trainer.add_event_handler(Events.STARTED, go_on)
@@ -71,6 +74,20 @@ def test_it_ends_after_so_many_epochs_without_a_better_one(
         again = train(values, patience, done)
         assert (again.state.epoch, again.state.seen) == (last, ["completed"])
         assert getattr(again.state, "stopped_early", "") == getattr(whole.state, "stopped_early", "")
+
+
+@pytest.mark.parametrize(
+    ("values", "patience", "last"),
+    [
+        ([9.0, 8.0, 7.0, 6.0, 5.0], 2, 5),  # a falling error becomes better
+        ([9.0, 8.0, 8.0, 8.5, 5.0], 2, 4),
+        ([9.0, NAN, 8.0, NAN, NAN, 5.0], 2, 5),
+    ],
+)
+def test_of_an_error_the_smaller_is_better(values: list[float], patience: int, last: int) -> None:
+    assert train(values, patience, key_metric="val_mae").state.epoch == last
+    for done in range(1, last + 1):
+        assert train(values, patience, done, key_metric="val_mae").state.epoch == last
 
 
 def test_run_json_says_why() -> None:

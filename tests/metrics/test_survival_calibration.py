@@ -46,3 +46,14 @@ def test_thirds_agree_where_the_size_is_right_and_not_where_it_is_too_extreme() 
     assert max(abs(third.expected - third.observed) for third in extreme) > 0.15
     assert np.mean(calibration.expected(who, risk, 0.5)) == pytest.approx(float(kaplan_meier(who).at(0.5)), abs=0.03)
     assert math.isnan(calibration.thirds(who, risk, 1e9)[0].observed)  # nobody is followed so long
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 1, 3, 2)])
+def test_nobody_is_followed_beyond_a_censored_last_one_whatever_the_order(order: tuple[int, ...]) -> None:
+    """Two were last seen at 3, one with the event: what comes after is not known; where both had it, it is 0."""
+    time, event = [1, 2, 3, 3, *[9] * 6], [1, 1, 1, 0, *[0] * 6]
+    places, risk = [*order, *range(4, 10)], [0] * 4 + [1] * 3 + [2] * 3
+    for last, expected in ((0, math.nan), (1, 0.0)):
+        event[3] = last
+        who = followed([time[k] for k in places], [event[k] for k in places])
+        assert calibration.thirds(who, risk, 5)[0].observed == pytest.approx(expected, nan_ok=True)

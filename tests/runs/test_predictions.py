@@ -34,3 +34,9 @@ def test_one_entry_twice_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, ("a.png", "p", "test", 0, 0.7, 0.3), ("a.png", "p", "test", 0, 0.6, 0.4))
     with pytest.raises(MedtlError, match=r"image a\.png twice in split test"):
         read_predictions(path, ("edema", "nodule"), "classification")
+
+
+def test_rows_of_unknown_patients_are_nobodys_but_their_own(tmp_path: Path) -> None:
+    rows = [("a.png", "", "test", 0, 0.7, 0.3), ("b.png", "", "test", 1, 0.7, 0.3), ("c.png", "p", "test", 1, 0.2, 0.8)]
+    found = read_predictions(written(tmp_path, *rows), ("edema", "nodule"), "classification")
+    assert found["test"].patients.tolist() == ["a.png", "b.png", "p"]

@@ -68,6 +68,49 @@ def test_published_figures_of_a_table_of_another_tool() -> None:
     assert (found["images"], found["positive"], found["metric"]) == (113, "Poor", "auc")
 
 
+def test_tables_that_a_spreadsheet_saved_are_matched_by_their_images(tmp_path: Path) -> None:
+    """Excel's "CSV UTF-8" begins with a mark, which is no part of the first column's name."""
+    plain = [own_table(tmp_path / name / "p.csv", seed, 1) for seed, name in enumerate("ab")]
+    saved = []
+    for path, step in zip(plain, (1, -1), strict=True):
+        header, *lines = path.read_text().splitlines()
+        saved.append(tmp_path / f"{path.parent.name}.csv")
+        saved[-1].write_text("\n".join([header, *lines[::step]]) + "\n", encoding="utf-8-sig")
+    told = [
+        {k: v for k, v in as_json(*each)["pairs"][0].items() if k not in ("first", "second")} for each in (plain, saved)
+    ]
+    assert told[0] == told[1]
+
+
+def test_a_missing_label_is_no_label_of_several(tmp_path: Path) -> None:
+    """Where probabilities add up to 1 each image has one class, and one without a label is told; it was taken for an
+    image of several findings that has none."""
+    path = own_table(tmp_path / "a" / "p.csv", 0, 1)
+    header, *rows = list(csv.reader(path.open()))
+    write(path, header, [[*row[:3], "" if k == 7 else row[3], *row[4:]] for k, row in enumerate(rows)])
+    status, told = medtl_test(path, path)
+    assert status != 0
+    assert "has label ''; expected a class index below 2" in told
+    findings = [["a", "", "test", "", 0.1, 0.2], ["b", "", "test", "1", 0.3, 0.8], ["c", "", "test", "0", 0.7, 0.2]]
+    several = write(tmp_path / "several.csv", OWN, findings)
+    assert as_json(several, several)["pairs"][0]["values"] == [1.0, 1.0]
+
+
+def test_unknown_patients_are_not_one(tmp_path: Path) -> None:
+    """40 images of 20 patients, and 40 of whom nobody says who they are: as if each had a name of its own."""
+    found = []
+    for who in ("", "u{}"):
+        tables = []
+        for seed, name in enumerate("ab"):
+            header, *rows = list(csv.reader(own_table(tmp_path / name / "p.csv", seed, 1 + seed, each=2).open()))
+            rows = [[row[0], who.format(k) if k < 40 else row[1], *row[2:]] for k, row in enumerate(rows)]
+            tables.append(write(tmp_path / f"{name}{who}" / "p.csv", header, rows))
+        found.append(as_json(*tables))
+    assert found[0]["owners"] == found[1]["owners"] == 60
+    for key in ("low", "high", "p", "mcnemar_p"):
+        assert found[0]["pairs"][0][key] == pytest.approx(found[1]["pairs"][0][key])
+
+
 def test_one_line_for_people() -> None:
     status, printed = medtl_test(ASAH, ASAH, *OTHER, "wfns,s100b")
     assert status == 0

@@ -43,8 +43,17 @@ def test_the_difference_is_that_of_the_shared_patients(tmp_path: Path) -> None:
 def test_files_that_do_not_belong_together_are_told(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", 0.2)
     write(tmp_path / "b.csv", 0.2, moved=3)
-    for words, said in ((("b.csv",), "p0"), (("a.csv", "--metric", "auc"), "--metric auc")):
+    for words, said in (
+        (("b.csv",), "p0"),
+        (("a.csv", "--metric", "auc"), "--metric auc is not one of c_index, c_index_harrell, c_index_ipcw"),
+        (("a.csv", "--by", "site"), "--by site: these are tables of risks"),
+        (("a.csv", "--positive", "event"), "--positive event"),
+        (("a.csv", "--label", "time"), "--label time"),
+    ):
         names = [str(tmp_path / word) if word.endswith("csv") else word for word in words]
         ended = CliRunner().invoke(app, ["test", str(tmp_path / "a.csv"), *names])
         assert ended.exit_code != 0
         assert said in ended.output + str(ended.exception)
+    ended = CliRunner().invoke(app, ["test", *[str(tmp_path / "a.csv")] * 2, "--by", "patient"])
+    assert ended.exit_code == 0
+    assert "(120 patients)" in ended.output

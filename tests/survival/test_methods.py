@@ -87,6 +87,19 @@ def test_ridge_cox_is_cox_with_that_ridge() -> None:
     assert ridge_cox(table, who, 0.3) == pytest.approx(fit_cox(table, who.time, who.event, 0.3), abs=1e-4)
 
 
+@pytest.mark.parametrize("method", [name for name, each in METHODS.items() if not each.by_gradient])
+def test_one_covariate_is_enough(method: str) -> None:
+    rng = np.random.default_rng(0)
+    age = rng.normal(size=(90, 1))
+    label = np.column_stack([rng.exponential(np.exp(-2 * age[:, 0])) + 1e-3, np.ones(90)]).astype(np.float32)
+    bags = list(age.astype(np.float32)[:, np.newaxis])
+    network = build_risk_network(method, 1, clusters=2)
+    network.fit(bags, torch.from_numpy(label), seed=0)
+    with torch.no_grad():
+        risk = network.eval()(padded(bags, 1))[:, 0].numpy()
+    assert survival.c_index(survival.followed(*label.T), risk) > 0.6
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_planted_risk_is_found_and_permuted_times_teach_nothing(method: str) -> None:

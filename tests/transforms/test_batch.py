@@ -102,6 +102,17 @@ def test_geometry_with_a_crop_is_that_of_scipy() -> None:
         np.testing.assert_allclose(found[k] * 255, expected, atol=0.05)
 
 
+@pytest.mark.parametrize("crop", [0.2, 0.7, 0.8, 0.95])
+def test_a_crop_keeps_the_share_that_it_says(crop: float) -> None:
+    transform = BatchTransform(**PLAIN, **NO_GEOMETRY, crop=crop)
+    matrices = transform.matrices(uniform(random_bits(torch.arange(5000), 1, 0, COLUMNS)), 40, 30)
+    across, down = matrices[:, 0, 0], matrices[:, 1, 1]
+    assert float((across * down).min()) == pytest.approx(crop, abs=0.01)
+    assert (matrices.abs().sum(2) <= 1 + 1e-12).all()  # nothing outside of the picture
+    ratio = torch.stack((across / down, down / across))
+    assert float(ratio.max()) <= 4 / 3 + 1e-12
+
+
 def test_the_grid_is_that_of_torch() -> None:
     matrices = torch.randn(3, 2, 3, generator=torch.Generator().manual_seed(0))
     expected = torch.nn.functional.affine_grid(matrices.double(), (3, 1, 20, 31), align_corners=False)

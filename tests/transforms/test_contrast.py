@@ -39,6 +39,12 @@ def test_colours_keep_their_hue_and_grey_in_colours_stays_grey() -> None:
     assert even.std() > coloured.std()
 
 
+@pytest.mark.parametrize("grey", [0, 128, 255])
+def test_a_picture_of_one_value_stays_so(grey: int) -> None:
+    for shape in ((1, 64, 64), (3, 64, 64), (1, 17, 300)):
+        assert (clahe(np.full(shape, grey, np.float32)) == grey).all()
+
+
 def test_borders_are_what_is_dark_in_every_channel() -> None:
     given = np.zeros((3, 20, 30), np.float32)
     given[:, :2] = 6  # as JPEG leaves it
