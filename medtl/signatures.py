@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
 from medtl.datalist import FILE_NAME, SURVIVAL, DataList
@@ -190,7 +191,7 @@ def _tracked(results: Iterable[Signature | str], total: int, name: str) -> Itera
     """With a bar on a terminal, and silence in a log."""
     console = Console(stderr=True)
     hidden = not console.is_terminal
-    return track(results, f"looking at {name}", total=total, console=console, transient=True, disable=hidden)
+    return track(results, f"looking at {escape(name)}", total=total, console=console, transient=True, disable=hidden)
 
 
 def _ignore_interrupts() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from medtl.errors import UsageError
 from medtl.runs.changes import is_path, literal
 
 
@@ -97,7 +98,11 @@ def settings_of(axes: Mapping[str, tuple[str, ...]]) -> tuple[Setting, ...]:
 
 def cells_of(request: Request) -> list[Cell]:
     """Return every cell of a request: fractions, then backbones, inits, settings, folds and seeds, these varying
-    fastest."""
+    fastest.
+
+    Raises:
+        UsageError: two cells would have one folder.
+    """
     found = []
     for fraction, backbone, init, setting, fold, seed in itertools.product(
         request.fractions or (None,),
@@ -112,7 +117,18 @@ def cells_of(request: Request) -> list[Cell]:
         named = f"{named}_seed{seed}".lstrip("_")
         named += ("" if fold is None else f"_fold{fold}") + ("" if fraction is None else f"_frac{fraction}")
         found.append(Cell(named, backbone, short, seed, fold, fraction, setting))
-    return list(dict.fromkeys(found))  # a file may have been named in two ways
+    cells = list(dict.fromkeys(found))  # a file may have been named in two ways
+    named_before: dict[str, Cell] = {}
+    for cell in cells:
+        other = named_before.setdefault(cell.name.casefold(), cell)
+        if other is not cell:
+            one, two = (
+                " ".join((each.backbone, each.init, *map("=".join, each.setting.ids))) for each in (other, cell)
+            )
+            raise UsageError(
+                f"{one} and {two} would have the folder cells/{cell.name}, both; a comparison takes one of them"
+            )
+    return cells
 
 
 def as_named_before(cells: Sequence[Cell], former: Sequence[Cell]) -> list[Cell]:

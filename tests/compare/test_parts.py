@@ -189,6 +189,12 @@ def test_every_id_may_be_a_dimension() -> None:
     assert settings_of({}) == ONE_SETTING
 
 
+def test_two_cells_of_one_folder_are_refused() -> None:
+    alike = settings_of({"loss": ("[a+b]", "[a-b]")})
+    with pytest.raises(UsageError, match=r"loss=\[a\+b\] and .*loss=\[a-b\] would have the folder cells/"):
+        cells_of(Request(Path("b"), Path("d"), ("resnet18",), ("random",), (0,), Path("g"), settings=alike))
+
+
 @pytest.mark.parametrize(
     ("vary", "said"),
     [
