@@ -42,13 +42,13 @@ class Trained:
 
 
 def beside(weights: str) -> Trained:
-    """Return what ``run.json`` in the folder of ``weights``, or the card of their bundle, says; the usual where there
-    is neither.
+    """Return what ``run.json`` in the folder of ``weights`` (of a checkpoint: of its run), or the card of their bundle,
+    says; the usual where there is neither.
 
     Raises:
         MedtlError: it is there and cannot be read.
     """
-    folder = Path(str(weights)).parent
+    folder = records.folder_of(Path(str(weights)))
     if not (folder / records.FILE_NAME).is_file():
         card = card_of(Path(str(weights)))
         return _on_card(card) if card else Trained()
