@@ -25,6 +25,17 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def merged(config: dict, ids: dict) -> dict:
+    """A config with overrides in their places, as a run records it."""
+    for id_, value in ids.items():
+        *outer, last = id_.split("#")
+        place = config
+        for part in outer:
+            place = place[int(part) if isinstance(place, list) else part]
+        place[last] = json.loads(value) if outer else value
+    return config
+
+
 def note(file: Path, name: str) -> None:
     """Append a name and the time."""
     with open(file, "a") as opened:
@@ -78,7 +89,7 @@ class Cell:
             "seed": int(ids["seed"]),
             "recipe": {"key_metric": "auc", "epochs": int(ids["epochs"])},
             "data": {"name": "made", "sha256": digest((self.data / "datalist.json").read_text())},
-            "config": {**json.loads(config.read_text()), **ids},
+            "config": merged(json.loads(config.read_text()), ids),
             "start": {"sha256": "" if ids["init"] == "random" else digest(ids["init"] + ids["backbone"])},
             **(json.loads(before.read_text()) if resumes else {}),
         }

@@ -148,7 +148,8 @@ def test_evaluation_agrees_with_the_validation_of_training(
     trained: tuple[Path, str], small_list: Path, tmp_path: Path
 ) -> None:
     run, out = trained[0], tmp_path / "evaluated"
-    words = ("--dataset_dir", str(small_list), "--weights", str(run / "model.pt"), "--output_dir", str(out), *SMALL)
+    words = ("--dataset_dir", str(small_list), "--weights", str(run / "model.pt"), "--output_dir", str(out))
+    words = (*words, "--batch_size", "20", "--num_workers", "0")  # the size of the pictures is the run's
     status, printed = bundle_here("run", "--config_file", config("train", "evaluate"), *words, "--split", "val")
     assert status == 0, printed
     for name in ("metrics.json", "predictions.csv"):

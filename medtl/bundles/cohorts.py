@@ -46,7 +46,7 @@ def trained_risks(weights: str) -> TrainedRisks:
     Raises:
         MedtlError: it is there and cannot be read, or is of another task.
     """
-    folder = Path(str(weights)).parent
+    folder = records.folder_of(Path(str(weights)))
     if not (folder / records.FILE_NAME).is_file():
         return TrainedRisks()
     run = records.read(folder)

@@ -153,7 +153,7 @@ def card_of(run: FinishedRun, name: str, licence: str = "") -> WeightsCard:
         start=start,
         metrics={key: value for key, value in run.metrics.items() if isinstance(value, int | float)},
         recipe={
-            key: value if value == what.backbone else _unplaced(value)  # a name such as timm/NAME is no path
+            key: value if value in (what.backbone, *classes) else _unplaced(value)  # timm/NAME is no path
             for key, value in record.recipe.items()
             if key not in UNSAID
         },

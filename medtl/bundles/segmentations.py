@@ -213,7 +213,7 @@ def beside(weights: str) -> TrainedCases:
     Raises:
         MedtlError: it is there and cannot be read.
     """
-    folder = Path(str(weights)).parent
+    folder = records.folder_of(Path(str(weights)))
     if (folder / records.FILE_NAME).is_file():
         run = records.read(folder)
         mean, std = run.normalisation

@@ -12,7 +12,23 @@ from medtl.weights.card import WeightsCard
 DEEP = "image.point(lambda v: v * (255 / (2 ** max(8, int(image.getextrema()[1]).bit_length()) - 1)) + 0.5)"
 GREY = f"({DEEP} if image.mode[0] in 'IF' else image).convert('L')"
 COLOUR = f"{DEEP}.convert('L').convert('RGB') if image.mode[0] in 'IF' else"
-LOADED = {1: f"$lambda image: {GREY}", 3: f"$lambda image: {COLOUR} image.convert('RGB')"}
+# upright by the EXIF data (tag 274), and black where a picture is transparent, as medtl reads it
+UPRIGHT = (
+    "picture.transpose({2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}[picture.getexif()[274]])"
+    " if picture.getexif().get(274) in (2, 3, 4, 5, 6, 7, 8) else picture"
+)
+ON_BLACK = (
+    "(lambda black, layered: [black.paste(layered, (0, 0), layered), black][1])"
+    "(image.convert('RGBA').convert('RGB').point(lambda v: 0), image.convert('RGBA'))"
+)
+SHOWN = (
+    f"(lambda image: {ON_BLACK} if image.mode[0] not in 'IF' and ('A' in image.getbands() or 'transparency' in"
+    f" image.info) else image)({UPRIGHT})"
+)
+LOADED = {
+    1: f"$lambda picture: (lambda image: {GREY})({SHOWN})",
+    3: f"$lambda picture: (lambda image: {COLOUR} image.convert('RGB'))({SHOWN})",
+}
 SPLITS = "{'train': 'training', 'val': 'validation'}"
 LABELLED = (
     "$[{{'image': entry['image'], 'label': entry['label']}} for entry in monai.data.load_decathlon_datalist("

@@ -142,13 +142,14 @@ def applied(request: Request, name: str | None, normalisation: str | None = None
             for title, own in design.settings.items()
         )
     _check_ids(design, bundle, {*ids, *(id_ for setting in settings for id_, _ in setting.ids)})
+    varied = {id_ for setting in settings for id_, _ in setting.ids}  # by the command, in the place of one value
     images = max(1, round(len(listed.training) * min(request.fractions or (1.0,))))
     given = dict(request.ids)
-    if design.batch:
+    if design.batch and ("batch_size" in given or "batch_size" not in varied):
         batch = design.batch["small" if images < design.batch["below"] else PAPER]
         asked = given.get("batch_size", str(batch))
         given["batch_size"] = str(design.batch[PAPER]) if asked == PAPER else asked
-    text = {id_: as_text(value) for id_, value in ids.items()} | given
+    text = {id_: as_text(value) for id_, value in ids.items() if id_ not in varied} | given
     _tell(design, listed, images, text)
     return replace(
         request,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medtl.compare.checks import RESUME, Bundle
-from medtl.compare.plan import Cell, Request, folder_of, overrides_of
+from medtl.compare.plan import Cell, Request, folder_of, overrides_of, short_init
 from medtl.compare.state import BEGUN, CHECKPOINTS, look, without_paths
 from medtl.errors import UsageError
 from medtl.runs.changes import changes, leaves, literal, within
@@ -25,6 +25,7 @@ class Task:
         dataset, sha256: name of the data list and hash of its file.
         overrides: ids that the cell sets, with their values as text.
         start: SHA-256 of the weights that it starts from; None for a random start, or where they are not known.
+        named: whether the command names its start; of another one, a path, it knows the short form alone.
     """
 
     cell: Cell
@@ -34,6 +35,7 @@ class Task:
     sha256: str
     overrides: Mapping[str, str]
     start: str | None = None
+    named: bool = True
 
     def difference(self) -> str:
         """Return how the run in the cell's folder was begun otherwise than the command says, as "was made with X, this
@@ -58,7 +60,7 @@ class Task:
     def _config_difference(self, record: RunRecord) -> str:
         asked = {id_.replace("::", "#"): literal(value) for id_, value in self.overrides.items()}
         old, new = leaves(record.config), leaves(self.bundle.config, asked)
-        found = changes(old, new, hashed=bool(record.start and record.start.sha256))
+        found = changes(old, new, () if self.named else ("init",), hashed=bool(record.start and record.start.sha256))
         for change in sorted(found, key=lambda each: not within(each.id_, asked)):
             id_, was = change.id_, change.was
             if within(id_, asked):
@@ -66,6 +68,8 @@ class Task:
                 return _told(id_, record.recipe.get(id_, was) if computed else was, change.now)
             if within(id_, record.overrides):
                 return f"was made with {id_} {without_paths(str(was))}, this command leaves it to the bundle"
+            if any(within(name, [id_]) for name in (*asked, *record.overrides)):  # into a list, which is taken whole
+                return f"was made with another {id_}"
             return f"was made with another {id_.partition('#')[0]!r} in configs/train.json"
         return ""
 
@@ -108,7 +112,8 @@ def task_of(request: Request, bundle: Bundle, cell: Cell, dataset: str, sha256: 
     """Return what a command says of a cell; arguments as of ``Task``. Its folders are absolute, because a worker of a
     cluster was started elsewhere."""
     folder, whole = folder_of(request.out, cell).absolute(), replace(bundle, folder=bundle.folder.resolve())
-    return Task(cell, folder, whole, dataset, sha256, overrides_of(request, cell), start)
+    named = cell.init in map(short_init, request.inits)
+    return Task(cell, folder, whole, dataset, sha256, overrides_of(request, cell), start, named)
 
 
 def command_of(task: Task, resumes: bool) -> list[str]:

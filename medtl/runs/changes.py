@@ -36,6 +36,17 @@ def leaves(config: Mapping[str, Any], overrides: Mapping[str, Any] | None = None
     """
     found = _flat(config, "")
     for id_, value in (overrides or {}).items():
+        whole = next(
+            (
+                known
+                for known, held in found.items()
+                if isinstance(held, list) and id_ != known and within(id_, [known])
+            ),
+            None,
+        )
+        if whole is not None:
+            found |= {whole: _replaced(found[whole], id_.removeprefix(f"{whole}#").split("#"), value)}
+            continue
         found = {known: other for known, other in found.items() if not within(known, [id_])} | _flat({id_: value}, "")
     return found
 
@@ -78,6 +89,17 @@ def literal(value: Any) -> Any:
 def is_path(init: str) -> bool:
     """Return whether an init names a file or folder and not a kind of start (random, imagenet, …)."""
     return "/" in init or init.endswith(PATH_SUFFIXES)
+
+
+def _replaced(held: Any, places: list[str], value: Any) -> Any:
+    """Return a copy of a list with another value at a place within it; the same one where there is no such place."""
+    if not places:
+        return value
+    key: Any = int(places[0]) if isinstance(held, list) and places[0].isdecimal() else places[0]
+    if isinstance(held, list):
+        inside = isinstance(key, int) and key < len(held)
+        return [_replaced(each, places[1:], value) if inside and n == key else each for n, each in enumerate(held)]
+    return {**held, key: _replaced(held.get(key), places[1:], value)} if isinstance(held, dict) else held
 
 
 def _moved(change: Change) -> bool:

@@ -13,6 +13,7 @@ from medtl.files import read_object, write_json
 from medtl.runs.earlier import brought_up
 
 FILE_NAME = "run.json"
+CHECKPOINTS = "checkpoints"  # folder within a run's
 RUNNING, FINISHED, INTERRUPTED, FAILED = STATUSES = ("running", "finished", "interrupted", "failed")
 PROBE = "probe"  # named as the bundle of a run that put a head on frozen features
 NOTICE = "not for clinical use"
@@ -253,6 +254,12 @@ def find(folder: Path) -> RunRecord | None:
         return read(folder)
     except MedtlError:
         return None
+
+
+def folder_of(weights: Path) -> Path:
+    """Return the folder that a run.json of weights would lie in: their own, of a run's checkpoint that of the run."""
+    here = weights.absolute().parent
+    return here.parent if here.name == CHECKPOINTS else weights.parent
 
 
 PARTS: Mapping[str, type] = {"bundle": Bundle, "data": Data, "preprocessing": Preprocessing, "start": Start}

@@ -264,7 +264,8 @@ def _refuse_configs(where: str, before: RunRecord, now: RunRecord, apart: Sequen
     values = [leaves(record.config, own) for record, own in zip((before, now), given, strict=True)]
     for change in changes(values[0], values[1], apart):
         told = f"another {change.id_} in {' or '.join(files[1]) or 'its config'}"
-        name = next((name for own in given for name in own if within(change.id_, [name])), None)
+        either = [name for own in given for name in own]
+        name = next((name for name in either if within(change.id_, [name]) or within(name, [change.id_])), None)
         if name is not None:
             words = [f"--{name} {own[name]}" if name in own else f"no --{name}" for own in given]
             told = f"{words[0]}, this command has {words[1]}"

@@ -42,13 +42,13 @@ class Trained:
 
 
 def beside(weights: str) -> Trained:
-    """Return what ``run.json`` in the folder of ``weights``, or the card of their bundle, says; the usual where there
-    is neither.
+    """Return what ``run.json`` in the folder of ``weights`` (of a checkpoint: of its run), or the card of their bundle,
+    says; the usual where there is neither.
 
     Raises:
         MedtlError: it is there and cannot be read.
     """
-    folder = Path(str(weights)).parent
+    folder = records.folder_of(Path(str(weights)))
     if not (folder / records.FILE_NAME).is_file():
         card = card_of(Path(str(weights)))
         return _on_card(card) if card else Trained()
@@ -82,7 +82,7 @@ def card_of(weights: Path) -> WeightsCard | None:
         with opened(weights, option="--weights") as archive:
             text = archive.read(CARD).decode("utf-8", "replace") if CARD in archive.files else ""
     else:
-        folder = weights if weights.is_dir() else weights.absolute().parents[1]
+        folder = weights if weights.is_dir() else weights.absolute().parent.parent  # of the root its own
         path = folder / CARD
         is_in_bundle = path.is_file() and (weights.is_dir() or weights.parent.name == "models")
         text = path.read_text(encoding="utf-8", errors="replace") if is_in_bundle else ""
@@ -90,9 +90,17 @@ def card_of(weights: Path) -> WeightsCard | None:
 
 
 def _on_card(card: WeightsCard) -> Trained:
-    what, pixels = card.architecture, card.input
+    what, pixels, named = card.architecture, card.input, str(card.recipe.get("positive_class"))
+    told = len(card.classes) == 2 and named in card.classes
     return Trained(
-        what.backbone, what.image_size, card.classes, pixels.file_channels, pixels.mean, pixels.std, task=card.task
+        what.backbone,
+        what.image_size,
+        card.classes,
+        pixels.file_channels,
+        pixels.mean,
+        pixels.std,
+        Threshold(card.classes.index(named), named, "") if told else None,
+        card.task,
     )
 
 

@@ -290,6 +290,8 @@ def _neighbours(path: Path, option: str) -> Neighbours:
     candidates = [path.with_name(f"{path.stem}.{CARD}")]
     if path.stem in ALONE:  # a file of another name may share its folder with others
         candidates += [path.with_name(name) for name in (CARD, "run.json", *SETTINGS)]
+    if parent.name == "checkpoints":  # of a run, whose record says it of all of them
+        candidates.append(parent.parent / "run.json")
     return _read(candidates)
 
 

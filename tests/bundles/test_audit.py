@@ -46,6 +46,7 @@ HOSTILE: dict[str, Any] = {
     "requires": {"net": {"_target_": "Compose", "_requires_": "$os.system('x')"}},
     "disabled": {"net": {"_target_": "Compose", "_disabled_": "$os.system('x')"}},
     "debugger": {"net": {"_target_": "Compose", "_mode_": "debug"}},
+    "debugger_by_key": {"net": {"_target_": "Compose", "_debug_": True}},
     "handed_on_class": {"net": {"_target_": "torch.load", "weights_only": True, "_mode_": "callable"}},
     "download": {"net": {"_target_": "DenseNet121", "spatial_dims": 2, "pretrained": True}},
     # texts that become code: MONAI imports a reader or writer by its dotted name, and calls it
@@ -171,6 +172,13 @@ def test_overlaid_configs_are_read_together(tmp_path: Path) -> None:
     places = [each.place for each in audit(folder).unreviewed]
     assert "train.json: train#fixed#0#_target_" in places
     assert "train.json: optimizer#params" in places  # the network might be a path, whose methods are its own
+
+
+def test_an_import_hides_no_builtin_where_its_config_is_not_run(tmp_path: Path) -> None:
+    """train.json run alone evaluates with Python's own eval, whatever another file binds to that name."""
+    folder = bundle(tmp_path / "b", {"initialize": ["$eval('1')"]})
+    (folder / "configs" / "other.json").write_text('{"imports": ["$from monai.utils import set_determinism as eval"]}')
+    assert [(each.place, each.what) for each in audit(folder).unreviewed] == [("train.json: initialize#0", "eval")]
 
 
 @pytest.mark.parametrize("folder", sorted((ROOT / "bundles").glob("[!_]*")), ids=lambda folder: folder.name)

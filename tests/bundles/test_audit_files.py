@@ -135,6 +135,32 @@ def test_torchscript_that_writes_is_unreviewed(tmp_path: Path) -> None:
     assert "save" in unreviewed(listed(folder))["models/model.ts"]
 
 
+@pytest.mark.parametrize("aliased", ["f = torch\n    {}f.", "f = ops\n    {}f.aten.", "_0 = torch.from_file\n    {}_0"])
+def test_torchscript_that_renames_operators_is_unreviewed(aliased: str, tmp_path: Path) -> None:
+    """TorchScript lets a package of operators, or one of them, be called by another name; this one writes a file."""
+
+    class Adds(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(x)
+
+    folder, content = bundle(tmp_path / "b", {}), io.BytesIO()
+    (folder / "models").mkdir()
+    torch.jit.save(torch.jit.script(Adds()), content)
+    call = aliased.format("return ") + ("from_file" if aliased.endswith(".") else "")
+    call += f"({str(tmp_path / 'made')!r}, True, 10)"
+    with zipfile.ZipFile(content) as saved_, zipfile.ZipFile(folder / "models" / "model.ts", "w") as changed:
+        for info in saved_.infolist():
+            if not info.filename.endswith(".debug_pkl"):
+                body = saved_.read(info)
+                changed.writestr(info.filename, body.replace(b"return torch.relu(x)", call.encode()))
+    why = unreviewed(listed(folder))["models/model.ts"]
+    assert "operators that are not on the list" in why
+    assert "handed on" in why
+    assert not (tmp_path / "made").exists()
+    torch.jit.load(str(folder / "models" / "model.ts"))(torch.zeros(10))
+    assert (tmp_path / "made").exists()  # what it would have done
+
+
 def conf(args: str = "(sys.stdout,)", kind: str = "StreamHandler", **more: str) -> str:
     lines = "".join(f"{key}={value}\n" for key, value in more.items())
     return (

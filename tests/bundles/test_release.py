@@ -32,6 +32,7 @@ from typer.testing import CliRunner
 from medtl.bundles import release as release_module
 from medtl.bundles.inspect import problems_of_bundle
 from medtl.bundles.release import release, warnings_of
+from medtl.bundles.stock_parts import LOADED
 from medtl.catalogue import catalogue
 from medtl.cli import app
 from medtl.data.pictures import PictureDataset
@@ -40,6 +41,7 @@ from medtl.errors import MedtlError, UsageError
 from medtl.files import file_hash
 from medtl.networks.classifier import build_classifier
 from medtl.networks.registry import backbone_of, names
+from medtl.readers.raster import read_raster
 from medtl.runs.preprocessing import described
 from medtl.runs.record import Preprocessing
 from medtl.transforms import LoadPictured
@@ -605,3 +607,32 @@ def test_commands_in_the_documents_are_commands(made: Made) -> None:
     known = {command.name or command.callback.__name__ for command in app.registered_commands}
     told = set(re.findall(r"^medtl (\w+)", documents[0].read_text(), re.MULTILINE))
     assert {"release", "check", "unpack"} <= told <= known
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_are_read_as_medtl_reads_them(channels: int, tmp_path: Path) -> None:
+    """Upright by their EXIF data, black where they are transparent, and scaled by the bits that they use."""
+    shown = eval(LOADED[channels].removeprefix("$"))  # as MONAI evaluates it
+    drawn = np.random.default_rng(0)
+    grey, colour = (drawn.integers(0, 256, shape, dtype=np.uint8) for shape in ((9, 5), (9, 5, 3)))
+    indexed = Image.fromarray(colour).convert("P", palette=Image.Palette.ADAPTIVE)
+    pictures = {
+        "grey.png": Image.fromarray(grey),
+        "colour.png": Image.fromarray(colour),
+        "deep.png": Image.fromarray(grey.astype(np.uint16) * 16),
+        "half.png": Image.fromarray(np.dstack([colour, grey])),
+        "half_grey.png": Image.fromarray(np.dstack([grey, grey[::-1]])),
+        "palette.png": indexed,
+    }
+    for name, picture in pictures.items():
+        picture.save(tmp_path / name)
+    indexed.save(tmp_path / "one_colour_clear.png", transparency=3)
+    for turn in range(1, 9):
+        exif = Image.Exif()
+        exif[274] = turn
+        Image.fromarray(colour).save(tmp_path / f"turned{turn}.jpg", exif=exif)
+    paths = sorted(tmp_path.iterdir())
+    assert len(paths) == 15
+    for path in paths:
+        with Image.open(path) as picture:
+            np.testing.assert_array_equal(np.asarray(shown(picture)), read_raster(path, channels), err_msg=path.name)

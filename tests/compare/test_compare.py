@@ -681,3 +681,24 @@ def test_the_real_thing(breast: Path, tmp_path: Path) -> None:
     status, printed = medtl(*command, *ids, "2", "--inits", "random")
     assert (status, len(printed.splitlines())) == (2, 1)
     assert "cell resnet18_random_seed0 was made with epochs 3, this command says 2; choose another --out" in printed
+
+
+def test_an_id_within_a_list_is_the_same_when_the_command_is_repeated(request_: Request) -> None:
+    path = request_.bundle / "configs" / "train.json"
+    config = json.loads(path.read_text())
+    config["train"]["handlers"] = [{"interval": 1}, {"every": 2}]
+    path.write_text(json.dumps(config))
+    once = {"backbones": ("resnet18",), "seeds": (0,)}
+    for _ in range(2):
+        assert run(request_, ids={"epochs": "3", "train#handlers#0#interval": "2"}, **once) == 0
+    assert attempts(request_) == [ALL[0]]
+    with pytest.raises(UsageError, match="was made with another train#handlers; choose another --out"):
+        run(request_, ids={"epochs": "3", "train#handlers#0#interval": "3"}, **once)
+
+
+def test_cells_of_weights_that_a_later_command_does_not_name_stay(request_: Request, tmp_path: Path) -> None:
+    one = {"backbones": ("resnet18",), "seeds": (0,)}
+    assert run(request_, inits=("random", f"{tmp_path}/mine/model.pt"), **one) == 0
+    assert run(request_, inits=("random", f"{tmp_path}/other/model.pt"), **one) == 0
+    assert len(attempts(request_)) == 3
+    assert sorted(row["status"] for row in read(request_)["cells"]) == ["finished"] * 3

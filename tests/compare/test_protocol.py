@@ -10,7 +10,7 @@ import pytest
 
 from medtl.compare import protocol
 from medtl.compare.checks import check_ids, read_bundle
-from medtl.compare.plan import Request, cells_of
+from medtl.compare.plan import Request, cells_of, settings_of
 from medtl.errors import UsageError
 from medtl.networks.freezing import TOP_TEN
 
@@ -69,6 +69,18 @@ def test_whatever_a_command_says_takes_the_place_of_the_protocols(tmp_path: Path
     assert (request.ids["epochs"], request.ids["batch_size"]) == ("1", "256")
     assert request.ids["start"] == "$facade.start(mean=[0.407604, 0.457957, 0.48502], std=[1.0, 1.0, 1.0])"
     assert "start" not in protocol.applied(own, "radimagenet24").ids
+
+
+def test_what_a_command_varies_is_not_what_the_protocol_fixes(tmp_path: Path) -> None:
+    settings = settings_of({"epochs": ("10", "30"), "batch_size": ("16", "32")})
+    request = protocol.applied(asked(tmp_path, settings=settings), "radimagenet24")
+    check_ids(read_bundle(FOLDER), request)
+    assert {dict(each.ids)["epochs"] for each in request.settings} == {"10", "30"}
+    assert request.ids.keys().isdisjoint({"epochs", "batch_size"})
+    assert request.ids["image_size"] == "256"
+    both = protocol.applied(asked(tmp_path / "b", settings=settings, ids={"epochs": "5"}), "radimagenet24")
+    with pytest.raises(UsageError, match="--epochs 5: the settings of this grid differ in it"):
+        check_ids(read_bundle(FOLDER), both)
 
 
 @pytest.mark.parametrize("name", sorted(protocol.files()))

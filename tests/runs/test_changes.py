@@ -29,6 +29,16 @@ def test_an_override_takes_the_place_of_all_that_is_nested_there() -> None:
     assert found == [Change("published", None, 7), Change("published#epochs", 100, None)]
 
 
+def test_an_override_reaches_into_a_list_as_monai_does() -> None:
+    made = {**CONFIG, "train": {"steps": [{"a": 2}]}}  # what run.json holds of it
+    assert leaves(CONFIG, {"train#steps#0#a": 2}) == leaves(made) == leaves(made, {"train#steps#0#a": 2})
+    assert leaves(CONFIG, {"train#steps#0": {"a": 2}}) == leaves(made)
+    assert changes(leaves(made), leaves(CONFIG, {"train#steps#0#a": 3})) == [
+        Change("train#steps", [{"a": 2}], [{"a": 3}])
+    ]
+    assert CONFIG["train"] == {"steps": [{"a": 1}]}
+
+
 def test_other_words_places_and_another_order_are_no_change() -> None:
     same = {**dict(reversed(CONFIG.items())), "seed": " 0.0", "published": {"epochs": "100"}, "fold": None}
     assert changes(leaves(CONFIG), leaves({**same, "output_dir": "/b", "resume": "auto", "save_interval": 5})) == []

@@ -104,6 +104,8 @@ class _Audit:
                 self.target(place, id_, value)
             elif id_[-1:] == ("_mode_",) and value not in (None, "default", "callable"):
                 self.fault(place, value, "starts Python's debugger, or nobody knows what")
+            elif id_[-1:] == ("_debug_",) and value not in (None, False):
+                self.fault(place, value, "starts Python's debugger")
             elif isinstance(value, str) and value.startswith("$"):
                 self.expression(place, id_, value)
             elif isinstance(value, str) and value.startswith("%"):

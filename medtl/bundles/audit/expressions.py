@@ -156,8 +156,9 @@ class _Reader:
             node = node.value
         if not isinstance(node, ast.Name) or any(node.id in names for names in self.own):
             return frozenset()
+        # beside an import of its name: the config that imports it may be another one than is run
         built_in = frozenset({f"builtins.{node.id}"}) if hasattr(builtins, node.id) else frozenset()
-        return frozenset(".".join([root, *parts]) for root in self.names.get(node.id, built_in))
+        return frozenset(".".join([root, *parts]) for root in self.names.get(node.id, frozenset()) | built_in)
 
     def handed_on(self, node: ast.expr, full: frozenset[str]) -> str:
         """Read a name that is used, not called."""

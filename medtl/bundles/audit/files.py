@@ -38,6 +38,8 @@ PYTHON = (".py", ".pyc", ".pyo", ".pyd", ".so", ".pyw", ".pyx", ".ipynb")
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".p", ".joblib", ".dill", ".npy", ".npz")
 TORCHSCRIPT = (".ts",)
 MOST_CODE = 2**24  # bytes of TorchScript's text
+OPERATORS = ("torch", "ops", "aten", "prim")  # packages of operators
+OWN, FOREIGN = "__torch__", "__torch__.torch.classes"  # of the text's own classes; of those written in C++
 # calls in TorchScript that are no operators: casts, and what its own classes define
 CASTS = frozenset(
     {"annotate", "unchecked_cast", "uninitialized", "getattr", "range", "len", "float", "int", "bool", "str"}
@@ -192,15 +194,23 @@ def _check_members(path: Path) -> None:
 
 
 def _calls(source: str) -> set[str]:
-    """Return the operators that TorchScript's text calls: not its own classes, methods and functions."""
-    found = set()
+    """Return the operators that TorchScript's text calls, and what it hands on of the packages that hold them (``f =
+    torch`` calls any operator by ``f``): not its own classes, methods and functions."""
+    found: set[str] = set()
+    called: set[ast.AST] = set()
+    inner: set[ast.AST] = set()  # ast.walk shows what is around a node before it
     for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.Call):
-            continue
-        name = ast.unparse(node.func)
-        own = name.startswith("__torch__.") or name.split(".")[0].lstrip("_").isdecimal() or name in CASTS
-        if (not own and name.split(".")[0] in ("torch", "ops", "aten", "prim")) or (
-            not own and isinstance(node.func, ast.Name)
-        ):
-            found.add(name)
+        if isinstance(node, ast.Call):
+            called.add(node.func)
+        elif isinstance(node, ast.Attribute):
+            inner.add(node.value)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            name = node.func.id
+            if name not in CASTS and not name.lstrip("_").isdecimal():  # numbered: a function of the text itself
+                found.add(name)
+        elif isinstance(node, ast.Attribute | ast.Name) and node not in inner:
+            name = ast.unparse(node)
+            package = name.split(".")[0]
+            if package in OPERATORS or (package == OWN and (name in (OWN, f"{OWN}.torch") or name.startswith(FOREIGN))):
+                found.add(name if node in called else f"{name}, handed on")
     return found
