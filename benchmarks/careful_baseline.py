@@ -7,7 +7,8 @@ The loop: all pictures resized once and kept in memory; AdamW, learning rate 1e-
 weights, one cycle up to three times that; loss weighted by class; random flip, rotation, scale and shift; batches of
 32; the epoch with the best AUC on validation. Network and start are medtl's, so that the two differ in the recipe
 alone. OUT/START-seedN holds predictions.csv (as ``medtl test`` reads it) and metrics.json of each training; what is
-there is not done again. The table has a column for each setting of GRID, which ``medtl compare`` wrote.
+there is not done again. The table has a column for each setting of GRID, which ``medtl compare`` wrote; a second
+table has the differences with their intervals.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,8 +29,10 @@ from medtl import datalist
 from medtl.datalist import DataList, Entry
 from medtl.errors import MedtlError, UsageError
 from medtl.files import read_object, write_json
-from medtl.metrics import classification
+from medtl.metrics import bootstrap, classification
+from medtl.metrics.compare import across_seeds
 from medtl.networks.classifier import build_classifier
+from medtl.runs.predictions import Sample, read_predictions
 from medtl.weights.starts import Start, apply, resolve
 from medtl.writers.tables import Table, write_predictions
 
@@ -148,14 +152,14 @@ def cell(
     return found
 
 
-def of_grid(grid: Path) -> dict[str, dict[str, dict[int, dict[str, float]]]]:
+def of_grid(grid: Path) -> dict[str, dict[str, dict[int, dict[str, Any]]]]:
     """What each start and seed of a comparison reached, by setting; of a comparison without settings one, called
     "medtl"."""
-    found: dict[str, dict[str, dict[int, dict[str, float]]]] = {}
+    found: dict[str, dict[str, dict[int, dict[str, Any]]]] = {}
     for told in read_object(grid / "grid.json")["cells"]:
         if told["status"] == "finished":
-            metrics = read_object(grid / "cells" / told["name"] / "metrics.json")
-            setting = found.setdefault(told["setting"] or "medtl", {})
+            metrics = {"name": told["name"], **read_object(grid / "cells" / told["name"] / "metrics.json")}
+            setting = found.setdefault(told.get("setting") or "medtl", {})
             setting.setdefault(told["init"], {})[told["seed"]] = metrics
     if not found:
         raise UsageError(f"--compare {grid} holds no finished cells; expected a folder that medtl compare wrote")
@@ -180,6 +184,36 @@ def table(mine: dict[str, dict[int, dict[str, float]]], grid: dict[str, dict[str
             values = [[cell[key] for cell in column.values() if key in cell] for column in columns]
             lines.append(f"| {init} | {metric} | {' | '.join(map(told, values))} |")
     return "\n".join(lines)
+
+
+def differences(out: Path, grid: Path, classes: Sequence[str]) -> str:
+    """Markdown: the AUC of medtl less the plain loop's on the same test images, with the 95 % interval of patients and
+    trainings; of the seeds that both have."""
+    lines = ["| start | setting | AUC less the plain loop's | p |", "|---|---|---|---|"]
+    for setting, starts in of_grid(grid).items():
+        for start, seeds in starts.items():
+            common = sorted(seed for seed in seeds if (out / f"{start}-seed{seed}" / "predictions.csv").is_file())
+            if not common:
+                continue
+            theirs = [_tested(grid / "cells" / str(seeds[seed]["name"]), classes) for seed in common]
+            mine = [_tested(out / f"{start}-seed{seed}", classes) for seed in common]
+            if len({sample.names for sample in (*theirs, *mine)}) > 1:
+                raise UsageError(f"--compare {grid}: its test images are not those of {out}")
+            first, second = (np.stack([sample.values for sample in side]) for side in (theirs, mine))
+            scores, others = ([_auc(sample) for sample in side] for side in (theirs, mine))
+            drawn = bootstrap.paired_difference(mine[0].labels, first, second, mine[0].patients)["auc"]
+            both = across_seeds(scores, others, drawn.se, len(set(mine[0].patients)))
+            shown = f"{both.value:+.3f} ({both.both_low:+.3f} to {both.both_high:+.3f})"
+            lines.append(f"| {start} | {setting} | {shown} | {both.both_p:.3f} |")
+    return "\n".join(lines)
+
+
+def _auc(sample: Sample) -> float:
+    return classification.single_label(sample.labels, sample.values)["auc"]
+
+
+def _tested(folder: Path, classes: Sequence[str]) -> Sample:
+    return read_predictions(folder / "predictions.csv", classes, "classification")["test"]
 
 
 def main() -> None:
@@ -207,6 +241,8 @@ def main() -> None:
             line = f"test AUC {found['test_auc']:.3f}, accuracy {found['test_accuracy']:.3f}"
             print(f"{init} seed {seed}: {line} (epoch {found['best_epoch']} of {found['epochs']})", flush=True)
     print(table(mine, grid))
+    if asked.compare:
+        print(differences(asked.out, asked.compare, listed.classes))
 
 
 if __name__ == "__main__":

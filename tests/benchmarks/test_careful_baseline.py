@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -64,7 +65,7 @@ def test_a_small_study_is_written_and_goes_on(
     data = some_list(tmp_path / "data", ("a", "b"), sizes={"training": 33, "validation": 8, "test": 8})
     grid = tmp_path / "grid" / "cells" / "one"
     grid.mkdir(parents=True)
-    one = {"name": "one", "status": "finished", "init": "random", "seed": 0, "setting": ""}
+    one = {"name": "one", "status": "finished", "init": "random", "seed": 0}
     waiting = {**one, "name": "two", "status": "waiting"}
     (tmp_path / "grid" / "grid.json").write_text(json.dumps({"cells": [one, waiting]}))
     (grid / "metrics.json").write_text(json.dumps({"test_auc": 0.5, "test_accuracy": 0.25}))
@@ -75,9 +76,12 @@ def test_a_small_study_is_written_and_goes_on(
         script.main()
         return capsys.readouterr().out
 
+    study("--epochs", "2")
+    shutil.copy(tmp_path / "out" / "random-seed0" / "predictions.csv", grid)
     printed = study("--epochs", "2", "--compare", str(tmp_path / "grid"))
     assert "| plain loop | medtl |" in printed
-    assert " | 0.500 (n 1) | " in printed
+    assert " | 0.500 (n 1) |" in printed
+    assert "| random | medtl | +0.000 (" in printed
     cell = tmp_path / "out" / "mini-seed0"
     metrics = json.loads((cell / "metrics.json").read_text())
     assert (metrics["learning_rate"], metrics["epochs"]) == (1e-4, 2)
