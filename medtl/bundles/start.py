@@ -22,22 +22,19 @@ from medtl.runs.recorder import Recorder
 from medtl.weights import starts
 from medtl.weights.load import load_exactly
 
-FEW = 2_000  # training images, of which an epoch is few steps
 
-
-def preset(listed: DataList, name: str, published: Any, sample: Any, few: Any = None) -> Any:
+def preset(listed: DataList, name: str, published: Any, sample: Any) -> Any:
     """Return a hyperparameter's value: the recipe's, or on the built-in sample a smaller one.
 
     Args:
-        listed: the data list, of whose training images this run takes all.
+        listed: the data list.
         name: of the id, as it is announced.
         published: for real data.
         sample: for the built-in sample.
-        few: for real data of fewer than ``FEW`` training images; None: as for more.
     """
     presets: dict[str, Any] = ids.once("presets", dict)
-    presets[name] = published if few is None or len(listed.training) >= FEW else few
-    return sample if listed.sample else presets[name]
+    presets[name] = published
+    return sample if listed.sample else published
 
 
 def begin_training(splits: Sequence[str] = ("train", "val")) -> None:
@@ -132,9 +129,8 @@ def announce_recipe(recipe: Mapping[str, Any]) -> None:
     if idist.get_rank():
         return
     presets: dict[str, Any] = ids.once("presets", dict)  # without those that the user chose
-    differ = {name: usual for name, usual in presets.items() if recipe[name] != usual}
-    if ids.value("data").sample and differ:
-        shortened = [f"{name} {recipe[name]:g} (recipe: {usual:g})" for name, usual in differ.items()]
+    if ids.value("data").sample and presets:
+        shortened = [f"{name} {recipe[name]:g} (recipe: {presets[name]:g})" for name in presets]
         tell(f"recipe: shortened for the sample: {', '.join(shortened)}; all else as for real data")
     else:
         names = ("epochs", "batch_size", "image_size", "learning_rate")

@@ -7,8 +7,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from bundle_runs import ROOT, config
-from monai.bundle import ConfigParser
 
 from medtl.bundles import begin, handlers
 from medtl.cards import IMAGENET_MEAN, IMAGENET_STD
@@ -44,15 +42,6 @@ def listed_of(count: int, folder: Path) -> DataList:
     about = {"name": "set", "classes": ("x", "y"), "channels": 1, "licence": "", "created_by": "", "sample": False}
     entries = [entry(f"{k}.png", str(k)) for k in range(count)]
     return DataList(**about, training=entries, validation=entries, test=[], folder=folder)
-
-
-@pytest.mark.parametrize(("images", "batch_size"), [(30, 32), (1999, 32), (2000, 64)])
-def test_a_small_set_is_trained_in_small_batches(images: int, batch_size: int, tmp_path: Path) -> None:
-    parser = ConfigParser()
-    parser.read_config(config("train", folder=ROOT / "bundles" / "folder"))
-    parser["data"] = listed_of(images, tmp_path)
-    assert parser.get_parsed_content("batch_size") == batch_size
-    assert parser.get_parsed_content("image_size") == 224
 
 
 @pytest.mark.parametrize(
