@@ -22,6 +22,7 @@ from medtl.files import read_object
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT / os.environ.get("MEDTL_SHARED", "../shared")
 STEPS = ("data", "medtl", "plain", "table")
+STARTS, BATCHES = "random,imagenet", "64,32"
 RECIPE = ("--epochs", "20", "--image_size", "128")
 
 
@@ -32,8 +33,6 @@ class Study:
     Attributes:
         bundle: that fine-tunes, and the name of the data set.
         lists: folders below STUDY/data, and the seeds of the trainings on each.
-        batches: the batch sizes of medtl.
-        starts: of the weights.
         prepare: further words for data_prep.
         deal: words for deal_parts.py; none where the list is taken as it is.
         more: ids of medtl's trainings.
@@ -41,8 +40,6 @@ class Study:
 
     bundle: str
     lists: tuple[tuple[str, str], ...]
-    batches: str = "64,32"
-    starts: str = "random,imagenet"
     prepare: tuple[str, ...] = ()
     deal: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
@@ -53,8 +50,6 @@ STUDIES = {
     "breastmnist_parts": Study(
         "breastmnist",
         tuple((f"breastmnist_parts/{part}", str(part)) for part in range(5)),
-        batches="64,32,16",
-        starts="random",
         deal=("--parts", "5"),
         more=("--precision", "bf16"),
     ),
@@ -102,13 +97,13 @@ def medtl(name: str, asked: argparse.Namespace) -> Iterator[list[str]]:
     study = STUDIES[name]
     for place, seeds in study.lists:
         where = ["--dataset_dir", str(asked.out / "data" / place), "--out", str(asked.out / "medtl" / place)]
-        what = ["--backbones", "resnet18", "--inits", study.starts, "--seeds", seeds, *RECIPE, *study.more]
-        yield ["medtl", "compare", study.bundle, *where, *what, "--vary", f"batch_size={study.batches}"]
+        what = ["--backbones", "resnet18", "--inits", STARTS, "--seeds", seeds, *RECIPE, *study.more]
+        yield ["medtl", "compare", study.bundle, *where, *what, "--vary", f"batch_size={BATCHES}"]
 
 
 def plain(name: str, asked: argparse.Namespace) -> Iterator[list[str]]:
     for place, seeds in STUDIES[name].lists:
-        what = ["--starts", STUDIES[name].starts, "--seeds", seeds, *RECIPE]
+        what = ["--starts", STARTS, "--seeds", seeds, *RECIPE]
         where = [str(asked.out / "data" / place), "--out", str(asked.out / "plain" / name)]
         yield [str(ROOT / "benchmarks" / "careful_baseline.py"), *where, *what]
 
@@ -117,14 +112,16 @@ COMMANDS = {"data": data, "medtl": medtl, "plain": plain}
 
 
 def table(name: str, out: Path) -> str:
-    """Markdown: the plain loop beside medtl's batch sizes, mean and SD over the seeds, which are those of all lists."""
+    """Markdown: the plain loop beside medtl's batch sizes, mean and SD over the seeds, which are those of all lists;
+    of what has been trained so far."""
     own: dict[str, dict[int, dict[str, float]]] = {}
     grids: dict[str, dict[str, dict[int, dict[str, float]]]] = {}
     for place, seeds in STUDIES[name].lists:
-        for start in STUDIES[name].starts.split(","):
+        for start in STARTS.split(","):
             for seed in map(int, seeds.split(",")):
                 cell = out / "plain" / name / f"{start}-seed{seed}" / "metrics.json"
-                own.setdefault(start, {})[seed] = read_object(cell)
+                if cell.is_file():
+                    own.setdefault(start, {})[seed] = read_object(cell)
         for setting, starts in careful_baseline.of_grid(out / "medtl" / place).items():
             for start, cells in starts.items():
                 grids.setdefault(setting, {}).setdefault(start, {}).update(cells)
