@@ -8,19 +8,16 @@ can also be typed one by one: each is printed before it runs. What an earlier ca
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import careful_baseline
-from following import follow
+from following import ROOT, follow, options, parsed
 
 from medtl.files import read_object
 
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT / os.environ.get("MEDTL_SHARED", "../shared")
 STEPS = ("data", "medtl", "plain", "table")
 STARTS, BATCHES = "random,imagenet", "64,32"
 RECIPE = ("--epochs", "20", "--image_size", "128")
@@ -63,32 +60,16 @@ STUDIES = {
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, default=SHARED, help="holds data/ and weights/; default $MEDTL_SHARED")
-    parser.add_argument("--out", type=Path, required=True, help="folder for all that the study makes")
+    parser = options(__doc__)
     parser.add_argument("--studies", default=",".join(STUDIES))
     parser.add_argument("--steps", default=",".join(STEPS))
-    parser.add_argument("--list", action="store_true", help="print the commands and run none")
-    asked = parser.parse_args()
-    for option, known in (("studies", STUDIES), ("steps", STEPS)):
-        setattr(asked, option, getattr(asked, option).split(","))
-        if unknown := set(getattr(asked, option)) - set(known):
-            parser.error(f"--{option} {', '.join(sorted(unknown))}: expected some of {','.join(known)}")
-    if not (asked.shared / "data").is_dir():
-        print(f"skipped: no real images, {asked.shared} holds no folder data (--shared, or MEDTL_SHARED)")
-        sys.exit(0)
-    return asked
+    return parsed(parser, {"studies": STUDIES, "steps": STEPS})
 
 
 def data(name: str, asked: argparse.Namespace) -> Iterator[list[str]]:
     study = STUDIES[name]
-    prepared = str(asked.out / "data" / study.bundle)
-    yield [
-        *("data_prep", study.bundle, "--raw", str(asked.shared / "data" / study.bundle)),
-        *study.prepare,
-        "--out",
-        prepared,
-    ]
+    raw, prepared = (str(folder / "data" / study.bundle) for folder in (asked.shared, asked.out))
+    yield ["data_prep", study.bundle, "--raw", raw, *study.prepare, "--out", prepared]
     if study.deal:
         yield [str(ROOT / "benchmarks" / "deal_parts.py"), prepared, str(asked.out / "data" / name), *study.deal]
 

@@ -11,16 +11,13 @@ gains, and draws the AUC over the number of pictures into sizes.png.
 
 import argparse
 import csv
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import selfsupervised_sizes
-from following import follow
+from following import ROOT, follow, options, parsed
 
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT / os.environ.get("MEDTL_SHARED", "../shared")
 CONFIG = ROOT / "bundles" / "pretrain" / "configs" / "train.json"
 BATCH = 128
 METHODS = {"jigsaw": "jigsaw(permutations=100)", "context": "context", "masked": "masked"}
@@ -34,22 +31,12 @@ TARGETS = ("breastmnist", REDEALT)
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, default=SHARED, help="holds data/ and weights/; default $MEDTL_SHARED")
-    parser.add_argument("--out", type=Path, required=True, help="folder for all that the study makes")
+    parser = options(__doc__)
     parser.add_argument("--steps", default=",".join(STEPS), help=f"some of {','.join(STEPS)}")
     parser.add_argument("--epochs", type=int, default=40, help="over all pictures; fewer pictures get more epochs")
     parser.add_argument("--image_size", type=int, default=64)
     parser.add_argument("--samples", type=int, default=0, help="most pictures of each set, for a trial; 0 for all")
-    parser.add_argument("--list", action="store_true", help="print the commands and run none")
-    asked = parser.parse_args()
-    unknown = set(asked.steps.split(",")) - set(STEPS)
-    if unknown:
-        parser.error(f"--steps {', '.join(sorted(unknown))}: expected some of {','.join(STEPS)}")
-    if not (asked.shared / "data").is_dir():
-        print(f"skipped: no real images, {asked.shared} holds no folder data (--shared, or MEDTL_SHARED)")
-        sys.exit(0)
-    return asked
+    return parsed(parser, {"steps": STEPS})
 
 
 def write_table(data: Path, table: Path) -> None:
@@ -149,7 +136,7 @@ def commands(step: str, asked: argparse.Namespace) -> Iterator[list[str]]:
 def main() -> int:
     asked = parse()
     asked.shared, asked.out = asked.shared.resolve(), asked.out.resolve()
-    wanted = asked.steps.split(",")
+    wanted = asked.steps
     steps = ((step, words) for step in wanted if step != "table" for words in commands(step, asked))
     status = follow(steps, asked.shared, asked.list)
     if not status and "table" in wanted and not asked.list:

@@ -19,7 +19,6 @@ the starts. The mean over the sets has an interval of both chances: sets are dra
 import argparse
 import json
 import math
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import starts_fractions
-from following import follow
+from following import ROOT, follow, options, parsed
 from numpy.typing import NDArray
 
 from medtl.metrics.bootstrap import percentile
@@ -36,8 +35,6 @@ from medtl.report.collect import collect
 from medtl.report.frozen import rank_agreement
 from medtl.report.page import evaluate
 
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT / os.environ.get("MEDTL_SHARED", "../shared")
 STEPS = ("data", "probe", "tune", "report", "ranks", "fractions", "table")
 
 
@@ -80,23 +77,12 @@ RECIPE = ("--image_size", "128", "--epochs", "5", "--batch_size", "64")  # batch
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, default=SHARED, help="holds data/ and weights/; default $MEDTL_SHARED")
-    parser.add_argument("--out", type=Path, required=True, help="folder for all that the study makes")
+    parser = options(__doc__)
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--networks", default=",".join(STARTS))
     parser.add_argument("--steps", default=",".join(STEPS))
     parser.add_argument("--selfsupervised", type=Path, metavar="OTHER", help="folder of selfsupervised.py's study")
-    parser.add_argument("--list", action="store_true", help="print the commands and run none")
-    asked = parser.parse_args()
-    for option, known in (("sets", SETS), ("networks", STARTS), ("steps", STEPS)):
-        setattr(asked, option, getattr(asked, option).split(","))
-        if unknown := set(getattr(asked, option)) - set(known):
-            parser.error(f"--{option} {', '.join(sorted(unknown))}: expected some of {','.join(known)}")
-    if not (asked.shared / "data").is_dir():
-        print(f"skipped: no real images, {asked.shared} holds no folder data (--shared, or MEDTL_SHARED)")
-        sys.exit(0)
-    return asked
+    return parsed(parser, {"sets": SETS, "networks": STARTS, "steps": STEPS})
 
 
 def data(name: str, asked: argparse.Namespace) -> Iterator[list[str]]:

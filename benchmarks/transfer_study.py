@@ -10,16 +10,13 @@ bundles/medtl_mini_resnet18; the step ``mini`` trains such weights anew and is r
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from following import follow
+from following import ROOT, follow, options, parsed
 
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT / os.environ.get("MEDTL_SHARED", "../shared")
 BUNDLES = ROOT / "bundles"
 DEAL = ROOT / "benchmarks" / "deal_breastmnist.py"
 REDEALT = "breastmnist_redealt"
@@ -134,20 +131,10 @@ DEFAULT_STEPS = ("data", "leaks", *(name for name in PRETRAININGS if name != "mi
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, default=SHARED, help="holds data/ and weights/; default $MEDTL_SHARED")
-    parser.add_argument("--out", type=Path, required=True, help="folder for all that the study makes")
-    parser.add_argument("--steps", default=",".join(DEFAULT_STEPS), help=f"some of mini,{','.join(DEFAULT_STEPS)}")
+    parser, steps = options(__doc__), ("mini", *DEFAULT_STEPS)
+    parser.add_argument("--steps", default=",".join(DEFAULT_STEPS), help=f"some of {','.join(steps)}")
     parser.add_argument("--jobs", type=int, default=2, help="cells trained at a time")
-    parser.add_argument("--list", action="store_true", help="print the commands and run none")
-    asked = parser.parse_args()
-    unknown = set(asked.steps.split(",")) - {"mini", *DEFAULT_STEPS}
-    if unknown:
-        parser.error(f"--steps {', '.join(sorted(unknown))}: expected some of mini,{','.join(DEFAULT_STEPS)}")
-    if not (asked.shared / "data").is_dir():
-        print(f"skipped: no real images, {asked.shared} holds no folder data (--shared, or MEDTL_SHARED)")
-        sys.exit(0)
-    return asked
+    return parsed(parser, {"steps": steps})
 
 
 def under(names: str, folder: Path) -> str:
@@ -218,7 +205,7 @@ def commands(step: str, asked: argparse.Namespace) -> Iterator[list[str]]:
 def main() -> int:
     asked = parse()
     asked.shared, asked.out = asked.shared.resolve(), asked.out.resolve()
-    steps = ((step, words) for step in asked.steps.split(",") for words in commands(step, asked))
+    steps = ((step, words) for step in asked.steps for words in commands(step, asked))
     return follow(steps, asked.shared, asked.list)
 
 

@@ -126,7 +126,7 @@ def cells_of(request: Request) -> list[Cell]:
                 " ".join((each.backbone, each.init, *map("=".join, each.setting.ids))) for each in (other, cell)
             )
             raise UsageError(
-                f"{one} and {two} would have the folder cells/{cell.name}, both; a comparison takes one of them"
+                f"the cells of {one} and of {two} would both have the folder cells/{cell.name}; leave one of them out"
             )
     return cells
 

@@ -191,7 +191,7 @@ def test_every_id_may_be_a_dimension() -> None:
 
 def test_two_cells_of_one_folder_are_refused() -> None:
     alike = settings_of({"loss": ("[a+b]", "[a-b]")})
-    with pytest.raises(UsageError, match=r"loss=\[a\+b\] and .*loss=\[a-b\] would have the folder cells/"):
+    with pytest.raises(UsageError, match=r"loss=\[a\+b\] and of .*loss=\[a-b\] would both have the folder cells/"):
         cells_of(Request(Path("b"), Path("d"), ("resnet18",), ("random",), (0,), Path("g"), settings=alike))
 
 
